@@ -1,0 +1,149 @@
+//! The open environment: one per folder and process, a map that grows, reads in a snapshot.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
+};
+
+use heed::{Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
+
+use super::{
+    Durability, Opened, Read, Store, StoreConfig, preflight,
+    table::{StoreResultExt, is_map_resized},
+    tables::{self, Tables},
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Tables LMDB may hold.
+const MAX_TABLES: u32 = 64;
+/// Reads at once, over all processes.
+const MAX_READERS: u32 = 1024;
+
+#[derive(Debug)]
+pub(super) struct Environment {
+    folder: PathBuf,
+    tables: Tables,
+    env: Env<WithoutTls>,
+    /// Held for reading by every transaction, for writing while the map is resized: LMDB moves the map under them.
+    resize: RwLock<()>,
+}
+
+/// The stores of this process: LMDB forbids to open a folder twice in one process.
+fn opened() -> &'static Mutex<HashMap<PathBuf, Weak<Opened>>> {
+    static OPENED: OnceLock<Mutex<HashMap<PathBuf, Weak<Opened>>>> = OnceLock::new();
+    OPENED.get_or_init(Mutex::default)
+}
+
+pub(super) fn open_shared(folder: &Path, config: &StoreConfig) -> Result<Store> {
+    preflight::make_folder(folder)?;
+    let folder = fs::canonicalize(folder).map_err(|e| unavailable(folder, e))?;
+    let mut opened = opened().lock().unwrap_or_else(PoisonError::into_inner);
+    opened.retain(|_, store| store.strong_count() > 0);
+    if let Some(shared) = opened.get(&folder).and_then(Weak::upgrade) {
+        return Ok(Store(shared));
+    }
+    let store = Store::start(&folder, config)?;
+    opened.insert(folder, Arc::downgrade(&store.0));
+    Ok(store)
+}
+
+fn unavailable(folder: &Path, cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "the folder of the store cannot be used; check its path and permissions")
+        .with("folder", folder.display())
+        .caused_by(cause)
+}
+
+impl Environment {
+    pub(super) fn open(folder: &Path, config: &StoreConfig) -> Result<Self> {
+        preflight::check(folder)?;
+        // A store that was just closed in this process may still be closing.
+        if let Some(closing) = heed::env_closing_event(folder) {
+            closing.wait_timeout(std::time::Duration::from_secs(5));
+        }
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(pages(config.map_size)).max_dbs(MAX_TABLES).max_readers(MAX_READERS);
+        let env = open_env(options, folder, config.durability).stored("meta")?;
+        env.clear_stale_readers().stored("meta")?;
+        let tables = tables::open(&env)?;
+        preflight::own(folder)?;
+        Ok(Self { folder: folder.to_owned(), tables, env, resize: RwLock::new(()) })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Read<'_>) -> Result<T>) -> Result<T> {
+        loop {
+            let still = self.resize.read().unwrap_or_else(PoisonError::into_inner);
+            match self.env.read_txn().stored("read") {
+                Ok(txn) => return look(&Read { tables: &self.tables, txn: &txn }),
+                Err(error) if is_map_resized(&error) => {
+                    drop(still);
+                    self.resize_to(0)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Runs `change` in a write transaction; it commits by itself.
+    pub(super) fn write<T>(&self, change: impl FnOnce(&Env<WithoutTls>, RwTxn<'_>) -> Result<T>) -> Result<T> {
+        loop {
+            let still = self.resize.read().unwrap_or_else(PoisonError::into_inner);
+            match self.env.write_txn().stored("write") {
+                Ok(txn) => return change(&self.env, txn),
+                Err(error) if is_map_resized(&error) => {
+                    drop(still);
+                    self.resize_to(0)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Doubles the map.
+    pub(super) fn grow(&self) -> Result<()> {
+        let size = self.env.info().map_size;
+        self.resize_to(pages(size.saturating_mul(2)))
+    }
+
+    /// Gives the map `size` bytes; 0 takes over the size another process gave it.
+    fn resize_to(&self, size: usize) -> Result<()> {
+        let _alone = self.resize.write().unwrap_or_else(PoisonError::into_inner);
+        resize_env(&self.env, size).stored("meta")
+    }
+}
+
+/// LMDB wants whole pages; 64 KiB is a multiple of every page size there is.
+fn pages(bytes: usize) -> usize {
+    const PAGES: usize = 64 * 1024;
+    bytes.max(16 * PAGES).div_ceil(PAGES) * PAGES
+}
+
+#[expect(unsafe_code, reason = "opening a memory map is unsafe by nature")]
+fn open_env(
+    mut options: EnvOpenOptions<WithoutTls>,
+    folder: &Path,
+    durability: Durability,
+) -> Result<Env<WithoutTls>, heed::Error> {
+    if durability == Durability::Relaxed {
+        // SAFETY: NO_META_SYNC may lose the last commits with the machine but keeps the file consistent (LMDB docs).
+        unsafe { options.flags(EnvFlags::NO_META_SYNC) };
+    }
+    // SAFETY: the folder passed the preflight, is on a local file system and is opened once in this process
+    // (`open_shared`); other processes use LMDB's own lock file.
+    unsafe { options.open(folder) }
+}
+
+#[expect(unsafe_code, reason = "LMDB leaves it to the caller to have no transaction open")]
+fn resize_env(env: &Env<WithoutTls>, size: usize) -> Result<(), heed::Error> {
+    // SAFETY: the caller holds `resize` for writing, and every transaction of this process holds it for reading.
+    unsafe { env.resize(size) }
+}

@@ -1,0 +1,122 @@
+//! One LMDB environment for everything that must survive: one folder, one transaction, several processes.
+//!
+//! A writer thread takes write jobs from a bounded channel and commits them in groups, one fsync a group; the future
+//! of a write resolves after the commit. Reads run where they are, in a snapshot, and never wait for the writer.
+
+mod config;
+mod environment;
+mod preflight;
+mod table;
+mod tables;
+mod unit;
+mod writer;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+pub use config::{Durability, StoreConfig};
+pub(crate) use table::{StoreResultExt, Table};
+pub(crate) use tables::Tables;
+pub use unit::Unit;
+
+use crate::error::{Error, Result};
+use environment::Environment;
+use heed::{AnyTls, RoTxn, RwTxn};
+use writer::Writer;
+
+/// The version of the layout in `tables.rs`. A folder of a newer version is refused, an older one migrated.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A snapshot of everything stored, for as long as the read lasts.
+pub(crate) struct Read<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) txn: &'a RoTxn<'a, AnyTls>,
+}
+
+/// A write in progress. What it changes becomes visible, to everyone at once, when its group is committed.
+pub(crate) struct Write<'a, 'p> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) txn: &'a mut RwTxn<'p>,
+}
+
+/// Changes to make in one transaction. Called again from the start when the map had to grow, so it must not move
+/// anything out of what it captured. An error undoes this job only.
+pub(crate) type Job = Box<dyn FnMut(&mut Write<'_, '_>) -> Result<()> + Send>;
+
+/// The store of one folder. Cheap to clone; clones, and every `open` of the same folder in this process, share it.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    // The writer goes first: it must have ended before the environment is closed.
+    writer: Writer,
+    environment: Arc<Environment>,
+}
+
+impl Store {
+    /// Opens the store in `folder`, making it when it is not there. Blocks; call it where that is allowed.
+    ///
+    /// # Errors
+    /// `Corrupt` when the files are damaged or foreign, `Unsupported` for a newer schema or a network file system,
+    /// `Unavailable` when the folder cannot be read or written.
+    pub fn open(folder: &Path, config: &StoreConfig) -> Result<Self> {
+        environment::open_shared(folder, config)
+    }
+
+    fn start(folder: &Path, config: &StoreConfig) -> Result<Self> {
+        let environment = Arc::new(Environment::open(folder, config)?);
+        let writer = Writer::start(Arc::clone(&environment), config)?;
+        Ok(Self(Arc::new(Opened { writer, environment })))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.0.environment.folder()
+    }
+
+    /// Reads in one snapshot. Blocks for as long as `look` takes: microseconds for a few keys; use
+    /// [`blocking`](crate::runtime::blocking) for more. Never nest reads.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Read<'_>) -> Result<T>) -> Result<T> {
+        self.0.environment.read(look)
+    }
+
+    /// Makes changes in one transaction and returns after they are on disk.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        mut change: impl FnMut(&mut Write<'_, '_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        // Filled by the last run of the job: it runs again when the map had to grow.
+        let slot = Arc::new(Mutex::new(None));
+        let filled = Arc::clone(&slot);
+        let job: Job = Box::new(move |write| {
+            let value = change(write)?;
+            *filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            Ok(())
+        });
+        self.commit(vec![job]).await?;
+        let value = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.ok_or_else(|| Error::unexpected("a write was committed without a result").during("Store::write"))
+    }
+
+    /// Runs `jobs` in one transaction: all of them or, when one fails, none. Returns after they are on disk.
+    pub(crate) async fn commit(&self, jobs: Vec<Job>) -> Result<()> {
+        self.0.writer.commit(jobs).await
+    }
+
+    /// Runs `job` with the unit of work of the call, or now when it has none. `always` keeps it when the unit fails.
+    pub(crate) async fn commit_with(&self, unit: Option<&Unit>, always: bool, job: Job) -> Result<()> {
+        match unit {
+            Some(unit) => {
+                unit.stage(always, job);
+                Ok(())
+            }
+            None => self.commit(vec![job]).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! One table: keys and values as bytes, each value with a checksum over key and value.
+
+use heed::{AnyTls, Database, RoTxn, RwTxn, types::Bytes};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes of the checksum at the end of every value.
+const CHECKSUM: usize = 4;
+
+/// A table of the environment. A flipped bit in a value, or a value under a foreign key, is an error when read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    pub(super) name: &'static str,
+    pub(super) database: Database<'static, Bytes, Bytes>,
+}
+
+/// Turns the errors of LMDB and arroy into ours.
+pub(crate) trait StoreResultExt<T> {
+    /// Names the table or the step that failed.
+    fn stored(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> StoreResultExt<T> for Result<T, heed::Error> {
+    fn stored(self, what: &'static str) -> Result<T> {
+        self.map_err(|e| lmdb_error(e).with("table", what))
+    }
+}
+
+impl<T> StoreResultExt<T> for Result<T, arroy::Error> {
+    fn stored(self, what: &'static str) -> Result<T> {
+        self.map_err(|e| match e {
+            arroy::Error::Heed(e) => lmdb_error(e).with("table", what),
+            other => Error::unexpected("the vector index failed").with("table", what).caused_by(other),
+        })
+    }
+}
+
+pub(super) fn lmdb_error(error: heed::Error) -> Error {
+    use heed::MdbError::{BadRslot, Corrupted, Invalid, MapFull, MapResized, PageNotFound, ReadersFull, VersionMismatch};
+    let (kind, message) = match &error {
+        heed::Error::Mdb(Corrupted | PageNotFound | Invalid | VersionMismatch) => {
+            (ErrorKind::Corrupt, "the store is damaged; restore the folder from a backup")
+        }
+        heed::Error::Mdb(MapFull | MapResized) => (ErrorKind::Unavailable, "the store has to grow"),
+        heed::Error::Mdb(ReadersFull | BadRslot) => (ErrorKind::Overloaded, "too many readers of the store at once"),
+        heed::Error::Io(_) => (ErrorKind::Unavailable, "the disk of the store failed; check space and permissions"),
+        _ => (ErrorKind::Unexpected, "the store failed"),
+    };
+    Error::new(kind, message).caused_by(error)
+}
+
+/// Whether `error` says that the map is full, so that the job must run again in a larger one.
+pub(super) fn is_map_full(error: &Error) -> bool {
+    is_mdb(error, |e| matches!(e, heed::MdbError::MapFull))
+}
+
+/// Whether `error` says that another process grew the map.
+pub(super) fn is_map_resized(error: &Error) -> bool {
+    is_mdb(error, |e| matches!(e, heed::MdbError::MapResized))
+}
+
+fn is_mdb(error: &Error, test: impl Fn(&heed::MdbError) -> bool) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<heed::Error>());
+    matches!(source, Some(heed::Error::Mdb(e)) if test(e))
+}
+
+impl Table {
+    /// The value under `key`.
+    pub(crate) fn get<'t>(&self, txn: &'t RoTxn<'_, AnyTls>, key: &[u8]) -> Result<Option<&'t [u8]>> {
+        let stored = self.database.get(txn, key).stored(self.name)?;
+        stored.map(|stored| self.verify(key, stored)).transpose()
+    }
+
+    /// The value under `key`, read as JSON.
+    pub(crate) fn get_json<T: DeserializeOwned>(&self, txn: &RoTxn<'_, AnyTls>, key: &[u8]) -> Result<Option<T>> {
+        self.get(txn, key)?.map(|value| self.parse(value)).transpose()
+    }
+
+    /// Puts `value` under `key`, in the place of what was there.
+    pub(crate) fn put(&self, txn: &mut RwTxn<'_>, key: &[u8], value: &[u8]) -> Result<()> {
+        let mut stored = Vec::with_capacity(value.len() + CHECKSUM);
+        stored.extend_from_slice(value);
+        stored.extend_from_slice(&checksum(key, value));
+        self.database.put(txn, key, &stored).stored(self.name)
+    }
+
+    /// Puts `value`, written as JSON, under `key`.
+    pub(crate) fn put_json<T: Serialize + ?Sized>(&self, txn: &mut RwTxn<'_>, key: &[u8], value: &T) -> Result<()> {
+        let json = serde_json::to_vec(value)
+            .map_err(|e| Error::unexpected("a record has no JSON form").with("table", self.name).caused_by(e))?;
+        self.put(txn, key, &json)
+    }
+
+    /// Removes `key`; says whether it was there.
+    pub(crate) fn delete(&self, txn: &mut RwTxn<'_>, key: &[u8]) -> Result<bool> {
+        self.database.delete(txn, key).stored(self.name)
+    }
+
+    /// Keys that begin with `prefix`, and their values, in order of the keys. An empty prefix is the whole table.
+    pub(crate) fn prefix<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        prefix: &[u8],
+    ) -> Result<impl Iterator<Item = Result<(&'t [u8], &'t [u8])>> + use<'t>> {
+        let table = *self;
+        // LMDB has no empty prefix, so the whole table is a range.
+        let whole = prefix.is_empty().then(|| self.database.iter(txn)).transpose().stored(self.name)?;
+        let part = (!prefix.is_empty()).then(|| self.database.prefix_iter(txn, prefix)).transpose().stored(self.name)?;
+        let rows = whole.into_iter().flatten().chain(part.into_iter().flatten());
+        Ok(rows.map(move |row| {
+            let (key, stored) = row.stored(table.name)?;
+            Ok((key, table.verify(key, stored)?))
+        }))
+    }
+
+    /// The last key that begins with `prefix`, and its value.
+    pub(crate) fn last<'t>(&self, txn: &'t RoTxn<'_, AnyTls>, prefix: &[u8]) -> Result<Option<(&'t [u8], &'t [u8])>> {
+        let row = self.database.rev_prefix_iter(txn, prefix).stored(self.name)?.next().transpose().stored(self.name)?;
+        row.map(|(key, stored)| Ok((key, self.verify(key, stored)?))).transpose()
+    }
+
+    /// Reads `value` as JSON.
+    pub(crate) fn parse<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T> {
+        serde_json::from_slice(value).map_err(|e| {
+            Error::new(ErrorKind::Corrupt, "a stored record is not of this version of triune")
+                .with("table", self.name)
+                .caused_by(e)
+        })
+    }
+
+    fn verify<'t>(&self, key: &[u8], stored: &'t [u8]) -> Result<&'t [u8]> {
+        let damaged = || {
+            Error::new(ErrorKind::Corrupt, "a stored value is damaged; run `triune check` and restore from a backup")
+                .with("table", self.name)
+        };
+        let (value, sum) = stored.split_last_chunk::<CHECKSUM>().ok_or_else(damaged)?;
+        if checksum(key, value) == *sum { Ok(value) } else { Err(damaged()) }
+    }
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(value);
+    hasher.finalize().to_le_bytes()
+}

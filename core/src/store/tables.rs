@@ -1,0 +1,115 @@
+//! Every table of the environment and the layout of its keys and values. Keys are big-endian, so that they sort.
+//!
+//! Each table belongs to one module, which alone reads and writes it; `ns` is a namespace number (u32).
+
+use heed::{CommitOrAbort, Database, Env, WithoutTls, types::Bytes};
+
+use super::{SCHEMA_VERSION, Table, table::StoreResultExt};
+use crate::error::{Error, ErrorKind, Result};
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The tables, by name.
+        #[derive(Debug)]
+        pub(crate) struct Tables {
+            $($(#[$doc])* pub(crate) $name: Table,)*
+            /// arroy's own table of trees and vectors; arroy gives its values their form, so they bear no checksum:
+            /// the vectors that count are those in `vectors`.
+            pub(crate) ann: arroy::Database<'static, arroy::distances::Cosine>,
+        }
+
+        const NAMES: &[&str] = &[$(stringify!($name),)*];
+
+        impl Tables {
+            fn from_databases(databases: [Database<'static, Bytes, Bytes>; NAMES.len()], ann: arroy::Database<'static, arroy::distances::Cosine>) -> Self {
+                let mut databases = databases.into_iter().zip(NAMES).map(|(database, name)| Table { name, database });
+                #[expect(clippy::expect_used, reason = "there are as many databases as fields: both come from this macro")]
+                Self { $($name: databases.next().expect("one database a table"),)* ann }
+            }
+
+            /// Every table that bears checksums, for checking.
+            pub(crate) fn checked(&self) -> [&Table; NAMES.len()] {
+                [$(&self.$name,)*]
+            }
+        }
+    };
+}
+
+tables! {
+    /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
+    meta,
+    /// `recall`: namespace name → JSON `{ns, embedder, dimensions}`.
+    namespaces,
+    /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance.
+    items,
+    /// `recall`: ns·id (text) → item u32.
+    ids,
+    /// `recall`: ns·item u32 → f32 little-endian, unit length. The truth of which `ann` is an index.
+    vectors,
+    /// `recall`: ns → roaring bitmap of items that `ann` does not hold yet, so that a search scans them.
+    pending,
+    /// `recall`: ns·term (text) → postings: pairs of item u32 and frequency u16.
+    postings,
+    /// `recall`: ns → JSON word statistics: items, total length.
+    words,
+    /// `recall`: ns·item u32 → words of the item: length u32, then its terms (to remove postings on forget).
+    terms,
+    /// `recall`: ns·0·from·0·kind·0·to → JSON edge; ns·1·to·0·kind·0·from → the same edge, backwards.
+    edges,
+    /// `recall`: store of vectors by the `VectorStore` trait: collection·0·id → JSON metadata and vector.
+    collections,
+    /// `parallel`: run id → JSON run record: plan, state, times.
+    runs,
+    /// `parallel`: run id·0·sequence u64 → JSON journal event.
+    journal,
+    /// `parallel`: tasks of the `TaskQueue` trait: queue·0·state·order → JSON task.
+    queue,
+    /// `router`: sequence u64 → JSON ledger entry.
+    ledger,
+    /// `router`: tenant → JSON totals of the ledger.
+    totals,
+    /// `router`: tenant·0·key → expiry u64 (ms, 0 for never), then the value.
+    cache,
+    /// `creative`: run id → JSON record of ideas seen.
+    ideas,
+    /// `team`: epic id → JSON record of epic, plan and report.
+    epics,
+}
+
+/// Opens the tables, making those that are not there, and checks the schema version.
+pub(super) fn open(env: &Env<WithoutTls>) -> Result<Tables> {
+    let txn = env.write_txn().stored("meta")?;
+    let opened = env.create_databases_and_commit(txn, |opener, txn| {
+        let mut databases = Vec::with_capacity(NAMES.len());
+        for name in NAMES {
+            databases.push(opener.create_database::<Bytes, Bytes>(txn, Some(name))?);
+        }
+        let ann = opener.create_database(txn, Some("ann"))?;
+        let databases: [_; NAMES.len()] = databases.try_into().map_err(|_| heed::Error::Io(std::io::ErrorKind::Other.into()))?;
+        Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((databases, ann)))
+    });
+    let Some((databases, ann)) = opened.stored("meta")?.commit() else {
+        return Err(Error::unexpected("opening the tables was aborted"));
+    };
+    let tables = Tables::from_databases(databases, ann);
+    check_schema(env, &tables)?;
+    Ok(tables)
+}
+
+fn check_schema(env: &Env<WithoutTls>, tables: &Tables) -> Result<()> {
+    let mut txn = env.write_txn().stored("meta")?;
+    let found = tables.meta.get_json::<u32>(&txn, b"schema")?;
+    match found {
+        Some(SCHEMA_VERSION) => return Ok(()),
+        None => tables.meta.put_json(&mut txn, b"schema", &SCHEMA_VERSION)?,
+        Some(other) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this folder was written by another version of triune; update triune to open it",
+            )
+            .with("folder_schema", other)
+            .with("known_schema", SCHEMA_VERSION));
+        }
+    }
+    txn.commit().stored("meta")
+}
