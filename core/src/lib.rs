@@ -1,12 +1,19 @@
 //! triune: an AI engine that lives inside an application.
 
 mod context;
+pub mod creative;
 mod engine;
 mod error;
+pub mod gate;
+pub mod model;
 mod money;
 pub mod monitor;
+pub mod parallel;
+pub mod recall;
+pub mod router;
 mod runtime;
 pub mod store;
+pub mod team;
 
 pub use context::Context;
 pub use engine::{DynEngine, Engine, FnFunction, Function, FunctionSpec, Health, Layer, Registry};

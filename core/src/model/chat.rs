@@ -1,0 +1,321 @@
+//! Chat: messages in, a stream of text out.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use async_trait::async_trait;
+use futures_util::{Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ModelProfile;
+use crate::{
+    context::Context,
+    engine::FunctionSpec,
+    error::{Error, ErrorKind, Result},
+};
+
+/// Who said a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Instructions of the program.
+    System,
+    /// The person, or the program in their place.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool the model called.
+    Tool,
+}
+
+/// One message of a chat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    #[serde(default)]
+    pub content: String,
+    /// Images that go with it; the model must have the capability.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageInput>,
+    /// Tools the model called in it (role `assistant`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// The call it answers (role `tool`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// A message of `role` that says `content`.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), images: Vec::new(), tool_calls: Vec::new(), tool_call_id: None }
+    }
+
+    /// A message of the user.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::new(Role::User, content)
+    }
+
+    /// Instructions.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::new(Role::System, content)
+    }
+}
+
+/// An image given to a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageInput {
+    /// An `https:` or `data:` URL.
+    pub url: String,
+}
+
+/// A tool the model wants called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    /// Identifies the call in the answer to it.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// Its input.
+    pub arguments: Value,
+}
+
+/// The form an answer must have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResponseFormat {
+    /// Any text.
+    #[default]
+    Text,
+    /// A JSON object.
+    JsonObject,
+    /// JSON that fits a schema.
+    JsonSchema {
+        /// A name for the schema.
+        name: String,
+        /// The JSON schema.
+        schema: Value,
+    },
+}
+
+/// How the next token is chosen. Absent fields are the model's own defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 takes the likeliest token; 1 samples from the model's distribution. 0 to 2.
+    pub temperature: Option<f64>,
+    /// Samples from the likeliest tokens that together have this probability. (0, 1].
+    pub top_p: Option<f64>,
+    /// Samples from this many likeliest tokens.
+    pub top_k: Option<usize>,
+    /// Drops tokens less likely than this part of the likeliest one. [0, 1].
+    pub min_p: Option<f64>,
+    /// Divides the score of tokens that were said already; 1 is off. (0, 2].
+    pub repetition_penalty: Option<f64>,
+    /// Makes sampling repeatable.
+    pub seed: Option<u64>,
+    /// Texts that end the answer; they are not part of it. At most 8.
+    pub stop: Vec<String>,
+    /// Tokens to write at most.
+    pub max_tokens: Option<u32>,
+    /// Log-probabilities wanted: of the chosen token and of this many likeliest ones. At most 20.
+    pub logprobs: Option<u8>,
+}
+
+impl Sampling {
+    /// Checks the ranges that the fields document.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn validate(&self) -> Result<()> {
+        let range = |name: &'static str, value: Option<f64>, ok: fn(f64) -> bool, range: &'static str| match value {
+            Some(value) if !ok(value) => Err(Error::invalid(format!("{name} is {value}; it must be in {range}"))),
+            _ => Ok(()),
+        };
+        range("temperature", self.temperature, |v| (0.0..=2.0).contains(&v), "[0, 2]")?;
+        range("top_p", self.top_p, |v| v > 0.0 && v <= 1.0, "(0, 1]")?;
+        range("min_p", self.min_p, |v| (0.0..=1.0).contains(&v), "[0, 1]")?;
+        range("repetition_penalty", self.repetition_penalty, |v| v > 0.0 && v <= 2.0, "(0, 2]")?;
+        if self.top_k == Some(0) {
+            return Err(Error::invalid("top_k is 0; leave it out to sample from all tokens"));
+        }
+        if self.max_tokens == Some(0) {
+            return Err(Error::invalid("max_tokens is 0; ask for at least one token"));
+        }
+        if self.stop.len() > 8 || self.stop.iter().any(String::is_empty) {
+            return Err(Error::invalid("stop takes up to 8 texts, none of them empty"));
+        }
+        if self.logprobs.is_some_and(|n| n > 20) {
+            return Err(Error::invalid("logprobs is at most 20"));
+        }
+        Ok(())
+    }
+}
+
+/// What a chat model is asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChatRequest {
+    /// The chat so far; the last message is what is answered.
+    pub messages: Vec<Message>,
+    /// Tools the model may call.
+    pub tools: Vec<FunctionSpec>,
+    /// The form of the answer.
+    pub response_format: ResponseFormat,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+impl ChatRequest {
+    /// Asks `prompt`.
+    pub fn user(prompt: impl Into<String>) -> Self {
+        Self { messages: vec![Message::user(prompt)], ..Self::default() }
+    }
+}
+
+/// Tokens read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Tokens of the request, cached ones included.
+    pub input_tokens: u64,
+    /// Tokens of the request that the provider had cached.
+    pub cached_tokens: u64,
+    /// Tokens of the answer.
+    pub output_tokens: u64,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model was done, or met a stop text.
+    Stop,
+    /// `max_tokens` or the context was full.
+    Length,
+    /// The model wants tools called.
+    ToolCalls,
+    /// The provider withheld the answer.
+    ContentFilter,
+}
+
+/// The log-probability of one token of the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The text of the token.
+    pub token: String,
+    /// Its natural log-probability before temperature and filters.
+    pub logprob: f32,
+    /// The likeliest tokens in its place, likeliest first.
+    pub top: Vec<(String, f32)>,
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Delta {
+    /// More text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// The log-probability of a token just written.
+    Logprob {
+        /// The token.
+        logprob: TokenLogprob,
+    },
+    /// A tool call, whole.
+    ToolCall {
+        /// The call.
+        call: ToolCall,
+    },
+    /// The end; nothing follows.
+    Done {
+        /// Tokens read and written.
+        usage: Usage,
+        /// Why it ended.
+        finish_reason: FinishReason,
+    },
+}
+
+/// The pieces of an answer as they come. Dropping it stops the model at the next token.
+pub type ChatStream = Pin<Box<dyn Stream<Item = Result<Delta>> + Send>>;
+
+/// Answers chats.
+///
+/// # Contract
+/// - `profile` never changes.
+/// - `chat` checks the request before any work: `ContextLength` when it does not fit, `Unsupported` for a capability
+///   the profile does not have, `Invalid` for sampling out of range. It returns once the model has begun, or earlier.
+/// - The stream ends with exactly one [`Delta::Done`], or with one error. A stream that ends without either was cut
+///   off, and [`collect`] says so.
+/// - Dropping the stream, cancelling the context or its deadline stops the model at the next token.
+#[async_trait]
+pub trait ChatModel: Send + Sync + fmt::Debug + 'static {
+    /// What it is.
+    fn profile(&self) -> &ModelProfile;
+    /// Answers `request`.
+    async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream>;
+    /// Tokens the request has for this model; by default an estimate of one token in three bytes, rounded up.
+    fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
+        Ok(bytes.div_ceil(3) as u64)
+    }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ChatReply {
+    /// The text.
+    pub text: String,
+    /// Tools the model wants called.
+    pub tool_calls: Vec<ToolCall>,
+    /// Log-probabilities, when asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Tokens read and written.
+    pub usage: Usage,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// Reads `stream` to its end.
+///
+/// # Errors
+/// What the stream ends with; `Unavailable`, retryable, when it was cut off.
+pub async fn collect(mut stream: ChatStream) -> Result<ChatReply> {
+    let (mut text, mut tool_calls, mut logprobs) = (String::new(), Vec::new(), Vec::new());
+    while let Some(delta) = stream.next().await {
+        match delta? {
+            Delta::Text { text: more } => text.push_str(&more),
+            Delta::Logprob { logprob } => logprobs.push(logprob),
+            Delta::ToolCall { call } => tool_calls.push(call),
+            Delta::Done { usage, finish_reason } => {
+                return Ok(ChatReply { text, tool_calls, logprobs, usage, finish_reason });
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "the answer was cut off before its end").during("ChatModel::chat"))
+}
+
+/// A shared model is a model.
+#[async_trait]
+impl<M: ChatModel + ?Sized> ChatModel for Arc<M> {
+    fn profile(&self) -> &ModelProfile {
+        (**self).profile()
+    }
+    async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream> {
+        (**self).chat(cx, request).await
+    }
+    fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        (**self).count_tokens(request)
+    }
+}

@@ -1,0 +1,1 @@
+//! Remote models by wire protocol.

@@ -1,0 +1,71 @@
+//! Embedding: texts in, vectors out.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{context::Context, error::Result};
+
+/// What an embedder is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbedderProfile {
+    /// Its name; a store refuses vectors of another embedder in a namespace that has some.
+    pub id: String,
+    /// Length of every vector; never changes.
+    pub dimensions: usize,
+    /// Tokens of a text that are read; the rest is cut off.
+    pub max_tokens: usize,
+    /// Whether texts stay in this process.
+    pub local: bool,
+}
+
+/// One embedded text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// Of length 1; `dimensions` numbers.
+    pub vector: Vec<f32>,
+    /// Tokens that were read.
+    pub tokens: usize,
+    /// Whether the text was longer than that.
+    pub truncated: bool,
+}
+
+/// Turns texts into vectors.
+///
+/// # Contract
+/// - One embedding per text, in input order, each vector `dimensions` long and of length 1, the empty text included.
+/// - The same text gives the same vector, alone or in a batch, within rounding.
+/// - An empty batch is `Ok(vec![])`, and no work is done.
+/// - Dropping the future stops the work at the next batch.
+#[async_trait]
+pub trait Embedder: Send + Sync + fmt::Debug + 'static {
+    /// What it is.
+    fn profile(&self) -> &EmbedderProfile;
+    /// Embeds `texts`.
+    async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>>;
+}
+
+#[async_trait]
+impl<E: Embedder + ?Sized> Embedder for Arc<E> {
+    fn profile(&self) -> &EmbedderProfile {
+        (**self).profile()
+    }
+    async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        (**self).embed(cx, texts).await
+    }
+}
+
+/// Cosine of two vectors of length 1: their dot product. The shorter length counts.
+pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    // Eight sums at once, so that the compiler can use vector instructions.
+    let mut sums = [0.0_f32; 8];
+    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a8.zip(b8) {
+        for i in 0..8 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}

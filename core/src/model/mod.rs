@@ -1,0 +1,23 @@
+//! What a model is: chat models, embedders and image models, their requests, replies, usage and prices.
+
+mod catalogue;
+mod chat;
+#[cfg(feature = "cloud")]
+pub mod cloud;
+mod config;
+mod embed;
+mod image;
+#[cfg(feature = "local")]
+pub mod local;
+mod profile;
+pub mod source;
+
+pub use catalogue::{Catalogue, CatalogueEntry, ModelKind};
+pub use chat::{
+    ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
+    Sampling, TokenLogprob, ToolCall, Usage, collect,
+};
+pub use config::{EmbedderConfig, ModelConfig, Provider};
+pub use embed::{Embedder, Embedding, EmbedderProfile, cosine};
+pub use image::{GeneratedImage, ImageModel, ImageRequest};
+pub use profile::{Capabilities, ModelProfile, Price};

@@ -1,0 +1,101 @@
+//! Facts about a model that routing and budgets need.
+
+use serde::{Deserialize, Serialize};
+
+use super::Usage;
+use crate::money::NanoUsd;
+
+/// What a model is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ModelProfile {
+    /// The name it is routed, priced and reported by; unique in a [`Triune`](crate::Triune).
+    pub id: String,
+    /// Whose model it is, by the OpenTelemetry names (`gen_ai.provider.name`): `triune` for local ones, `openai`,
+    /// `anthropic`; `host` for one written in the host program.
+    pub provider: String,
+    /// Whether prompts stay in this process.
+    pub local: bool,
+    /// Tokens of request and answer together, at most.
+    pub context_length: u64,
+    /// What it costs.
+    pub price: Price,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How good its answers are, 0 to 1, as far as known: from the configuration or learned.
+    pub quality: Option<f64>,
+    /// Time to a usual answer in milliseconds, as far as known.
+    pub latency_ms: Option<u64>,
+}
+
+impl ModelProfile {
+    /// A free local model called `id`.
+    pub fn local(id: impl Into<String>, context_length: u64) -> Self {
+        Self {
+            id: id.into(),
+            provider: "triune".into(),
+            local: true,
+            context_length,
+            price: Price::default(),
+            capabilities: Capabilities::default(),
+            quality: None,
+            latency_ms: None,
+        }
+    }
+}
+
+/// Nano-dollars for a million tokens, so that every published price is an integer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Price {
+    /// For a million tokens read.
+    pub input: NanoUsd,
+    /// For a million tokens read from the provider's cache.
+    pub cached: NanoUsd,
+    /// For a million tokens written.
+    pub output: NanoUsd,
+}
+
+impl Price {
+    /// What `usage` costs, rounded up to the nano-dollar: never less than billed.
+    pub fn cost(&self, usage: &Usage) -> NanoUsd {
+        let cached = usage.cached_tokens.min(usage.input_tokens);
+        let fresh = usage.input_tokens - cached;
+        let millionths = [(self.input, fresh), (self.cached, cached), (self.output, usage.output_tokens)]
+            .iter()
+            .map(|(price, tokens)| i128::from(price.0) * i128::from(*tokens))
+            .sum::<i128>();
+        let nano = (millionths + 999_999).div_euclid(1_000_000);
+        NanoUsd(i64::try_from(nano).unwrap_or(i64::MAX))
+    }
+}
+
+/// What a model can do beyond text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capabilities {
+    /// Calls tools.
+    pub tools: bool,
+    /// Writes JSON that fits a schema.
+    pub json_schema: bool,
+    /// Reads images.
+    pub images: bool,
+    /// Gives log-probabilities.
+    pub logprobs: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_is_exact_and_rounds_up() {
+        let price = Price { input: NanoUsd(150_000_000), cached: NanoUsd(75_000_000), output: NanoUsd(600_000_000) };
+        let usage = Usage { input_tokens: 1000, cached_tokens: 400, output_tokens: 10 };
+        assert_eq!(price.cost(&usage), NanoUsd(600 * 150 + 400 * 75 + 10 * 600));
+        let tiny = Price { input: NanoUsd(1), ..Price::default() };
+        assert_eq!(tiny.cost(&Usage { input_tokens: 1, ..Usage::default() }), NanoUsd(1));
+        assert_eq!(tiny.cost(&Usage::default()), NanoUsd(0));
+    }
+}

@@ -1,0 +1,1 @@
+//! Where model files come from: a path, the hub cache, the cache folder of triune.

@@ -1,0 +1,41 @@
+//! Settings of recall.
+
+use serde::{Deserialize, Serialize};
+
+/// How scores of meaning and of words become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fusion {
+    /// A weighted mean of both scores, each scaled to [0, 1] over the candidates (Bruch et al. 2023).
+    #[default]
+    Convex,
+    /// Reciprocal rank fusion with k = 60 (Cormack et al. 2009).
+    Rrf,
+}
+
+/// Settings of recall.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RecallConfig {
+    /// How scores are fused. Default `convex`.
+    pub fusion: Fusion,
+    /// Weight of meaning against words, 0 to 1, for `convex`. Default 0.5.
+    pub dense_weight: f64,
+    /// Namespaces up to this many items are searched by an exact scan, larger ones by arroy plus a scan of what it
+    /// does not hold yet. Default 20,000.
+    pub scan_limit: usize,
+    /// Items that arroy does not hold yet before it is built again. Default 5,000.
+    pub pending_limit: usize,
+    /// BM25 k1. Default 0.9.
+    pub bm25_k1: f64,
+    /// BM25 b. Default 0.4.
+    pub bm25_b: f64,
+}
+
+impl Default for RecallConfig {
+    fn default() -> Self {
+        Self { fusion: Fusion::Convex, dense_weight: 0.5, scan_limit: 20_000, pending_limit: 5_000, bm25_k1: 0.9, bm25_b: 0.4 }
+    }
+}

@@ -1,0 +1,46 @@
+//! Settings of the router.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RouterConfig {
+    /// The model that savings are measured against, by its name in the price table. Default `gpt-4o`.
+    pub reference_model: String,
+    /// A file in LiteLLM's format whose prices go before the built-in ones.
+    pub prices: Option<PathBuf>,
+    /// Tries of one model before the next one's turn. Default 2.
+    pub attempts: u32,
+    /// Wait before the second try in milliseconds; doubles, with jitter. Default 250.
+    pub backoff_ms: u64,
+    /// Longest time for one try in milliseconds. Default 120,000.
+    pub timeout_ms: u64,
+    /// Failures in a row that open a model's breaker. Default 5.
+    pub breaker_failures: u32,
+    /// How long an open breaker stays open in milliseconds. Default 30,000.
+    pub breaker_open_ms: u64,
+    /// What each tenant may spend in this process, in dollars. Default: no limit.
+    pub budgets_usd: BTreeMap<String, f64>,
+    /// What all may spend in this process, in dollars. Default: no limit.
+    pub budget_usd: Option<f64>,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            reference_model: "gpt-4o".into(),
+            prices: None,
+            attempts: 2,
+            backoff_ms: 250,
+            timeout_ms: 120_000,
+            breaker_failures: 5,
+            breaker_open_ms: 30_000,
+            budgets_usd: BTreeMap::new(),
+            budget_usd: None,
+        }
+    }
+}

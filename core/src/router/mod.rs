@@ -1,0 +1,60 @@
+//! Which model serves a request: routing, execution with fallbacks and breakers, budgets and the ledger.
+
+mod config;
+mod engine;
+mod ledger;
+mod request;
+mod route;
+
+use std::fmt;
+
+pub use config::RouterConfig;
+pub use engine::RouterEngine;
+pub use ledger::{LedgerEntry, LedgerQuery, LedgerTotals};
+pub use request::{
+    Attempt, EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, Needs, Prompt, RouterReply,
+    RouterRequest, StreamEvent,
+};
+pub use route::{BreakerState, ModelState, PassedOver, RouteOutcome, RoutePlan, RouteRequest, RouteStep};
+
+use crate::{context::Context, error::Result};
+
+/// Decides which models serve a request, and in which order. Decides, never acts.
+///
+/// # Contract
+/// - `route` is pure: no I/O, no clock, no randomness; the same input and the same history give the same plan.
+/// - The plan names every model given: as a step, with the reason it was taken, or as passed over, with the reason.
+/// - When no model fits, the error says for each model why (`Invalid`, or `CircuitOpen` when only breakers stand in
+///   the way).
+/// - `observe` is told of every attempt and must not block.
+pub trait Router: Send + Sync + fmt::Debug + 'static {
+    /// The models to try for `request`, best first.
+    fn route(&self, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan>;
+    /// Learns from what happened.
+    fn observe(&self, _outcome: &RouteOutcome) {}
+}
+
+/// Values by key, for a while.
+///
+/// # Contract
+/// - Keys belong to the tenant of the context; no tenant sees another's.
+/// - A value is gone once its time to live has passed; an absent time to live means forever.
+/// - `compare_and_swap` changes the value only if it is `expected` (none: absent) at that moment.
+#[async_trait::async_trait]
+pub trait Cache: Send + Sync + fmt::Debug + 'static {
+    /// The value under `key`.
+    async fn get(&self, cx: &Context, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// Puts `value` under `key`.
+    async fn put(&self, cx: &Context, key: &[u8], value: Vec<u8>, ttl: Option<std::time::Duration>) -> Result<()>;
+    /// Removes `key`; says whether it was there.
+    async fn delete(&self, cx: &Context, key: &[u8]) -> Result<bool>;
+    /// Puts `value` under `key` if the value there is `expected`; says whether it did.
+    async fn compare_and_swap(
+        &self,
+        cx: &Context,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        value: Vec<u8>,
+        ttl: Option<std::time::Duration>,
+    ) -> Result<bool>;
+}

@@ -1,0 +1,236 @@
+//! What the router engine is asked and answers.
+
+use std::{fmt, pin::Pin};
+
+use futures_util::Stream;
+use serde::{Deserialize, Serialize};
+
+use super::{RoutePlan, ledger::{LedgerEntry, LedgerQuery, LedgerTotals}};
+use crate::{
+    engine::FunctionSpec,
+    error::Result,
+    model::{FinishReason, Message, ModelProfile, ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, Usage},
+    money::NanoUsd,
+};
+
+/// What a model must offer to serve a request. Absent fields ask for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Needs {
+    /// This model and no other.
+    pub model: Option<String>,
+    /// The prompt must not leave this process.
+    pub local_only: bool,
+    /// The model must call tools. Set by itself when the request has tools.
+    pub tools: bool,
+    /// The model must write JSON that fits a schema. Set by itself when the request has one.
+    pub json_schema: bool,
+    /// The model must read images. Set by itself when the request has some.
+    pub images: bool,
+    /// At least this quality, 0 to 1; a model of unknown quality does not qualify.
+    pub min_quality: Option<f64>,
+    /// The call may cost at most this.
+    pub max_cost: Option<NanoUsd>,
+    /// The model's usual latency may be at most this.
+    pub max_latency_ms: Option<u64>,
+}
+
+/// What is asked: one prompt, or a chat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// One message of the user.
+    Text(String),
+    /// A chat.
+    Messages(Vec<Message>),
+}
+
+impl Prompt {
+    /// As messages, with `system` before them.
+    pub fn into_messages(self, system: Option<String>) -> Vec<Message> {
+        let mut messages: Vec<_> = system.map(Message::system).into_iter().collect();
+        match self {
+            Self::Text(text) => messages.push(Message::new(Role::User, text)),
+            Self::Messages(more) => messages.extend(more),
+        }
+        messages
+    }
+}
+
+/// A request for text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct GenerateRequest {
+    /// What is asked.
+    pub prompt: Prompt,
+    /// Instructions before it.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// What a model must offer.
+    #[serde(default)]
+    pub needs: Needs,
+    /// Tools the model may call; the caller runs them.
+    #[serde(default)]
+    pub tools: Vec<FunctionSpec>,
+    /// The form of the answer.
+    #[serde(default)]
+    pub response_format: ResponseFormat,
+    /// How tokens are chosen.
+    #[serde(default)]
+    pub sampling: Sampling,
+}
+
+impl GenerateRequest {
+    /// Asks `prompt` of any model.
+    pub fn new(prompt: impl Into<String>) -> Self {
+        Self::from(Prompt::Text(prompt.into()))
+    }
+}
+
+impl From<Prompt> for GenerateRequest {
+    fn from(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            system: None,
+            needs: Needs::default(),
+            tools: Vec::new(),
+            response_format: ResponseFormat::Text,
+            sampling: Sampling::default(),
+        }
+    }
+}
+
+/// One try of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The model.
+    pub model: String,
+    /// The error code when it failed.
+    pub code: Option<String>,
+    /// What went wrong, without any prompt or key.
+    pub message: Option<String>,
+    /// Time it took.
+    pub latency_ms: u64,
+}
+
+/// An answer, and what it took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GenerateReply {
+    /// Identifies the reply in the ledger.
+    pub id: String,
+    /// The text.
+    pub text: String,
+    /// Tools the model wants called.
+    pub tool_calls: Vec<ToolCall>,
+    /// Log-probabilities, when asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// The model that answered.
+    pub model: String,
+    /// Tokens read and written.
+    pub usage: Usage,
+    /// What it cost.
+    pub cost: NanoUsd,
+    /// What the same tokens would have cost on the reference model.
+    pub reference_cost: NanoUsd,
+    /// The difference; negative when the reference model would have been cheaper.
+    pub saved: NanoUsd,
+    /// Time it took.
+    pub latency_ms: u64,
+    /// Every model tried, failed ones first.
+    pub attempts: Vec<Attempt>,
+    /// Why these models, in this order.
+    pub route: RoutePlan,
+}
+
+/// A piece of a streamed answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StreamEvent {
+    /// More text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// The end, with the whole answer.
+    Done {
+        /// The answer.
+        reply: Box<GenerateReply>,
+    },
+}
+
+/// The pieces of an answer as they come; the last is [`StreamEvent::Done`]. Dropping it stops the model.
+pub type GenerateStream = Pin<Box<dyn Stream<Item = Result<StreamEvent>> + Send>>;
+
+/// Texts to embed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbedRequest {
+    /// The texts.
+    pub texts: Vec<String>,
+}
+
+/// Their vectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmbedReply {
+    /// One vector a text, of length 1.
+    pub vectors: Vec<Vec<f32>>,
+    /// For each text, whether it was longer than the embedder reads.
+    pub truncated: Vec<bool>,
+    /// The embedder.
+    pub embedder: String,
+}
+
+/// What the engine `router` is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RouterRequest {
+    /// Text, from the model that the router chooses.
+    Generate(GenerateRequest),
+    /// The decision only; nothing is called.
+    Route(GenerateRequest),
+    /// Vectors.
+    Embed(EmbedRequest),
+    /// Entries of the ledger.
+    Ledger(LedgerQuery),
+    /// Sums of the ledger.
+    Totals {
+        /// Of this tenant; all when absent.
+        #[serde(default)]
+        tenant: Option<String>,
+    },
+    /// The models there are.
+    Models {},
+}
+
+/// What the engine `router` answers.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum RouterReply {
+    /// To `generate`.
+    Generated(Box<GenerateReply>),
+    /// To `route`.
+    Routed(RoutePlan),
+    /// To `embed`.
+    Embedded(EmbedReply),
+    /// To `ledger`.
+    Ledger(Vec<LedgerEntry>),
+    /// To `totals`.
+    Totals(LedgerTotals),
+    /// To `models`.
+    Models(Vec<ModelProfile>),
+}
+
+/// Answers stay out of logs.
+impl fmt::Debug for RouterReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RouterReply")
+    }
+}

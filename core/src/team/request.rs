@@ -1,0 +1,214 @@
+//! What the team is asked and answers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    gate::{ArtifactKind, Verdict},
+    money::NanoUsd,
+    parallel::TaskOutcome,
+    router::Needs,
+};
+
+/// Work to do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Epic {
+    /// Its id. With the id of an epic that was interrupted, that one goes on. A fresh one when absent.
+    pub id: Option<String>,
+    /// What it is called.
+    pub title: String,
+    /// What it is about.
+    pub description: String,
+    /// What must be there in the end; at least one.
+    pub requirements: Vec<String>,
+    /// Who works on it. When empty, `team.agents` agents with roles that cover common skills.
+    pub agents: Vec<Agent>,
+    /// How many agents, when `agents` is empty. Default: `team.agents`.
+    pub team_size: Option<usize>,
+    /// What the models must offer.
+    pub needs: Needs,
+    /// Tokens of one task's answer at most. Default: `team.max_tokens`.
+    pub max_tokens: Option<u32>,
+}
+
+/// A worker of the team.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agent {
+    /// Its name, unique in the team.
+    pub name: String,
+    /// Its role, in a word or two.
+    pub role: String,
+    /// What it is good at; tasks are given by their similarity to it.
+    pub skills: Vec<String>,
+    /// Instructions for its model.
+    pub instructions: String,
+    /// This model and no other; any when absent.
+    pub model: Option<String>,
+    /// Names of the functions it may call as tools.
+    pub tools: Vec<String>,
+}
+
+/// Who made a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Planner {
+    /// A model, whose JSON was valid.
+    Model {
+        /// The model.
+        model: String,
+    },
+    /// The rule: one task a requirement, then one that puts them together.
+    Rules {
+        /// Why not a model.
+        because: String,
+    },
+    /// The caller.
+    Caller,
+}
+
+/// A task of an epic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpicTask {
+    /// Its name, unique in the plan.
+    pub name: String,
+    /// What is to be done.
+    pub description: String,
+    /// Indexes of the requirements it serves, from 0.
+    #[serde(default)]
+    pub requirements: Vec<usize>,
+    /// Tasks whose results it needs.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// The agent it is given to; the best one when absent.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// What kind of thing it makes; its gates go by that.
+    #[serde(default)]
+    pub produces: ArtifactKind,
+}
+
+/// A plan of an epic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpicPlan {
+    /// The epic, with its id and its agents.
+    pub epic: Epic,
+    /// The tasks, each with its agent.
+    pub tasks: Vec<EpicTask>,
+    /// Who made it.
+    pub planner: Planner,
+}
+
+/// One task in a report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TaskReport {
+    /// The task.
+    pub task: String,
+    /// The agent.
+    pub agent: String,
+    /// How it ended.
+    pub outcome: TaskOutcome,
+    /// What it made.
+    pub result: String,
+    /// The model that made it.
+    pub model: Option<String>,
+    /// What the gates said.
+    pub gates: Vec<Verdict>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// What it cost.
+    pub cost: NanoUsd,
+    /// What it saved.
+    pub saved: NanoUsd,
+    /// Attempts, over all processes.
+    pub attempts: u32,
+    /// Whether it had finished before this process took the epic over.
+    pub restored: bool,
+    /// Time of the last attempt.
+    pub latency_ms: u64,
+}
+
+/// What came of an epic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EpicReport {
+    /// Its id.
+    pub epic: String,
+    /// What it is called.
+    pub title: String,
+    /// `succeeded`, `failed` or `cancelled`.
+    pub outcome: String,
+    /// Who planned it.
+    pub planner: Planner,
+    /// The tasks, in the order of the plan.
+    pub tasks: Vec<TaskReport>,
+    /// Agents that worked.
+    pub agents: usize,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// What it cost.
+    pub cost: NanoUsd,
+    /// What the same tokens would have cost on the reference model.
+    pub reference_cost: NanoUsd,
+    /// The difference.
+    pub saved: NanoUsd,
+    /// Time this process worked on it.
+    pub latency_ms: u64,
+    /// The namespace of the memory it left behind.
+    pub namespace: String,
+}
+
+/// What the engine `team` is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TeamRequest {
+    /// Plans an epic.
+    Plan {
+        /// The epic.
+        epic: Epic,
+    },
+    /// Plans and runs an epic, or goes on with one that was interrupted, to its end.
+    Run {
+        /// The epic.
+        epic: Epic,
+    },
+    /// Runs a plan, which may have been edited, to its end.
+    RunPlan {
+        /// The plan.
+        plan: EpicPlan,
+    },
+    /// Goes on with an epic that was interrupted.
+    Resume {
+        /// Its id.
+        epic: String,
+    },
+    /// Epics that have not ended, oldest first.
+    Unfinished {},
+}
+
+/// What the engine `team` answers.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum TeamReply {
+    /// To `plan`.
+    Plan(Box<EpicPlan>),
+    /// To `run`, `run_plan` and `resume`.
+    Report(Box<EpicReport>),
+    /// To `unfinished`.
+    Epics {
+        /// Ids of epics.
+        epics: Vec<String>,
+    },
+}
