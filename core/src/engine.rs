@@ -198,7 +198,9 @@ impl<T: ?Sized> Registry<T> {
     pub fn register(&self, name: &str, item: Arc<T>) -> Result<()> {
         let fits = |c: char| c.is_alphanumeric() || "_-.:/".contains(c);
         if name.is_empty() || name.chars().count() > 64 || !name.chars().all(fits) {
-            return Err(Error::invalid("a name is 1 to 64 letters, digits, `_`, `-`, `.`, `:` or `/`").with("name", name));
+            return Err(
+                Error::invalid("a name is 1 to 64 letters, digits, `_`, `-`, `.`, `:` or `/`").with("name", name)
+            );
         }
         self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), item);
         Ok(())

@@ -124,11 +124,14 @@ impl Budget {
         let mut taken = self.taken();
         let left = self.0.limit - taken.spent - taken.held;
         if amount > left {
-            return Err(Error::new(ErrorKind::OverBudget, "the budget does not cover this call; raise it or ask for less")
-                .during("Budget::reserve")
-                .with("needed", amount)
-                .with("left", left)
-                .with("limit", self.0.limit));
+            return Err(Error::new(
+                ErrorKind::OverBudget,
+                "the budget does not cover this call; raise it or ask for less",
+            )
+            .during("Budget::reserve")
+            .with("needed", amount)
+            .with("left", left)
+            .with("limit", self.0.limit));
         }
         taken.held = taken.held + amount;
         drop(taken);

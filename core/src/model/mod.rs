@@ -18,6 +18,6 @@ pub use chat::{
     Sampling, TokenLogprob, ToolCall, Usage, collect,
 };
 pub use config::{EmbedderConfig, ModelConfig, Provider};
-pub use embed::{Embedder, Embedding, EmbedderProfile, cosine};
+pub use embed::{Embedder, EmbedderProfile, Embedding, cosine};
 pub use image::{GeneratedImage, ImageModel, ImageRequest};
 pub use profile::{Capabilities, ModelProfile, Price};

@@ -138,7 +138,13 @@ mod tests {
 
     #[test]
     fn the_name_is_the_type_of_the_json_form() {
-        let kind = EventKind::TaskRetried { run: "r".into(), task: "t".into(), attempt: 1, code: "TIMEOUT".into(), wait_ms: 5 };
+        let kind = EventKind::TaskRetried {
+            run: "r".into(),
+            task: "t".into(),
+            attempt: 1,
+            code: "TIMEOUT".into(),
+            wait_ms: 5,
+        };
         let name = kind.name();
         let json = serde_json::to_value(Event::now("trace".into(), "".into(), kind)).unwrap();
         assert_eq!(json["type"], name);

@@ -172,7 +172,16 @@ mod tests {
         for (latency_ms, code) in [(10, None), (30, Some("TIMEOUT".to_owned()))] {
             emit(&sink, EventKind::Attempted { model: "m".into(), attempt: 1, ok: code.is_none(), code, latency_ms });
         }
-        emit(&sink, EventKind::Spent { model: "m".into(), input_tokens: 7, output_tokens: 3, cost: NanoUsd(5), saved: NanoUsd(95) });
+        emit(
+            &sink,
+            EventKind::Spent {
+                model: "m".into(),
+                input_tokens: 7,
+                output_tokens: 3,
+                cost: NanoUsd(5),
+                saved: NanoUsd(95),
+            },
+        );
         let metrics = sink.metrics();
         let model = &metrics.models["m"];
         assert_eq!((model.attempts, model.failures["TIMEOUT"], model.input_tokens), (2, 1, 7));

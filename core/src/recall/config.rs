@@ -36,6 +36,13 @@ pub struct RecallConfig {
 
 impl Default for RecallConfig {
     fn default() -> Self {
-        Self { fusion: Fusion::Convex, dense_weight: 0.5, scan_limit: 20_000, pending_limit: 5_000, bm25_k1: 0.9, bm25_b: 0.4 }
+        Self {
+            fusion: Fusion::Convex,
+            dense_weight: 0.5,
+            scan_limit: 20_000,
+            pending_limit: 5_000,
+            bm25_k1: 0.9,
+            bm25_b: 0.4,
+        }
     }
 }

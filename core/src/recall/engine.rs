@@ -9,8 +9,8 @@ use crate::{
     context::Context,
     engine::Engine,
     error::{Error, Result},
-    runtime::Runtime,
     router::RouterEngine,
+    runtime::Runtime,
     store::Store,
 };
 

@@ -10,7 +10,7 @@ pub use config::{Fusion, RecallConfig};
 pub use engine::RecallEngine;
 pub use filter::Filter;
 pub use request::{
-    ForgetRequest, Hit, Item, NeighboursRequest, Neighbour, RecallReply, RecallRequest, RelateRequest, Relation,
-    RecallQuery, StoreRequest, Why,
+    ForgetRequest, Hit, Item, Neighbour, NeighboursRequest, RecallQuery, RecallReply, RecallRequest, RelateRequest,
+    Relation, StoreRequest, Why,
 };
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};

@@ -59,7 +59,14 @@ pub trait VectorStore: Send + Sync + fmt::Debug + 'static {
     /// Removes items by id; says how many there were.
     async fn delete(&self, cx: &Context, collection: &str, ids: &[String]) -> Result<usize>;
     /// The `top` items nearest to `query`.
-    async fn search(&self, cx: &Context, collection: &str, query: &[f32], filter: Option<&Filter>, top: usize) -> Result<Vec<VectorHit>>;
+    async fn search(
+        &self,
+        cx: &Context,
+        collection: &str,
+        query: &[f32],
+        filter: Option<&Filter>,
+        top: usize,
+    ) -> Result<Vec<VectorHit>>;
     /// Items in the collection.
     async fn len(&self, cx: &Context, collection: &str) -> Result<usize>;
 }
@@ -94,7 +101,15 @@ pub trait GraphStore: Send + Sync + fmt::Debug + 'static {
     /// Removes `edges`; says how many there were.
     async fn delete(&self, cx: &Context, graph: &str, edges: &[GraphEdge]) -> Result<usize>;
     /// What is within `hops` steps of `of`, nearest first.
-    async fn neighbours(&self, cx: &Context, graph: &str, of: &str, kind: Option<&str>, hops: u8, top: usize) -> Result<Vec<Neighbour>>;
+    async fn neighbours(
+        &self,
+        cx: &Context,
+        graph: &str,
+        of: &str,
+        kind: Option<&str>,
+        hops: u8,
+        top: usize,
+    ) -> Result<Vec<Neighbour>>;
     /// A shortest way from `from` to `to` of at most `hops` steps; none when there is none.
     async fn path(&self, cx: &Context, graph: &str, from: &str, to: &str, hops: u8) -> Result<Option<Vec<GraphEdge>>>;
     /// The `top` names nearest to the seeds, with their rank.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, Router, RouterConfig, RouterReply, RouterRequest};
+use super::{
+    EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, Router, RouterConfig, RouterReply,
+    RouterRequest,
+};
 use crate::{
     context::Context,
     engine::{Engine, Registry},
@@ -32,7 +35,12 @@ impl RouterEngine {
     ///
     /// # Errors
     /// `Invalid` when the configuration names a price file that cannot be read or a reference model without a price.
-    pub fn new(config: RouterConfig, router: Arc<dyn Router>, models: Registry<dyn ChatModel>, store: Store) -> Result<Self> {
+    pub fn new(
+        config: RouterConfig,
+        router: Arc<dyn Router>,
+        models: Registry<dyn ChatModel>,
+        store: Store,
+    ) -> Result<Self> {
         Ok(Self(Arc::new(Inner { router, models, embedder: std::sync::RwLock::default(), store, config })))
     }
     /// The chat models; more can be registered at any time.
@@ -46,7 +54,9 @@ impl RouterEngine {
     /// The embedder. `NotFound`, with the command that gets one, when there is none.
     pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
         let embedder = self.0.embedder.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        embedder.clone().ok_or_else(|| Error::not_found("there is no embedder; get one with `triune models pull all-minilm-l6-v2`"))
+        embedder
+            .clone()
+            .ok_or_else(|| Error::not_found("there is no embedder; get one with `triune models pull all-minilm-l6-v2`"))
     }
     /// Answers `request`.
     pub async fn generate(&self, _cx: &Context, _request: GenerateRequest) -> Result<GenerateReply> {

@@ -5,7 +5,10 @@ use std::{fmt, pin::Pin};
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
-use super::{RoutePlan, ledger::{LedgerEntry, LedgerQuery, LedgerTotals}};
+use super::{
+    RoutePlan,
+    ledger::{LedgerEntry, LedgerQuery, LedgerTotals},
+};
 use crate::{
     engine::FunctionSpec,
     error::Result,

@@ -1,9 +1,6 @@
 //! Looks at the files before they are mapped: a truncated LMDB file kills the process by SIGBUS when it is read.
 
-use std::{
-    fs,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use crate::error::{Error, ErrorKind, Result};
 

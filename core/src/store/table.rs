@@ -37,7 +37,9 @@ impl<T> StoreResultExt<T> for Result<T, arroy::Error> {
 }
 
 pub(super) fn lmdb_error(error: heed::Error) -> Error {
-    use heed::MdbError::{BadRslot, Corrupted, Invalid, MapFull, MapResized, PageNotFound, ReadersFull, VersionMismatch};
+    use heed::MdbError::{
+        BadRslot, Corrupted, Invalid, MapFull, MapResized, PageNotFound, ReadersFull, VersionMismatch,
+    };
     let (kind, message) = match &error {
         heed::Error::Mdb(Corrupted | PageNotFound | Invalid | VersionMismatch) => {
             (ErrorKind::Corrupt, "the store is damaged; restore the folder from a backup")
@@ -106,7 +108,8 @@ impl Table {
         let table = *self;
         // LMDB has no empty prefix, so the whole table is a range.
         let whole = prefix.is_empty().then(|| self.database.iter(txn)).transpose().stored(self.name)?;
-        let part = (!prefix.is_empty()).then(|| self.database.prefix_iter(txn, prefix)).transpose().stored(self.name)?;
+        let part =
+            (!prefix.is_empty()).then(|| self.database.prefix_iter(txn, prefix)).transpose().stored(self.name)?;
         let rows = whole.into_iter().flatten().chain(part.into_iter().flatten());
         Ok(rows.map(move |row| {
             let (key, stored) = row.stored(table.name)?;

@@ -85,7 +85,8 @@ pub(super) fn open(env: &Env<WithoutTls>) -> Result<Tables> {
             databases.push(opener.create_database::<Bytes, Bytes>(txn, Some(name))?);
         }
         let ann = opener.create_database(txn, Some("ann"))?;
-        let databases: [_; NAMES.len()] = databases.try_into().map_err(|_| heed::Error::Io(std::io::ErrorKind::Other.into()))?;
+        let databases: [_; NAMES.len()] =
+            databases.try_into().map_err(|_| heed::Error::Io(std::io::ErrorKind::Other.into()))?;
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((databases, ann)))
     });
     let Some((databases, ann)) = opened.stored("meta")?.commit() else {

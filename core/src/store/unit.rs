@@ -23,7 +23,10 @@ struct Staged {
 impl fmt::Debug for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let staged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        f.debug_struct("Unit").field("always", &staged.always.len()).field("on_success", &staged.on_success.len()).finish()
+        f.debug_struct("Unit")
+            .field("always", &staged.always.len())
+            .field("on_success", &staged.on_success.len())
+            .finish()
     }
 }
 
