@@ -219,6 +219,11 @@ impl<T: ?Sized> Registry<T> {
         })
     }
 
+    /// Removes everything.
+    pub fn clear(&self) {
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// All names, sorted.
     pub fn names(&self) -> Vec<String> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()

@@ -14,19 +14,33 @@ pub struct ModelProfile {
     pub id: String,
     /// Whose model it is, by the OpenTelemetry names (`gen_ai.provider.name`): `triune` for local ones, `openai`,
     /// `anthropic`; `host` for one written in the host program.
+    #[serde(default = "host")]
     pub provider: String,
     /// Whether prompts stay in this process.
+    #[serde(default = "yes")]
     pub local: bool,
     /// Tokens of request and answer together, at most.
     pub context_length: u64,
     /// What it costs.
+    #[serde(default)]
     pub price: Price,
     /// What it can do.
+    #[serde(default)]
     pub capabilities: Capabilities,
     /// How good its answers are, 0 to 1, as far as known: from the configuration or learned.
+    #[serde(default)]
     pub quality: Option<f64>,
     /// Time to a usual answer in milliseconds, as far as known.
+    #[serde(default)]
     pub latency_ms: Option<u64>,
+}
+
+fn host() -> String {
+    "host".into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl ModelProfile {

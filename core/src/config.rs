@@ -1,0 +1,205 @@
+//! Settings, from code, a TOML file and the environment. An unknown key is an error that names the nearest known one.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    creative::CreativeConfig,
+    error::{Error, ErrorKind, Result},
+    model::{EmbedderConfig, ModelConfig},
+    parallel::ParallelConfig,
+    recall::RecallConfig,
+    router::RouterConfig,
+    store::StoreConfig,
+    team::TeamConfig,
+};
+
+/// Variables that begin like this are settings: `TRIUNE__ROUTER__REFERENCE_MODEL=gpt-4o-mini`.
+const ENV_PREFIX: &str = "TRIUNE__";
+
+/// Settings of a [`Triune`](crate::Triune). Every field has a default.
+///
+/// ```
+/// use triune::Config;
+/// let config = Config::from_toml("[router]\nreference_model = \"gpt-4o-mini\"")?;
+/// assert_eq!(config.router.reference_model, "gpt-4o-mini");
+/// let error = Config::from_toml("[router]\nreference_modle = \"x\"").unwrap_err();
+/// assert!(error.message().contains("did you mean `reference_model`?"));
+/// # Ok::<(), triune::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The chat models. Default: none but what `discover` finds.
+    pub models: Vec<ModelConfig>,
+    /// The embedder. Default: what `discover` finds.
+    pub embedder: Option<EmbedderConfig>,
+    /// Whether to use the catalogued models found in the cache folder, where no chat model, or no embedder, is
+    /// named. Default true.
+    pub discover: bool,
+    /// The store.
+    pub store: StoreConfig,
+    /// The router.
+    pub router: RouterConfig,
+    /// Recall.
+    pub recall: RecallConfig,
+    /// Parallel Mind.
+    pub parallel: ParallelConfig,
+    /// The Creative engine.
+    pub creative: CreativeConfig,
+    /// The team.
+    pub team: TeamConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            models: Vec::new(),
+            embedder: None,
+            discover: true,
+            store: StoreConfig::default(),
+            router: RouterConfig::default(),
+            recall: RecallConfig::default(),
+            parallel: ParallelConfig::default(),
+            creative: CreativeConfig::default(),
+            team: TeamConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// From the text of a TOML file.
+    ///
+    /// # Errors
+    /// `Invalid`, with line, column and, for an unknown key, the nearest known one.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|e| explain(&e.to_string(), e.message()))
+    }
+
+    /// From a JSON object: the form in which Python and Node hand settings over.
+    ///
+    /// # Errors
+    /// `Invalid`, naming for an unknown key the nearest known one.
+    pub fn from_json(value: Value) -> Result<Self> {
+        serde_json::from_value(value).map_err(|e| explain(&e.to_string(), &e.to_string()))
+    }
+
+    /// From a TOML file, with the environment on top.
+    ///
+    /// # Errors
+    /// `NotFound` when the file cannot be read, `Invalid` as for [`Config::from_toml`].
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::new(ErrorKind::NotFound, "the settings file cannot be read; check its path and permissions")
+                .with("path", path.display())
+                .caused_by(e)
+        })?;
+        Self::from_toml(&text)?.with_environment(std::env::vars())
+    }
+
+    /// The defaults, with the environment on top.
+    ///
+    /// # Errors
+    /// `Invalid` as for [`Config::with_environment`].
+    pub fn from_environment() -> Result<Self> {
+        Self::default().with_environment(std::env::vars())
+    }
+
+    /// With `variables` on top: those whose name begins with `TRIUNE__`, sections apart by `__`. Values are TOML
+    /// values; what is not one is a text.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the variable and, for an unknown key, the nearest known one.
+    pub fn with_environment(self, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let mut layer = Map::new();
+        for (name, text) in variables {
+            let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+            let keys: Vec<_> = path.split("__").map(str::to_lowercase).collect();
+            let one = nest(&keys, toml_value(&text));
+            // Each variable is read on its own first, so that an error can name it.
+            Self::from_json(one.clone()).map_err(|e| Error::invalid(e.message().to_owned()).with("variable", &name))?;
+            merge(&mut layer, one);
+        }
+        if layer.is_empty() {
+            return Ok(self);
+        }
+        let mut all = serde_json::to_value(&self).map_err(|e| Error::unexpected("settings have no JSON form").caused_by(e))?;
+        if let Value::Object(all) = &mut all {
+            merge(all, Value::Object(layer));
+        }
+        Self::from_json(all)
+    }
+}
+
+fn nest(keys: &[String], value: Value) -> Value {
+    keys.iter().rev().fold(value, |inner, key| Value::Object(Map::from_iter([(key.clone(), inner)])))
+}
+
+fn merge(into: &mut Map<String, Value>, from: Value) {
+    let Value::Object(from) = from else { return };
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(old)), new @ Value::Object(_)) => merge(old, new),
+            (_, new) => {
+                into.insert(key, new);
+            }
+        }
+    }
+}
+
+fn toml_value(text: &str) -> Value {
+    let read = toml::from_str::<Map<String, Value>>(&format!("v = {text}"));
+    read.ok().and_then(|mut read| read.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// The error of a parser, with the nearest known key when it complains of an unknown one.
+fn explain(full: &str, message: &str) -> Error {
+    let hint = nearest_known(message).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+    Error::invalid(format!("the settings cannot be read: {}{hint}", full.trim_end())).during("Config")
+}
+
+/// In serde's words, "unknown field `a`, expected one of `b`, `c`": the known name nearest to the unknown one.
+fn nearest_known(message: &str) -> Option<&str> {
+    let mut names = message.split_once("unknown ")?.1.split('`').skip(1).step_by(2);
+    let unknown = names.next()?;
+    names.max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn environment(name: &str, value: &str) -> Result<Config> {
+        Config::default().with_environment([(name.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn the_environment_is_on_top() {
+        let config = Config::from_toml("[team]\nagents = 3\nretries = 1").unwrap();
+        let config = config.with_environment([("TRIUNE__TEAM__AGENTS".into(), "20".into())]).unwrap();
+        assert_eq!((config.team.agents, config.team.retries), (20, 1));
+        assert_eq!(environment("TRIUNE__ROUTER__REFERENCE_MODEL", "gpt-4o-mini").unwrap().router.reference_model, "gpt-4o-mini");
+        assert_eq!(environment("TRIUNE_MODELS", "/models").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        for error in [
+            Config::from_toml("[store]\nmapsize = 1").unwrap_err(),
+            Config::from_json(json!({"store": {"mapsize": 1}})).unwrap_err(),
+            environment("TRIUNE__STORE__MAPSIZE", "1").unwrap_err(),
+        ] {
+            assert!(error.message().contains("did you mean `map_size`?"), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_stay_out_of_debug() {
+        let config = Config::from_json(json!({"models": [{"provider": "openai", "source": "m", "api_key": "sk-secret"}]}));
+        assert!(!format!("{config:?}").contains("sk-secret"));
+    }
+}

@@ -1,0 +1,363 @@
+//! The handle a program holds: wires the parts together.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    config::Config,
+    context::Context,
+    creative::{CreativeEngine, CreativeSolution, SolveRequest},
+    engine::{DynEngine, Function, Health, Registry},
+    error::{Error, ErrorKind, Result},
+    gate::{Gate, GateEngine},
+    model::{ChatModel, Embedder},
+    monitor::{EventSink, EventStream, Fanout, Metrics},
+    open::{Location, open_models, parse_url},
+    parallel::{ParallelEngine, RunReport, RunRequest},
+    recall::{Hit, RecallEngine, RecallQuery, StoreRequest},
+    router::{CheapestRouter, GenerateReply, GenerateRequest, GenerateStream, Router, RouterEngine},
+    runtime::{Runtime, blocking},
+    store::Store,
+    team::{Epic, EpicReport, TeamEngine},
+};
+
+/// Models, memory, tasks, ideas and a team, in one process and one folder. Cheap to clone; the folder is closed with
+/// the last clone.
+///
+/// ```no_run
+/// # async fn example() -> triune::Result<()> {
+/// use triune::{Triune, recall::{RecallQuery, StoreRequest}, router::GenerateRequest};
+///
+/// let mind = Triune::open("./mind").await?;
+/// let cx = mind.context();
+/// mind.store_knowledge(&cx, StoreRequest::new("Ada moved to Paris in 2024")).await?;
+/// for hit in mind.recall_knowledge(&cx, RecallQuery::new("Where does Ada live?", 5)).await? {
+///     println!("{:.2} {}", hit.score, hit.item.text);
+/// }
+/// let reply = mind.generate(&cx, GenerateRequest::new("Say hello to Ada.")).await?;
+/// println!("{} ({}, saved {})", reply.text, reply.model, reply.saved);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Triune(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    runtime: Runtime,
+    events: Fanout,
+    engines: Registry<dyn DynEngine>,
+    router: RouterEngine,
+    recall: RecallEngine,
+    parallel: ParallelEngine,
+    creative: CreativeEngine,
+    gate: GateEngine,
+    team: TeamEngine,
+    store: Store,
+}
+
+/// The engines every [`Triune`] has; their names are taken.
+const OWN_ENGINES: &[&str] = &["router", "recall", "parallel", "creative", "gate", "team"];
+
+impl Triune {
+    /// Opens `lmdb:///path` or a plain path with the settings of the environment, making the folder when it is not
+    /// there.
+    ///
+    /// # Errors
+    /// As for [`TriuneBuilder::open`].
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::builder(url).open().await
+    }
+
+    /// Opens `url` step by step.
+    pub fn builder(url: &str) -> TriuneBuilder {
+        TriuneBuilder { url: url.to_owned(), config: None, router: None, models: Vec::new(), embedder: None }
+    }
+
+    /// A context for one call: its events are seen by [`Triune::metrics`] and [`Triune::events`].
+    pub fn context(&self) -> Context {
+        Context::new().events(Arc::new(self.0.events.clone()))
+    }
+
+    /// Calls an engine by name: the JSON form of everything below.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown engine, `Invalid` for a request of another form, and what the engine returns.
+    pub async fn call(&self, cx: &Context, engine: &str, request: Value) -> Result<Value> {
+        let engine = self.0.engines.get(engine)?;
+        cx.run(engine.call_json(cx, request)).await
+    }
+
+    /// Generates text by the cheapest model that meets the needs.
+    ///
+    /// # Errors
+    /// See [`RouterEngine::generate`].
+    pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
+        self.0.router.generate(cx, request).await
+    }
+
+    /// The same, piece by piece.
+    ///
+    /// # Errors
+    /// See [`RouterEngine::stream`].
+    pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
+        self.0.router.stream(cx, request).await
+    }
+
+    /// Keeps knowledge; returns its id once it is on disk.
+    ///
+    /// # Errors
+    /// See [`RecallEngine::store`].
+    pub async fn store_knowledge(&self, cx: &Context, request: StoreRequest) -> Result<String> {
+        self.0.recall.store(cx, request).await
+    }
+
+    /// Finds knowledge, best first.
+    ///
+    /// # Errors
+    /// See [`RecallEngine::query`].
+    pub async fn recall_knowledge(&self, cx: &Context, query: RecallQuery) -> Result<Vec<Hit>> {
+        self.0.recall.query(cx, query).await
+    }
+
+    /// Runs a plan of tasks to its end.
+    ///
+    /// # Errors
+    /// See [`ParallelEngine::run`].
+    pub async fn coordinate_parallel_tasks(&self, cx: &Context, request: RunRequest) -> Result<RunReport> {
+        self.0.parallel.run(cx, request).await
+    }
+
+    /// Solves a problem with ideas that are measured and ranked.
+    ///
+    /// # Errors
+    /// See [`CreativeEngine::solve`].
+    pub async fn generate_creative_solution(&self, cx: &Context, request: SolveRequest) -> Result<CreativeSolution> {
+        self.0.creative.solve(cx, request).await
+    }
+
+    /// Plans and runs an epic to its end.
+    ///
+    /// # Errors
+    /// See [`TeamEngine::run_epic`].
+    pub async fn run_epic(&self, cx: &Context, epic: Epic) -> Result<EpicReport> {
+        self.0.team.run_epic(cx, epic).await
+    }
+
+    /// The engine `router`.
+    pub fn router(&self) -> &RouterEngine {
+        &self.0.router
+    }
+
+    /// The engine `recall`.
+    pub fn recall(&self) -> &RecallEngine {
+        &self.0.recall
+    }
+
+    /// The engine `parallel`.
+    pub fn parallel(&self) -> &ParallelEngine {
+        &self.0.parallel
+    }
+
+    /// The engine `creative`.
+    pub fn creative(&self) -> &CreativeEngine {
+        &self.0.creative
+    }
+
+    /// The engine `gate`.
+    pub fn gate(&self) -> &GateEngine {
+        &self.0.gate
+    }
+
+    /// The engine `team`.
+    pub fn team(&self) -> &TeamEngine {
+        &self.0.team
+    }
+
+    /// The store of the folder.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Adds a chat model, or puts it in the place of the one with its id.
+    ///
+    /// # Errors
+    /// `Invalid` when its id is not a name.
+    pub fn register_model(&self, model: Arc<dyn ChatModel>) -> Result<()> {
+        let id = model.profile().id.clone();
+        self.0.router.models().register(&id, model)
+    }
+
+    /// Sets the embedder.
+    pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
+        self.0.router.set_embedder(embedder);
+    }
+
+    /// Adds a function of the host: a task body, or a tool.
+    ///
+    /// # Errors
+    /// `Invalid` when its name is not one.
+    pub fn register_function(&self, function: Arc<dyn Function>) -> Result<()> {
+        let name = function.spec().name.clone();
+        self.0.parallel.functions().register(&name, function)
+    }
+
+    /// Adds an engine of the user.
+    ///
+    /// # Errors
+    /// `Conflict` for the name of an engine of triune, `Invalid` when its name is not one.
+    pub fn register_engine(&self, engine: Arc<dyn DynEngine>) -> Result<()> {
+        let name = engine.dyn_name().to_owned();
+        if OWN_ENGINES.contains(&name.as_str()) {
+            return Err(Error::new(ErrorKind::Conflict, format!("\"{name}\" is an engine of triune; choose another name")));
+        }
+        self.0.engines.register(&name, engine)
+    }
+
+    /// Adds a gate.
+    ///
+    /// # Errors
+    /// `Invalid` when its name is not one.
+    pub fn register_gate(&self, gate: Arc<dyn Gate>) -> Result<()> {
+        let name = gate.name().to_owned();
+        self.0.gate.gates().register(&name, gate)
+    }
+
+    /// Adds a sink that sees every event.
+    pub fn add_sink(&self, sink: Arc<dyn EventSink>) {
+        self.0.events.add(sink);
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> EventStream {
+        self.0.events.listen()
+    }
+
+    /// What happened so far in this process.
+    pub fn metrics(&self) -> Metrics {
+        self.0.events.metrics().metrics()
+    }
+
+    /// How every engine is, by name.
+    pub async fn health(&self, cx: &Context) -> BTreeMap<String, Health> {
+        let mut health = BTreeMap::new();
+        for engine in self.0.engines.items() {
+            health.insert(engine.dyn_name().to_owned(), engine.dyn_health(cx).await);
+        }
+        health
+    }
+
+    /// Stops what still runs and waits for it. What was interrupted can go on when the folder is opened again.
+    pub async fn close(&self) {
+        self.0.runtime.close().await;
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.runtime.closing().cancel();
+        // The engines know the registry they are in: without this they would keep each other, and the folder, open.
+        self.engines.clear();
+        self.router.models().clear();
+        self.parallel.functions().clear();
+        self.gate.gates().clear();
+    }
+}
+
+/// Opens a [`Triune`] step by step.
+#[derive(Debug)]
+#[must_use = "nothing is opened until `open` is awaited"]
+pub struct TriuneBuilder {
+    url: String,
+    config: Option<Config>,
+    router: Option<Arc<dyn Router>>,
+    models: Vec<Arc<dyn ChatModel>>,
+    embedder: Option<Arc<dyn Embedder>>,
+}
+
+impl TriuneBuilder {
+    /// With these settings instead of those of the environment.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Deciding by `router` instead of [`CheapestRouter`].
+    pub fn router(mut self, router: Arc<dyn Router>) -> Self {
+        self.router = Some(router);
+        self
+    }
+
+    /// With a chat model of the user.
+    pub fn model(mut self, model: Arc<dyn ChatModel>) -> Self {
+        self.models.push(model);
+        self
+    }
+
+    /// With an embedder of the user.
+    pub fn embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
+        self.embedder = Some(embedder);
+        self
+    }
+
+    /// Opens the folder and loads the models.
+    ///
+    /// # Errors
+    /// `Unsupported` for an unknown scheme, `Invalid` for settings out of range, `NotFound` for a model that is not
+    /// on this machine (with the command that gets it), and those of [`Store::open`].
+    pub async fn open(self) -> Result<Triune> {
+        let Location::Folder(folder) = parse_url(&self.url)?;
+        let config = self.config.map_or_else(Config::from_environment, Ok)?;
+        let (runtime, events) = (Runtime::default(), Fanout::default());
+        let store_config = config.store.clone();
+        let store = blocking(move || Store::open(&folder, &store_config)).await?;
+
+        let models = Registry::new("model");
+        let (engines, functions) = (Registry::new("engine"), Registry::new("function"));
+        let policy = self.router.unwrap_or_else(|| Arc::new(CheapestRouter::default()));
+        let router = RouterEngine::new(config.router.clone(), policy, models, store.clone())?;
+        let recall = RecallEngine::new(config.recall.clone(), store.clone(), router.clone(), runtime.clone())?;
+        let parallel = ParallelEngine::new(
+            config.parallel.clone(),
+            store.clone(),
+            router.clone(),
+            engines.clone(),
+            functions,
+            runtime.clone(),
+        )?;
+        let creative = CreativeEngine::new(config.creative.clone(), router.clone(), recall.clone())?;
+        let gate = GateEngine::new()?;
+        let team = TeamEngine::new(
+            config.team.clone(),
+            store.clone(),
+            router.clone(),
+            recall.clone(),
+            parallel.clone(),
+            gate.clone(),
+            runtime.clone(),
+        )?;
+        let own: [Arc<dyn DynEngine>; OWN_ENGINES.len()] = [
+            Arc::new(router.clone()),
+            Arc::new(recall.clone()),
+            Arc::new(parallel.clone()),
+            Arc::new(creative.clone()),
+            Arc::new(gate.clone()),
+            Arc::new(team.clone()),
+        ];
+        for engine in own {
+            let name = engine.dyn_name().to_owned();
+            engines.register(&name, engine)?;
+        }
+        let parts = Parts { runtime, events, engines, router, recall, parallel, creative, gate, team, store };
+        let mind = Triune(Arc::new(parts));
+        let (chosen_model, chosen_embedder) = (!self.models.is_empty(), self.embedder.is_some());
+        for model in self.models {
+            mind.register_model(model)?;
+        }
+        if let Some(embedder) = self.embedder {
+            mind.set_embedder(embedder);
+        }
+        open_models(&mind.context(), &mind.0.router, &config, chosen_model, chosen_embedder).await?;
+        Ok(mind)
+    }
+}
