@@ -1,4 +1,4 @@
-//! triune: an AI engine that lives inside an application.
+#![doc = include_str!("../README.md")]
 
 mod context;
 pub mod creative;
