@@ -58,6 +58,8 @@ node-test: node models
 examples: models node
 	for example in examples/python/quickstart.py examples/python/own_model.py examples/python/tasks.py; do \
 	  echo "== $$example"; $(PY) $$example; done
+	$(PY) tests/readme.py
+	cargo run --quiet --workspace --all-features --example quickstart
 	for example in examples/node/quickstart.mjs examples/node/own-model.mjs examples/node/tasks.mjs; do \
 	  echo "== $$example"; node $$example; done
 

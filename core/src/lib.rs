@@ -20,3 +20,8 @@ pub use engine::{DynEngine, Engine, FnFunction, Function, FunctionSpec, Health, 
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use money::{Budget, Hold, NanoUsd};
 pub use runtime::Runtime;
+
+/// The Rust of the project's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
