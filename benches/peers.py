@@ -91,7 +91,7 @@ def vectors(count: int) -> Any:
 def chroma() -> None:
     import chromadb
 
-    stores, items, queries = (4000, 20_000, 500) if FULL else (1000, 5000, 200)
+    stores, items, queries = (1000, 20_000, 500) if FULL else (100, 5000, 200)
     data = vectors(items)
     texts = [" ".join(WORDS[(i * 7 + j * j) % len(WORDS)] for j in range(20)) + f" {i}" for i in range(items)]
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def langgraph() -> None:
     from typing import Annotated, TypedDict
 
     from langgraph.checkpoint.sqlite import SqliteSaver
-    from langgraph.constants import Send
+    from langgraph.types import Send
     from langgraph.graph import END, START, StateGraph
 
     State = TypedDict("State", {"done": Annotated[list[int], add]})
