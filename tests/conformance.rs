@@ -28,11 +28,8 @@ impl ChatModel for Scripted {
             return Err(Error::new(kind, "as the case says"));
         }
         let tokens = |key: &str| self.case[key].as_u64().unwrap();
-        let usage = Usage {
-            input_tokens: tokens("input_tokens"),
-            output_tokens: tokens("output_tokens"),
-            ..Usage::default()
-        };
+        let usage =
+            Usage { input_tokens: tokens("input_tokens"), output_tokens: tokens("output_tokens"), ..Usage::default() };
         let deltas = [
             Ok(Delta::Text { text: self.case["text"].as_str().unwrap().into() }),
             Ok(Delta::Done { usage, finish_reason: FinishReason::Stop }),

@@ -132,11 +132,8 @@ async fn generate(mind: &Triune, notes: &Notes) {
 }
 
 fn spawn(folder: &Path) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .env(FOLDER, folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(std::env::current_exe().unwrap()).env(FOLDER, folder).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n", "the process did not open the folder; see its message above");
@@ -165,8 +162,11 @@ async fn kill_and_look() {
     }
     let figures = look(&folder).await;
     for (figure, value) in &figures {
-        println!("{}", json!({"figure": figure, "value": value, "unit": "count", "peer": null, "peer_value": null,
-            "ratio": null, "n": KILLS, "note": "SIGKILL at random moments during stores, tasks and generations"}));
+        println!(
+            "{}",
+            json!({"figure": figure, "value": value, "unit": "count", "peer": null, "peer_value": null,
+            "ratio": null, "n": KILLS, "note": "SIGKILL at random moments during stores, tasks and generations"})
+        );
     }
     for must_be_none in ["kill-lost", "kill-reran", "kill-ledger-difference"] {
         assert_eq!(figures[must_be_none], 0, "{must_be_none}");
@@ -225,8 +225,7 @@ async fn look(folder: &PathBuf) -> BTreeMap<&'static str, i64> {
     }
     let ledger = ledger(mind.router(), &mind.context()).await;
     let acknowledged: i64 = paid.values().sum();
-    let in_ledger: NanoUsd =
-        ledger.iter().filter(|entry| paid.contains_key(&entry.id)).map(|entry| entry.cost).sum();
+    let in_ledger: NanoUsd = ledger.iter().filter(|entry| paid.contains_key(&entry.id)).map(|entry| entry.cost).sum();
     let twice = ledger.len() - ledger.iter().map(|entry| &entry.id).collect::<HashSet<_>>().len();
     // A call that was committed when the process died before it could say so: at most those in flight.
     let unsaid = ledger.iter().filter(|entry| !paid.contains_key(&entry.id)).count();

@@ -39,7 +39,16 @@ struct Size {
 async fn main() -> Result<()> {
     let full = std::env::args().any(|argument| argument == "full");
     let size = if full {
-        Size { prompt: 512, decode: 128, texts: 512, stores: 4000, items: 20_000, queries: 500, tasks: 5000, calls: 20_000 }
+        Size {
+            prompt: 512,
+            decode: 128,
+            texts: 512,
+            stores: 4000,
+            items: 20_000,
+            queries: 500,
+            tasks: 5000,
+            calls: 20_000,
+        }
     } else {
         Size { prompt: 256, decode: 48, texts: 128, stores: 1000, items: 5000, queries: 200, tasks: 1000, calls: 5000 }
     };
