@@ -24,6 +24,8 @@ use triune::{
 const FOLDER: &str = "TRIUNE_TEST_PARALLEL_FOLDER";
 /// Tells the child how long a task takes, in milliseconds.
 const TASK_MS: &str = "TRIUNE_TEST_PARALLEL_TASK_MS";
+/// How many runs are killed; 4 when absent.
+const KILLS: &str = "TRIUNE_TEST_PARALLEL_KILLS";
 /// Layers of the plan, and tasks in each.
 const LAYERS: usize = 8;
 const WIDTH: usize = 6;
@@ -143,7 +145,8 @@ fn check(report: &RunReport, acknowledged: &RunReport, folder: &Path, before: &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_run_goes_on_without_repeating_what_was_done() {
-    for round in 0..4_u64 {
+    let rounds = std::env::var(KILLS).map_or(4, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let (kill_at, then) = (rand::random_range(1..=LAYERS * WIDTH), rand::random_range(0..20));
