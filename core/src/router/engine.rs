@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, LedgerEntry, LedgerQuery, LedgerTotals,
-    ModelState, Prices, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
+    ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
     breaker::{BreakerPolicy, Breakers},
     budgets::Budgets,
     executor::{Mode, Step, Walk},
@@ -22,7 +22,7 @@ use crate::{
     context::Context,
     engine::{Engine, Health, Registry},
     error::{Error, Result},
-    model::{ChatModel, ChatRequest, Embedder, Price, ResponseFormat},
+    model::{ChatModel, ChatRequest, Embedder, Price, Prices, ResponseFormat},
     monitor::EventKind,
     runtime::blocking,
     store::Store,
