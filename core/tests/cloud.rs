@@ -3,6 +3,8 @@
 //! Without `TRIUNE_TEST_OPENAI_URL` and `TRIUNE_TEST_ANTHROPIC_URL` the tests say so and return;
 //! `TRIUNE_TEST_REQUIRE_SERVERS=1` makes that a failure.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly")]
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
@@ -64,7 +66,7 @@ fn question(max_tokens: u32) -> ChatRequest {
 }
 
 async fn answer(model: &dyn ChatModel, request: ChatRequest) -> triune::Result<ChatReply> {
-    let cx = Context::new().within(Duration::from_secs(120));
+    let cx = Context::new().within(Duration::from_mins(2));
     collect(model.chat(&cx, request).await?).await
 }
 
@@ -84,7 +86,7 @@ async fn answers_a_question(model: &dyn ChatModel) {
 async fn comes_in_pieces_and_stops_when_dropped(model: &dyn ChatModel) {
     let mut request = question(400);
     request.messages = vec![Message::user("Write a long story about a ship and its crew.")];
-    let cx = Context::new().within(Duration::from_secs(120));
+    let cx = Context::new().within(Duration::from_mins(2));
     let mut stream = model.chat(&cx, request.clone()).await.unwrap();
     let mut pieces = 0;
     while pieces < 5 {
@@ -187,7 +189,7 @@ async fn a_server_without_embeddings_says_so() {
     config.provider = Provider::Openai;
     config.source = model_name();
     config.base_url = Some(url);
-    let cx = Context::new().within(Duration::from_secs(60));
+    let cx = Context::new().within(Duration::from_mins(1));
     let made = OpenAiEmbedder::from_config(&cx, &config, &Prices::built_in().unwrap()).await;
     match made {
         Ok(embedder) => assert!(triune::model::Embedder::profile(&embedder).dimensions > 0),
@@ -224,7 +226,7 @@ async fn the_router_falls_back_to_the_server_that_is_there() {
     let mut settings = RouterConfig::default();
     settings.backoff_ms = 10;
     let engine = RouterEngine::new(settings, Arc::new(CheapestRouter), models, store).unwrap();
-    let cx = Context::new().within(Duration::from_secs(120));
+    let cx = Context::new().within(Duration::from_mins(2));
     let mut request = GenerateRequest::new("What is the capital of France? Answer with one word.");
     request.sampling = question(16).sampling;
     let reply = engine.generate(&cx, request.clone()).await.unwrap();

@@ -138,9 +138,9 @@ impl RouterEngine {
     /// Embeds texts.
     pub async fn embed(&self, cx: &Context, request: EmbedRequest) -> Result<EmbedReply> {
         let embedder = self.embedder()?;
-        let embedded = cx.run(embedder.embed(cx, request.texts)).await?;
-        let truncated = embedded.iter().map(|embedding| embedding.truncated).collect();
-        let vectors = embedded.into_iter().map(|embedding| embedding.vector).collect();
+        let embeddings = cx.run(embedder.embed(cx, request.texts)).await?;
+        let truncated = embeddings.iter().map(|embedding| embedding.truncated).collect();
+        let vectors = embeddings.into_iter().map(|embedding| embedding.vector).collect();
         Ok(EmbedReply { vectors, truncated, embedder: embedder.profile().id.clone() })
     }
 
@@ -271,7 +271,7 @@ impl Engine for RouterEngine {
     type Request = RouterRequest;
     type Reply = RouterReply;
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "router"
     }
 

@@ -19,7 +19,7 @@ use crate::{
 /// Time to reach a server.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time between two pieces of an answer.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Bytes of an error that are read.
 const ERROR_BODY: usize = 64 << 10;
 /// Bytes of an answer that is not streamed; ten large images fit.
@@ -249,6 +249,7 @@ mod tests {
     };
     const NOTHING: Access<'_> = Access { base_url: None, api_key: None, api_key_env: None };
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands for a variable that may be absent")]
     fn set(_: &str) -> Option<String> {
         Some("sk-from-env".into())
     }

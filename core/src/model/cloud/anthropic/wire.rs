@@ -87,7 +87,15 @@ fn messages(messages: &[Message]) -> Result<Value> {
     }
     // An empty turn is refused.
     let turns = turns.into_iter().filter(|(_, blocks)| !blocks.is_empty());
-    Ok(turns.map(|(role, content)| json!({ "role": role, "content": content })).collect())
+    Ok(turns.map(|(role, blocks)| json!({ "role": role, "content": content(blocks) })).collect())
+}
+
+/// One text goes as it is: some servers that speak the protocol read blocks badly.
+fn content(blocks: Vec<Value>) -> Value {
+    match blocks.as_slice() {
+        [only] if only["type"] == "text" => only["text"].clone(),
+        _ => Value::Array(blocks),
+    }
 }
 
 fn blocks(message: &Message) -> Result<Vec<Value>> {
@@ -148,7 +156,7 @@ impl Said {
         self.fresh = number("input_tokens").filter(|n| *n > 0).or(self.fresh);
         self.cache_read = number("cache_read_input_tokens").unwrap_or(self.cache_read);
         self.cache_written = number("cache_creation_input_tokens").unwrap_or(self.cache_written);
-        self.output = number("output_tokens").or(self.output);
+        self.output = number("output_tokens").filter(|n| *n > 0).or(self.output);
     }
 }
 
@@ -168,8 +176,8 @@ impl MessageParser {
         let block = &event["content_block"];
         if block["type"] == "tool_use" {
             let partial = self.calls.at(event["index"].as_u64().unwrap_or(0))?;
-            partial.id = block["id"].as_str().unwrap_or_default().to_owned();
-            partial.name = block["name"].as_str().unwrap_or_default().to_owned();
+            block["id"].as_str().unwrap_or_default().clone_into(&mut partial.id);
+            block["name"].as_str().unwrap_or_default().clone_into(&mut partial.name);
             // Usually empty, and then what follows is the input.
             if block["input"].as_object().is_some_and(|input| !input.is_empty()) {
                 partial.arguments = block["input"].to_string();

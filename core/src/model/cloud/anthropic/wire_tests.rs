@@ -112,6 +112,13 @@ fn a_request_has_anthropics_form() {
 }
 
 #[test]
+fn one_text_goes_as_a_text() {
+    let body = body(&ModelProfile::local("m", 10_000), "m", &ChatRequest::user("hi"), 5).unwrap();
+    assert_eq!(body["messages"], json!([{ "role": "user", "content": "hi" }]));
+    assert_eq!(body["max_tokens"], json!(1024));
+}
+
+#[test]
 fn what_the_protocol_does_not_have_is_refused() {
     let profile = ModelProfile::local("m", 10_000);
     let samplings = [

@@ -146,7 +146,9 @@ fn unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
     if !length.is_normal() {
         return None;
     }
-    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    for x in &mut vector {
+        *x = (f64::from(*x) / length) as f32;
+    }
     Some(vector)
 }
 
