@@ -9,6 +9,7 @@ mod embed;
 mod image;
 #[cfg(feature = "local")]
 pub mod local;
+mod prices;
 mod profile;
 pub mod source;
 
@@ -20,4 +21,5 @@ pub use chat::{
 pub use config::{EmbedderConfig, ModelConfig, Provider};
 pub use embed::{Embedder, EmbedderProfile, Embedding, cosine};
 pub use image::{GeneratedImage, ImageModel, ImageRequest};
+pub use prices::{ListedModel, Prices};
 pub use profile::{Capabilities, ModelProfile, Price};
