@@ -200,7 +200,7 @@ fn scan(
     let Some(collection) = table.get_json::<Collection>(read.txn, head)? else { return Ok(Vec::new()) };
     check_length(collection.dimensions, query.len())?;
     let mut comparer = Comparer::new(query);
-    let mut scored: Vec<(f32, &[u8], &[u8])> = Vec::with_capacity(collection.items);
+    let mut found: Vec<(f32, &[u8], &[u8])> = Vec::with_capacity(collection.items);
     for (at, row) in table.prefix(read.txn, head)?.enumerate() {
         let (key, row) = row?;
         if at % CHECK_EVERY == 0 {
@@ -210,12 +210,12 @@ fn scan(
         // The collection's own row has no id.
         if !id.is_empty() {
             let (stored, metadata) = from_row(row)?;
-            scored.push((comparer.cosine(stored)?, id, metadata));
+            found.push((comparer.cosine(stored)?, id, metadata));
         }
     }
-    scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     let mut hits = Vec::new();
-    for (at, (score, id, metadata)) in scored.into_iter().enumerate() {
+    for (at, (score, id, metadata)) in found.into_iter().enumerate() {
         if hits.len() == top {
             break;
         }

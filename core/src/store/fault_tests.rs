@@ -54,6 +54,19 @@ async fn as_a_child() {
             Err(error) => println!("child: {}", error.code()),
         },
         "write" => fill(&Store::open(folder, &small()).unwrap(), 40).await,
+        "stream" => {
+            let store = Store::open(folder, &small()).unwrap();
+            let begin = count(&store).unwrap() as u32;
+            for i in begin.. {
+                // Two rows a write: both must be there, or none.
+                let both = move |write: &mut Write<'_, '_>| {
+                    write.tables.ideas.put(write.txn, &i.to_be_bytes(), &vec![7; 3_000])?;
+                    write.tables.runs.put(write.txn, &i.to_be_bytes(), b"1")
+                };
+                store.write(both).await.unwrap();
+                println!("child: {i}");
+            }
+        }
         "die" => {
             let store = Store::open(folder, &small()).unwrap();
             store.read(|_| -> Result<()> { std::process::abort() }).unwrap();
@@ -152,7 +165,7 @@ async fn a_flipped_bit_is_found_when_read_and_by_a_check() {
         bytes[at] ^= 4;
     }
     fs::write(&path, bytes).unwrap();
-    let report = check_in(&mut child("check", folder.path()), Duration::from_secs(60)).unwrap();
+    let report = check_in(&mut child("check", folder.path()), Duration::from_mins(1)).unwrap();
     assert!(!report.ok && report.damaged == 1 && report.rows["ideas"] == 19, "{report:?}");
     assert!(report.problems[0].contains("table ideas, row 10"), "{report:?}");
     let store = Store::open(folder.path(), &small()).unwrap();
@@ -166,14 +179,14 @@ async fn a_damaged_page_ends_the_child_at_most() {
     let folder = tempfile::tempdir().unwrap();
     fixture(folder.path()).await;
     let path = folder.path().join(DATA);
-    let sound = check_in(&mut child("check", folder.path()), Duration::from_secs(60)).unwrap();
+    let sound = check_in(&mut child("check", folder.path()), Duration::from_mins(1)).unwrap();
     assert!(sound.ok && sound.rows["ideas"] == 20, "{sound:?}");
     let whole = fs::read(&path).unwrap();
     let (mut found, mut quiet) = (0, 0);
     for page in 2..14 {
         let file = File::options().write(true).open(&path).unwrap();
         file.write_all_at(&[0; 4_096], page * 4_096).unwrap();
-        match check_in(&mut child("check", folder.path()), Duration::from_secs(60)) {
+        match check_in(&mut child("check", folder.path()), Duration::from_mins(1)) {
             Ok(report) if report.ok => quiet += 1,
             Ok(report) => {
                 assert!(!report.problems.is_empty());
@@ -211,6 +224,30 @@ async fn a_process_that_died_in_a_read_is_no_obstacle() {
     drop(store);
     let store = Store::open(folder.path(), &small()).unwrap();
     assert_eq!(count(&store).unwrap(), 5);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = 0;
+    for round in 0..6 {
+        let mut child = child("stream", folder.path()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut numbers = lines.by_ref().filter_map(|line| line.strip_prefix("child: ")?.parse::<u32>().ok());
+        for _ in 0..(10 + 13 * round) {
+            acknowledged = numbers.next().unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = numbers.last().unwrap_or(acknowledged);
+        let store = Store::open(folder.path(), &small()).unwrap();
+        let rows = count(&store).unwrap();
+        assert!(rows > last as usize, "round {round}: {rows} rows, acknowledged up to {last}");
+        let twins = store.read(|read| Ok(read.tables.runs.keys(read.txn, b"")?.count())).unwrap();
+        assert_eq!(twins, rows, "a write was torn");
+    }
+    assert!(check_here(folder.path()).unwrap().ok && acknowledged > 100);
 }
 
 #[tokio::test]
