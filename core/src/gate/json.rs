@@ -91,7 +91,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_schema_counts() {
-        let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 1}}});
+        let schema =
+            json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 1}}});
         assert!(check("{\"n\": 1}", Some(schema.clone())).await.unwrap().passed);
         let verdict = check("{\"n\": \"secret\"}", Some(schema.clone())).await.unwrap();
         assert!(!verdict.passed && verdict.findings[0].message.contains("/n"), "{verdict:?}");
