@@ -123,6 +123,21 @@ impl Table {
         row.map(|(key, stored)| Ok((key, self.verify(key, stored)?))).transpose()
     }
 
+    /// Keys after `key`, and their values, in order of the keys.
+    pub(crate) fn after<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        key: &[u8],
+    ) -> Result<impl Iterator<Item = Result<(&'t [u8], &'t [u8])>> + use<'t>> {
+        let table = *self;
+        let range = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
+        let rows = self.database.range(txn, &range).stored(self.name)?;
+        Ok(rows.map(move |row| {
+            let (key, stored) = row.stored(table.name)?;
+            Ok((key, table.verify(key, stored)?))
+        }))
+    }
+
     /// Reads `value` as JSON.
     pub(crate) fn parse<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T> {
         serde_json::from_slice(value).map_err(|e| {

@@ -66,9 +66,10 @@ tables! {
     queue,
     /// `router`: sequence u64 → JSON ledger entry.
     ledger,
-    /// `router`: tenant → JSON totals of the ledger.
+    /// `router`: 0 → JSON totals of the whole ledger; 1·tenant → those of a tenant.
     totals,
-    /// `router`: tenant·0·key → expiry u64 (ms, 0 for never), then the value.
+    /// `router`: length of tenant u16·tenant·0·key, or ·1·SHA-256 of a key over 200 bytes → expiry u64 (ms, 0 for
+    /// never), then the value.
     cache,
     /// `creative`: run id → JSON record of ideas seen.
     ideas,
