@@ -38,7 +38,8 @@ macro_rules! tables {
 tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
-    /// `recall`: namespace name → JSON `{ns, embedder, dimensions}`.
+    /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, ann}`; NUL·`next` and
+    /// NUL·`next-index` → the next free number of a namespace and of an index of arroy.
     namespaces,
     /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance.
     items,
@@ -46,17 +47,20 @@ tables! {
     ids,
     /// `recall`: ns·item u32 → f32 little-endian, unit length. The truth of which `ann` is an index.
     vectors,
-    /// `recall`: ns → roaring bitmap of items that `ann` does not hold yet, so that a search scans them.
+    /// `recall`: ns·`+` → roaring bitmap of items that `ann` does not hold yet, so that a search scans them; ns·`-` → of
+    /// items that it still holds although they are gone. Only of namespaces that have an index.
     pending,
-    /// `recall`: ns·term (text) → postings: pairs of item u32 and frequency u16.
+    /// `recall`: ns·term (text)·0·item u32 → how often the term is in the item u16, words of the item u32,
+    /// little-endian.
     postings,
     /// `recall`: ns → JSON word statistics: items, total length.
     words,
-    /// `recall`: ns·item u32 → words of the item: length u32, then its terms (to remove postings on forget).
+    /// `recall`: ns·item u32 → words of the item u32, little-endian, then its terms, each ended by NUL (to remove postings on forget).
     terms,
     /// `recall`: ns·0·from·0·kind·0·to → JSON edge; ns·1·to·0·kind·0·from → the same edge, backwards.
     edges,
-    /// `recall`: store of vectors by the `VectorStore` trait: collection·0·id → JSON metadata and vector.
+    /// `recall`: store of vectors by the `VectorStore` trait: collection·0 → JSON `{dimensions, items}`; collection·0·id →
+    /// numbers of the vector u32, the vector f32 little-endian, of length 1, then JSON metadata.
     collections,
     /// `parallel`: run id → JSON run record: plan, state, times.
     runs,
