@@ -62,11 +62,13 @@ tables! {
     /// `recall`: store of vectors by the `VectorStore` trait: collection·0 → JSON `{dimensions, items}`; collection·0·id →
     /// numbers of the vector u32, the vector f32 little-endian, of length 1, then JSON metadata.
     collections,
-    /// `parallel`: run id → JSON run record: plan, state, times.
+    /// `parallel`: run id → JSON run record: hash of the plan, state, times, owner, fence and lease.
     runs,
-    /// `parallel`: run id·0·sequence u64 → JSON journal event.
+    /// `parallel`: run id·0·sequence u64 → JSON journal event; the event of sequence 0 holds the plan.
     journal,
-    /// `parallel`: tasks of the `TaskQueue` trait: queue·0·state·order → JSON task.
+    /// `parallel`: queue·0·`c` → JSON counters; queue·0·`t`·id → JSON task. Indexes whose value is the id:
+    /// queue·0·`w`·(inverted priority u32)·arrival u64 of those that wait, queue·0·`d`·(ms u64)·arrival u64 of those
+    /// that wait until a time, queue·0·`l`·(ms u64)·arrival u64 of leased ones by the end of the lease.
     queue,
     /// `router`: sequence u64 → JSON ledger entry.
     ledger,
