@@ -47,8 +47,9 @@ impl fmt::Display for Constraint {
 /// `Invalid` for a constraint that says nothing.
 pub(super) fn validate(constraint: &Constraint) -> Result<()> {
     let empty = match constraint {
-        Constraint::Text(text)
-        | Constraint::Check(ConstraintCheck::Mentions(text) | ConstraintCheck::Avoids(text)) => text.trim().is_empty(),
+        Constraint::Text(text) | Constraint::Check(ConstraintCheck::Mentions(text) | ConstraintCheck::Avoids(text)) => {
+            text.trim().is_empty()
+        }
         Constraint::Check(ConstraintCheck::MaxAmount(most)) => !(most.is_finite() && *most >= 0.0),
         Constraint::Check(_) => false,
     };

@@ -22,11 +22,27 @@ const OPERATORS: &[Operator] = &[
     ("other-use", "Use something that is at hand already for a purpose it was not made for."),
 ];
 
-const NATURE: &[&str] = &["an ant colony", "a forest", "the human body", "a river", "a beehive", "a spider", "a coral reef"];
-const PEOPLE: &[&str] = &["a ten-year-old child", "a nurse", "a farmer", "a thrifty grandmother", "a game designer", "a sailor"];
+const NATURE: &[&str] =
+    &["an ant colony", "a forest", "the human body", "a river", "a beehive", "a spider", "a coral reef"];
+const PEOPLE: &[&str] =
+    &["a ten-year-old child", "a nurse", "a farmer", "a thrifty grandmother", "a game designer", "a sailor"];
 const WORDS: &[&str] = &[
-    "bridge", "mirror", "seed", "ticket", "clock", "rain", "library", "magnet", "parade", "ladder", "lantern", "market",
-    "orchestra", "postcard", "rope", "garden",
+    "bridge",
+    "mirror",
+    "seed",
+    "ticket",
+    "clock",
+    "rain",
+    "library",
+    "magnet",
+    "parade",
+    "ladder",
+    "lantern",
+    "market",
+    "orchestra",
+    "postcard",
+    "rope",
+    "garden",
 ];
 
 /// Temperatures, in turn: nearer to and farther from what a model says first.
@@ -51,7 +67,8 @@ pub(super) fn question(request: &SolveRequest, number: usize, earlier: &[String]
     let (operator, twist) = OPERATORS[number % OPERATORS.len()];
     let turn = number / OPERATORS.len();
     let pick = |list: &[&'static str]| list[(number + turn) % list.len()];
-    let twist = twist.replace("{nature}", pick(NATURE)).replace("{person}", pick(PEOPLE)).replace("{word}", pick(WORDS));
+    let twist =
+        twist.replace("{nature}", pick(NATURE)).replace("{person}", pick(PEOPLE)).replace("{word}", pick(WORDS));
     let mut prompt = format!("Problem: {}\n", request.problem.trim());
     if !request.constraints.is_empty() {
         prompt += "The idea must meet all of these:\n";
@@ -62,7 +79,8 @@ pub(super) fn question(request: &SolveRequest, number: usize, earlier: &[String]
     if !earlier.is_empty() {
         prompt += "These ideas are known; yours must be a different one:\n";
         for idea in earlier.iter().rev().take(SHOWN) {
-            let line: String = idea.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_LENGTH).collect();
+            let line: String =
+                idea.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_LENGTH).collect();
             prompt += &format!("- {line}\n");
         }
     }

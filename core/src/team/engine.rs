@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Coordinator, Epic, EpicPlan, EpicReport, Planner, TeamConfig, TeamReply, TeamRequest, assign, crew, plan, planner,
@@ -50,14 +50,24 @@ pub struct EpicRun {
     /// The id of the epic.
     pub epic: String,
     done: oneshot::Receiver<Result<EpicReport>>,
-    _cancel: Option<DropGuard>,
+    cancel: CancellationToken,
+    _cancel_on_drop: DropGuard,
 }
 
 impl EpicRun {
-    /// Waits for the end.
+    /// Stops the work. Its report says `cancelled`, and a run with the same id goes on with it.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Waits for the end. An epic that was cancelled has a report too.
+    ///
+    /// # Errors
+    /// `Timeout` when the deadline of the caller passed, and what the store and Parallel Mind report. What finished
+    /// stays in the journal in each case.
     pub async fn report(self) -> Result<EpicReport> {
         // By name, so that the guard lives until the end.
-        let Self { epic, done, _cancel } = self;
+        let Self { epic, done, _cancel_on_drop, .. } = self;
         done.await.map_err(|_| {
             Error::new(ErrorKind::Cancelled, "triune was closed before the epic ended; resume it by its id")
                 .with("epic", epic)
@@ -157,29 +167,31 @@ impl TeamEngine {
 
     /// Starts the work of an epic that is kept; one that has ended is not done again.
     fn start(&self, cx: &Context, record: EpicRecord) -> EpicRun {
-        let epic = record.plan.epic.id.clone().unwrap_or_default();
+        let id = record.plan.epic.id.clone().unwrap_or_default();
         let (tell, done) = oneshot::channel();
+        let cx = cx.child();
+        let cancel = cx.cancel.clone();
+        let run = EpicRun { epic: id.clone(), done, _cancel_on_drop: cancel.clone().drop_guard(), cancel };
         if let Some(mut report) = record.report.filter(|report| report.outcome != "cancelled") {
             report.tasks.iter_mut().for_each(|task| task.restored = true);
             let _ = tell.send(Ok(report));
-            return EpicRun { epic, done, _cancel: None };
+            return run;
         }
-        let cx = cx.child();
-        let cancel = Some(cx.cancel.clone().drop_guard());
-        let (team, id) = (self.clone(), epic.clone());
+        let team = self.clone();
         self.0.runtime.spawn(async move {
             let report = Box::pin(team.drive(&cx, &id, record.plan)).await;
             // Nobody waits for the report of an epic that was let go.
             let _ = tell.send(report);
         });
-        EpicRun { epic, done, _cancel: cancel }
+        run
     }
 
     async fn drive(&self, cx: &Context, id: &str, plan: EpicPlan) -> Result<EpicReport> {
         let mut request = RunRequest::new(tasks(id, &plan));
         request.run = Some(format!("epic-{id}"));
         request.concurrency = Some(self.0.config.concurrency);
-        let run = self.0.parallel.run(cx, request).await?;
+        // Not `run`: what was cancelled has a report too.
+        let run = self.0.parallel.start(cx, request).await?.report().await?;
         let took = plan.tasks.iter().map(|task| Ok((task.name.clone(), record::task(&self.0.store, id, &task.name)?)));
         let took = took.collect::<Result<_>>()?;
         let report = report(id, plan, run, took);
@@ -255,7 +267,11 @@ impl Engine for TeamEngine {
             TeamRequest::RunPlan { plan } => self.run(cx, plan).await?,
             TeamRequest::Resume { epic } => self.go_on(cx, record::epic(&self.0.store, &epic)?)?,
         };
-        Ok(TeamReply::Report(Box::new(run.report().await?)))
+        let report = run.report().await?;
+        if report.outcome == "cancelled" {
+            cx.check()?;
+        }
+        Ok(TeamReply::Report(Box::new(report)))
     }
 }
 

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use super::{Epic, EpicTask, Planner, plan};
 use crate::{
     context::Context,
-    engine::Engine,
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     model::ResponseFormat,
-    router::{GenerateRequest, RouterEngine, RouterReply, RouterRequest},
+    router::{GenerateRequest, RouterEngine},
 };
 
 /// What a model writes.
@@ -37,7 +36,7 @@ async fn by_model(cx: &Context, router: &RouterEngine, epic: &Epic) -> Result<(V
     request.needs = epic.needs.clone();
     request.sampling.temperature = Some(0.0);
     request.sampling.max_tokens = Some((256 + 128 * epic.requirements.len() as u32).min(4096));
-    if !writes_json(cx, router, &request).await.map_err(|e| format!("no model could be asked: {}", said(&e)))? {
+    if !writes_json(router, &request).map_err(|e| format!("no model could be asked: {}", said(&e)))? {
         return Err("no model that writes JSON to a schema is configured for this epic".into());
     }
     request.response_format = ResponseFormat::JsonSchema { name: "plan".into(), schema: schema() };
@@ -53,12 +52,10 @@ fn said(error: &Error) -> String {
 }
 
 /// Whether the model that would serve `request` writes JSON to a schema.
-async fn writes_json(cx: &Context, router: &RouterEngine, request: &GenerateRequest) -> Result<bool> {
-    let RouterReply::Routed(route) = router.call(cx, RouterRequest::Route(request.clone())).await? else {
-        return Err(Error::unexpected("the router answered another question").during("Coordinator::plan"));
-    };
+fn writes_json(router: &RouterEngine, request: &GenerateRequest) -> Result<bool> {
+    let route = router.route(request)?;
     let Some(step) = route.steps.first() else {
-        return Err(Error::new(ErrorKind::Invalid, "no model fits the needs of the epic"));
+        return Err(Error::invalid("no model fits the needs of the epic").during("Coordinator::plan"));
     };
     Ok(router.models().get(&step.model)?.profile().capabilities.json_schema)
 }

@@ -223,7 +223,7 @@ pub struct TaskWork {
     pub model: String,
     /// What the gates said.
     pub gates: Vec<Verdict>,
-    /// What was not done as asked: tools no model could call, memory that could not be read.
+    /// What was not done as asked: tools that no model could call.
     pub notes: Vec<String>,
 }
 

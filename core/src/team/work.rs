@@ -10,12 +10,12 @@ use super::{
 };
 use crate::{
     context::Context,
-    engine::{Engine, FunctionSpec},
+    engine::FunctionSpec,
     error::{Error, ErrorKind, Result},
     gate::{Artifact, Verdict},
     model::{Message, Role, ToolCall},
-    recall::{RecallQuery, RecallReply, RecallRequest, RelateRequest, StoreRequest},
-    router::{GenerateReply, GenerateRequest, Prompt, RoutePlan, RouterReply, RouterRequest},
+    recall::{RecallQuery, RelateRequest, StoreRequest},
+    router::{GenerateReply, GenerateRequest, Prompt},
 };
 
 /// Times a model may call tools before it must answer.
@@ -61,9 +61,9 @@ pub(super) async fn work(
     let mut record = record::task(&team.store, id, &task.name)?;
     record.notes.clear();
     let mut desk = Desk { cx, team, id, plan: &plan, task, agent, tools: Vec::new(), record };
-    desk.take_tools().await?;
+    desk.take_tools()?;
     let memory = desk.memory(results).await?;
-    let room = desk.room(results, &memory).await?;
+    let room = desk.room(results, &memory)?;
     let question = prompt::task(&plan.epic, task, results, &memory, room);
     let (text, model) = desk.make(question).await?;
     desk.remember(&text, &model).await?;
@@ -158,15 +158,8 @@ impl Desk<'_> {
         request
     }
 
-    async fn route(&self, request: GenerateRequest) -> Result<RoutePlan> {
-        match self.team.router.call(self.cx, RouterRequest::Route(request)).await? {
-            RouterReply::Routed(route) => Ok(route),
-            _ => Err(Error::unexpected("the router answered another question").during("TeamEngine::work")),
-        }
-    }
-
     /// Takes the agent's tools if a model that can call them would serve it.
-    async fn take_tools(&mut self) -> Result<()> {
+    fn take_tools(&mut self) -> Result<()> {
         if self.agent.tools.is_empty() {
             return Ok(());
         }
@@ -175,7 +168,7 @@ impl Desk<'_> {
         let tools: Vec<_> = tools.collect::<Result<_>>()?;
         let mut request = self.request(Prompt::Text(self.task.description.clone()));
         request.tools.clone_from(&tools);
-        match self.route(request).await {
+        match self.team.router.route(&request) {
             Ok(route) if !route.steps.is_empty() => self.tools = tools,
             Ok(_) | Err(_) => self.record.notes.push("no model that fits can call tools, so none were offered".into()),
         }
@@ -183,11 +176,11 @@ impl Desk<'_> {
     }
 
     /// Bytes of material there is room for: half the context of the model that would be asked first.
-    async fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
+    fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
         if prompt::material(results, memory) <= prompt::SMALL {
             return Ok(usize::MAX);
         }
-        let route = self.route(self.request(Prompt::Text(self.task.description.clone()))).await?;
+        let route = self.team.router.route(&self.request(Prompt::Text(self.task.description.clone())))?;
         let Some(first) = route.steps.first() else { return Ok(prompt::SMALL) };
         let tokens = self.team.router.models().get(&first.model)?.profile().context_length / 2;
         // Models count about one token in three bytes or more.
@@ -195,28 +188,20 @@ impl Desk<'_> {
     }
 
     /// Passages of the epic's shared memory that are near the task and not among the results it is given anyway.
-    async fn memory(&mut self, results: &BTreeMap<String, TaskWork>) -> Result<Vec<String>> {
+    async fn memory(&self, results: &BTreeMap<String, TaskWork>) -> Result<Vec<String>> {
         let wanted = self.team.config.memory;
         if wanted == 0 {
             return Ok(Vec::new());
         }
         let mut query = RecallQuery::new(&self.task.description, (wanted + results.len() + 1).min(1000));
         query.namespace = namespace(self.id);
-        match self.team.recall.call(self.cx, RecallRequest::Query(query)).await {
-            Ok(RecallReply::Hits { hits }) => {
-                let new =
-                    hits.into_iter().filter(|hit| !results.contains_key(&hit.item.id) && hit.item.id != self.task.name);
-                Ok(new.take(wanted).map(|hit| prompt::data(&hit.item.text, PASSAGE)).collect())
-            }
-            Ok(_) => Err(Error::unexpected("recall answered another question").during("TeamEngine::work")),
-            // Nobody has stored anything yet, or nothing embeds.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        let hits = self.team.recall.query(self.cx, query).await?;
+        let new = hits.into_iter().filter(|hit| !results.contains_key(&hit.item.id) && hit.item.id != self.task.name);
+        Ok(new.take(wanted).map(|hit| prompt::data(&hit.item.text, PASSAGE)).collect())
     }
 
     /// Stores the result and its relations, visible together with the end of the task.
-    async fn remember(&mut self, text: &str, model: &str) -> Result<()> {
+    async fn remember(&self, text: &str, model: &str) -> Result<()> {
         let namespace = namespace(self.id);
         let mut item = StoreRequest::new(text);
         item.namespace.clone_from(&namespace);
@@ -233,22 +218,13 @@ impl Desk<'_> {
         let task = format!("task:{}", self.task.name);
         let relation = |from: String, kind: &str, to: String| {
             let namespace = namespace.clone();
-            RecallRequest::Relate(RelateRequest { namespace, from, kind: kind.into(), to, weight: 1.0 })
+            RelateRequest { namespace, from, kind: kind.into(), to, weight: 1.0 }
         };
-        let mut requests = vec![RecallRequest::Store(item)];
-        requests.push(relation(format!("agent:{}", self.agent.name), "did", task.clone()));
-        let serves =
-            self.task.requirements.iter().map(|at| relation(task.clone(), "serves", format!("requirement:{at}")));
-        requests.extend(serves);
-        for request in requests {
-            match Box::pin(self.team.recall.call(self.cx, request)).await {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.record.notes.push(format!("the result was not remembered: {}", error.message()));
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
+        let recall = &self.team.recall;
+        recall.store(self.cx, item).await?;
+        recall.relate(self.cx, relation(format!("agent:{}", self.agent.name), "did", task.clone())).await?;
+        for at in &self.task.requirements {
+            recall.relate(self.cx, relation(task.clone(), "serves", format!("requirement:{at}"))).await?;
         }
         Ok(())
     }
