@@ -69,31 +69,30 @@ pub(super) fn question(request: &SolveRequest, number: usize, earlier: &[String]
     let pick = |list: &[&'static str]| list[(number + turn) % list.len()];
     let twist =
         twist.replace("{nature}", pick(NATURE)).replace("{person}", pick(PEOPLE)).replace("{word}", pick(WORDS));
-    let mut prompt = format!("Problem: {}\n", request.problem.trim());
+    let mut lines = vec![format!("Problem: {}", request.problem.trim())];
     if !request.constraints.is_empty() {
-        prompt += "The idea must meet all of these:\n";
-        for constraint in &request.constraints {
-            prompt += &format!("- {constraint}\n");
-        }
+        lines.push("The idea must meet all of these:".into());
+        lines.extend(request.constraints.iter().map(|constraint| format!("- {constraint}")));
     }
     if !earlier.is_empty() {
-        prompt += "These ideas are known; yours must be a different one:\n";
-        for idea in earlier.iter().rev().take(SHOWN) {
-            let line: String =
-                idea.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_LENGTH).collect();
-            prompt += &format!("- {line}\n");
-        }
+        lines.push("These ideas are known; yours must be a different one:".into());
+        lines.extend(earlier.iter().rev().take(SHOWN).map(|idea| format!("- {}", short(idea))));
     }
     if !twist.is_empty() {
-        prompt += &format!("{twist}\n");
+        lines.push(twist);
     }
-    prompt += "Give one concrete idea in one to three sentences, and nothing else.";
+    lines.push("Give one concrete idea in one to three sentences, and nothing else.".into());
     Question {
         operator,
-        prompt,
+        prompt: lines.join("\n"),
         temperature: TEMPERATURES[number % TEMPERATURES.len()],
         seed: request.seed.map(|seed| seed.wrapping_add(number as u64)),
     }
+}
+
+/// The beginning of an idea, in one line.
+fn short(idea: &str) -> String {
+    idea.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_LENGTH).collect()
 }
 
 #[cfg(test)]

@@ -199,10 +199,9 @@ impl Search<'_> {
         let mut query = RecallQuery::new(text, COMPARED);
         query.namespace.clone_from(&self.request.namespace);
         let hits = self.engine.recall.query(self.cx, query).await?;
-        let cosine = hits.iter().filter_map(|hit| match normal(&hit.item.text) == normal_text {
-            true => Some(1.0),
-            false => hit.why.meaning,
-        });
+        let cosine = hits
+            .iter()
+            .filter_map(|hit| if normal(&hit.item.text) == normal_text { Some(1.0) } else { hit.why.meaning });
         Ok(cosine.reduce(f64::max))
     }
 
@@ -210,20 +209,14 @@ impl Search<'_> {
     async fn check(&mut self) -> Result<()> {
         let constraints = &self.request.constraints;
         let words: Vec<_> = constraints.iter().filter(|constraint| matches!(constraint, Constraint::Text(_))).collect();
-        let judge = match words.is_empty() {
-            true => None,
-            false => match self.engine.judge(self.cx, &self.request.needs, &mut self.bill).await {
-                Ok(Ok(judge)) => Some(judge),
-                Ok(Err(note)) => {
-                    self.notes.push(note);
-                    None
-                }
-                Err(error) => {
-                    self.without_judge(&error)?;
-                    None
-                }
-            },
-        };
+        let mut judge = None;
+        if !words.is_empty() {
+            match self.engine.judge(self.cx, &self.request.needs, &mut self.bill).await {
+                Ok(Ok(believed)) => judge = Some(believed),
+                Ok(Err(note)) => self.notes.push(note),
+                Err(error) => self.without_judge(&error)?,
+            }
+        }
         let mut judged = Vec::new();
         if let Some(judge) = judge {
             let questions = self

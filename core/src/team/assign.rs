@@ -108,7 +108,9 @@ mod tests {
             let fit: Fit = (0..tasks).map(|i| (0..agents).map(|j| value(i, j)).collect()).collect();
             let chosen = assign(&fit, &vec![None; tasks], agents);
             let mut load = vec![0; agents];
-            chosen.iter().for_each(|agent| load[*agent] += 1);
+            for agent in &chosen {
+                load[*agent] += 1;
+            }
             let (least, most) = (load.iter().min().unwrap(), load.iter().max().unwrap());
             prop_assert!(chosen.len() == tasks && most - least <= 1);
         }

@@ -13,7 +13,8 @@ pub struct TeamConfig {
     pub agents: usize,
     /// Tasks at once. Default 8.
     pub concurrency: usize,
-    /// Attempts after the first for a task whose result a gate refused or whose model failed. Default 2.
+    /// Attempts after the first for a task whose result a gate refused, or for which no model could be tried for the
+    /// moment; a model that was tried and failed is the router's to try again. Default 2.
     pub retries: u32,
     /// Tokens of one task's answer at most. Default 256.
     pub max_tokens: u32,

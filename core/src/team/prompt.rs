@@ -35,25 +35,25 @@ pub(super) fn task(
     memory: &[String],
     room: usize,
 ) -> String {
-    let mut text = format!("Project: {}\n", epic.title);
+    let mut lines = vec![format!("Project: {}", epic.title)];
     if !epic.description.is_empty() {
-        text += &format!("{}\n", epic.description);
+        lines.push(epic.description.clone());
     }
-    text += &format!("\nYour task: {}\n", task.description);
+    lines.push(format!("\nYour task: {}", task.description));
     let requirements: Vec<_> = task.requirements.iter().filter_map(|at| epic.requirements.get(*at)).collect();
-    if !(requirements.len() == 1 && *requirements[0] == task.description) {
-        for requirement in requirements {
-            text += &format!("- It must meet: {requirement}\n");
-        }
+    // The rules make a task of a requirement by its very words.
+    if requirements != [&task.description] {
+        lines.extend(requirements.iter().map(|requirement| format!("- It must meet: {requirement}")));
     }
     let share = room / (results.len() + memory.len()).max(1);
     for (name, work) in results {
-        text += &format!("\n<data from=\"task {name}\">\n{}\n</data>\n", data(&work.text, share));
+        lines.push(format!("\n<data from=\"task {name}\">\n{}\n</data>", data(&work.text, share)));
     }
     for passage in memory {
-        text += &format!("\n<data from=\"memory\">\n{}\n</data>\n", data(passage, share));
+        lines.push(format!("\n<data from=\"memory\">\n{}\n</data>", data(passage, share)));
     }
-    text + "\n" + form(task.produces)
+    lines.push(format!("\n{}", form(task.produces)));
+    lines.join("\n")
 }
 
 fn form(kind: ArtifactKind) -> &'static str {

@@ -120,7 +120,9 @@ impl Embedder for WordEmbedder {
                 vector[hasher.finish() as usize % self.0.dimensions] += 1.0;
             }
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-            vector.iter_mut().for_each(|x| *x /= length);
+            for x in &mut vector {
+                *x /= length;
+            }
             Embedding { vector, tokens: 1, truncated: false }
         };
         Ok(texts.iter().map(embed).collect())
@@ -133,7 +135,6 @@ pub(crate) struct Mind {
     pub(crate) team: TeamEngine,
     pub(crate) router: RouterEngine,
     pub(crate) recall: RecallEngine,
-    pub(crate) gate: GateEngine,
     pub(crate) functions: Registry<dyn Function>,
     pub(crate) runtime: Runtime,
 }
@@ -165,9 +166,8 @@ impl Mind {
         .unwrap();
         let gate = GateEngine::new().unwrap();
         let team =
-            TeamEngine::new(config, store, router.clone(), recall.clone(), parallel, gate.clone(), runtime.clone())
-                .unwrap();
+            TeamEngine::new(config, store, router.clone(), recall.clone(), parallel, gate, runtime.clone()).unwrap();
         team.register_in(&engines).unwrap();
-        Self { team, router, recall, gate, functions, runtime }
+        Self { team, router, recall, functions, runtime }
     }
 }

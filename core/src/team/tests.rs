@@ -150,6 +150,7 @@ async fn an_epic_runs_to_its_end_and_leaves_memory_and_relations() {
     assert_eq!(model.asked().len(), 3, "nothing is done again");
 }
 
+#[cfg(feature = "syntax")]
 #[tokio::test]
 async fn a_refused_answer_is_mended() {
     let model = Arc::new(Ruled::new("coder", |request, number| {
@@ -168,6 +169,7 @@ async fn a_refused_answer_is_mended() {
     assert!(code.gates.iter().all(|verdict| verdict.passed));
 }
 
+#[cfg(feature = "syntax")]
 #[tokio::test]
 async fn what_is_refused_every_time_fails_with_its_findings_and_skips_what_waits() {
     let model = Arc::new(Ruled::new("coder", |request, _| {
@@ -204,9 +206,8 @@ async fn an_interrupted_epic_goes_on_in_a_fresh_engine() {
         planner: Planner::Caller,
     };
     {
-        let stuck = Ruled::new("plain", |request, _| match last(request).contains("make two") {
-            true => Answer::Hang,
-            false => Answer::Text("one is done".into()),
+        let stuck = Ruled::new("plain", |request, _| {
+            if last(request).contains("make two") { Answer::Hang } else { Answer::Text("one is done".into()) }
         });
         let stuck = Arc::new(stuck);
         let mind = Mind::open(folder.path(), TeamConfig::default(), &[Arc::clone(&stuck)], true);
@@ -294,7 +295,7 @@ async fn a_model_that_calls_no_tools_is_offered_none() {
 }
 
 #[tokio::test]
-async fn a_budget_ends_the_work_and_a_failing_model_is_asked_again() {
+async fn a_budget_ends_the_work_and_a_model_that_fails_once_does_not() {
     let (_folder, mind) = open(&[writer("plain")]);
     let cx = Context::new().budget(Budget::new(NanoUsd(1)));
     let reply = mind.team.call(&cx, TeamRequest::Run { epic: epic(&["it"]) }).await.unwrap();
@@ -303,7 +304,7 @@ async fn a_budget_ends_the_work_and_a_failing_model_is_asked_again() {
     assert!(report.tasks[0].error.as_ref().unwrap().contains("OVER_BUDGET"), "{:?}", report.tasks[0].error);
 
     let shaky = Arc::new(Ruled::new("shaky", |_, number| match number {
-        0 | 1 => Answer::Fail(Error::new(ErrorKind::Unavailable, "gone")),
+        0 => Answer::Fail(Error::new(ErrorKind::Unavailable, "gone")),
         _ => Answer::Text("here".into()),
     }));
     let (_folder, mind) = open(&[shaky]);
