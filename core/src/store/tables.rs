@@ -79,7 +79,7 @@ tables! {
     cache,
     /// `creative`: run id → JSON record of ideas seen.
     ideas,
-    /// `team`: epic id → JSON record of epic, plan and report.
+    /// `team`: epic id → JSON record of epic, plan and report; epic id·0·task → JSON record of what the task took.
     epics,
 }
 
