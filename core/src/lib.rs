@@ -1,5 +1,7 @@
 //! triune: an AI engine that lives inside an application.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 mod context;
 pub mod creative;
 mod engine;
