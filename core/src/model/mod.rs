@@ -13,7 +13,7 @@ mod prices;
 mod profile;
 pub mod source;
 
-pub use catalogue::{Catalogue, CatalogueEntry, ModelKind};
+pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
 pub use chat::{
     ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
     Sampling, TokenLogprob, ToolCall, Usage, collect,
