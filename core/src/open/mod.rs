@@ -1,5 +1,15 @@
 //! What a URL opens, and which models a configuration means.
 
+#[cfg(feature = "cloud")]
+mod cloud;
+#[cfg(not(feature = "cloud"))]
+#[path = "cloud_absent.rs"]
+mod cloud;
+#[cfg(feature = "local")]
+mod local;
+#[cfg(not(feature = "local"))]
+#[path = "local_absent.rs"]
+mod local;
 mod models;
 
 use std::path::PathBuf;

@@ -1,13 +1,102 @@
-//! The models of a configuration, opened.
+//! The models of a configuration, opened: those that are named, or else the catalogued ones on this machine.
 
-use crate::{config::Config, context::Context, error::Result, router::RouterEngine};
+use std::sync::Arc;
 
+use async_trait::async_trait;
+
+use super::{cloud, local};
+use crate::{
+    config::Config,
+    context::Context,
+    error::Result,
+    model::{
+        Catalogue, ChatModel, ChatRequest, ChatStream, EmbedderConfig, ModelConfig, ModelKind, ModelProfile, Prices,
+        Provider, source::locate,
+    },
+    router::RouterEngine,
+};
+
+/// The embedder that is used when the configuration names none.
+const DEFAULT_EMBEDDER: &str = "all-minilm-l6-v2";
+
+/// Opens the models of `config` and hands them to `router`. A kind of model that the program brought itself
+/// (`own_models`, `own_embedder`) is not looked for on this machine.
 pub(crate) async fn open_models(
-    _cx: &Context,
-    _router: &RouterEngine,
-    _config: &Config,
-    _chosen_model: bool,
-    _chosen_embedder: bool,
+    cx: &Context,
+    router: &RouterEngine,
+    config: &Config,
+    own_models: bool,
+    own_embedder: bool,
 ) -> Result<()> {
+    let prices = Prices::load(config.router.prices.as_deref())?;
+    for named in &config.models {
+        let model = open_chat(cx, named, &prices).await?;
+        let id = model.profile().id.clone();
+        router.models().register(&id, model)?;
+    }
+    if config.models.is_empty() && !own_models && config.discover {
+        for name in present(ModelKind::Chat)? {
+            let found = ModelConfig { source: name.clone(), ..ModelConfig::default() };
+            router.models().register(&name, open_chat(cx, &found, &prices).await?)?;
+        }
+    }
+    let found = || Ok::<_, crate::Error>(present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
+    let embedder = match &config.embedder {
+        Some(named) => Some(named.clone()),
+        None if config.discover && !own_embedder => {
+            found()?.map(|source| EmbedderConfig { source, ..EmbedderConfig::default() })
+        }
+        None => None,
+    };
+    if let Some(embedder) = embedder {
+        router.set_embedder(match embedder.provider {
+            Provider::Local => {
+                let source = if embedder.source.is_empty() { DEFAULT_EMBEDDER } else { &embedder.source };
+                local::open_embedder(cx, source).await?
+            }
+            Provider::Openai | Provider::Anthropic => cloud::open_embedder(cx, &embedder, &prices).await?,
+        });
+    }
     Ok(())
+}
+
+async fn open_chat(cx: &Context, config: &ModelConfig, prices: &Prices) -> Result<Arc<dyn ChatModel>> {
+    let model = match config.provider {
+        Provider::Local => local::open_chat(cx, config).await?,
+        Provider::Openai | Provider::Anthropic => return cloud::open_chat(config, prices),
+    };
+    let mut profile = model.profile().clone();
+    profile.price = config.price.unwrap_or(profile.price);
+    profile.capabilities = config.capabilities.unwrap_or(profile.capabilities);
+    profile.quality = config.quality.or(profile.quality);
+    profile.latency_ms = config.latency_ms.or(profile.latency_ms);
+    if profile == *model.profile() { Ok(model) } else { Ok(Arc::new(Reprofiled { profile, model })) }
+}
+
+/// Names of the catalogued models of `kind` that are on this machine.
+fn present(kind: ModelKind) -> Result<Vec<String>> {
+    let names = Catalogue::built_in()?.models.into_iter().filter(|model| model.kind == kind).map(|model| model.name);
+    Ok(names.filter(|name| locate(name, kind).is_ok()).collect())
+}
+
+/// A model of which the configuration knows better.
+#[derive(Debug)]
+struct Reprofiled {
+    profile: ModelProfile,
+    model: Arc<dyn ChatModel>,
+}
+
+#[async_trait]
+impl ChatModel for Reprofiled {
+    fn profile(&self) -> &ModelProfile {
+        &self.profile
+    }
+
+    async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream> {
+        self.model.chat(cx, request).await
+    }
+
+    fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        self.model.count_tokens(request)
+    }
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The longest wait before another attempt.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// What a worker tells its run.
 #[derive(Debug)]

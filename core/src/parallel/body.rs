@@ -72,3 +72,26 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     Error::new(ErrorKind::Unexpected, "the task panicked; mend its function").during("Task::run").with("panic", text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorKind, model::Message};
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_text_of_a_prompt_is_filled() {
+        let (input, results) = (json!({"city": "Paris"}), BTreeMap::from([("fetch".to_owned(), json!("rain"))]));
+        let data = Data { input: &input, results: &results };
+        let mut request = GenerateRequest::new("Weather in {{ input.city }}: {{ results.fetch }}?");
+        request.system = Some("You know {{ input.city }}.".into());
+        let filled = fill(&request, &data).unwrap();
+        assert_eq!(filled.prompt, Prompt::Text("Weather in Paris: rain?".into()));
+        assert_eq!(filled.system.as_deref(), Some("You know Paris."));
+        let chat = Prompt::Messages(vec![Message::user("{{ results.fetch }}"), Message::user("{{ results.fetsh }}")]);
+        let error = fill(&chat.into(), &data).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains("results.fetsh"));
+    }
+}

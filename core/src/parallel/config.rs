@@ -11,7 +11,8 @@ pub struct ParallelConfig {
     pub concurrency: usize,
     /// Time of one attempt in milliseconds, unless the task says otherwise. Default 600,000.
     pub timeout_ms: u64,
-    /// Wait before the second attempt in milliseconds; doubles, with jitter, up to a minute. Default 200.
+    /// Least wait before another attempt in milliseconds. The wait is drawn between this and three times the last
+    /// wait, and is at most a minute. Default 200.
     pub backoff_ms: u64,
     /// How long a process may be silent before another takes its runs over, in milliseconds. Default 10,000.
     pub lease_ms: u64,

@@ -189,14 +189,14 @@ impl ParallelEngine {
             Claim::OtherPlan => return Err(self.other_plan(id, plan).await),
         };
         let journal = Journal::new(store.clone(), id.clone(), fence, next, config.lease_ms);
-        let (past, recorded) = {
+        let (mut past, recorded) = {
             let (store, id) = (store.clone(), id.clone());
             blocking(move || read_past(&store, &id)).await?
         };
         let (started, cx) = handle(id.clone(), cx);
         let concurrency = concurrency.or(recorded).unwrap_or(config.concurrency);
         let shared = Shared {
-            plan: past.plan.clone(),
+            plan: std::mem::take(&mut past.plan),
             journal,
             tools: Arc::clone(tools),
             cx,

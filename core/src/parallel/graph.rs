@@ -34,8 +34,8 @@ impl Graph {
     /// Checks `plan`.
     ///
     /// # Errors
-    /// `Invalid` for a name that is empty, too long or taken, an unknown name in `after`, a cycle (named in order), or
-    /// a plan that is too large.
+    /// `Invalid` for a name that is empty, too long or taken, a timeout of 0, an unknown name in `after`, a cycle
+    /// (named in order), or a plan that is too large.
     pub(super) fn new(plan: &Plan) -> Result<Self> {
         let numbers = numbers(plan)?;
         let mut before = Vec::with_capacity(plan.tasks.len());
@@ -91,6 +91,9 @@ fn numbers(plan: &Plan) -> Result<HashMap<&str, u32>> {
             return Err(
                 invalid(format!("the name of a task is 1 to {MAX_NAME} characters")).with("position", number + 1)
             );
+        }
+        if task.timeout_ms == Some(0) {
+            return Err(invalid(format!("`timeout_ms` of task \"{}\" is 0; leave it out or give it time", task.name)));
         }
         if numbers.insert(task.name.as_str(), number).is_some() {
             return Err(invalid(format!("two tasks are called \"{}\"; names are unique in a plan", task.name)));
@@ -212,6 +215,8 @@ mod tests {
         assert!(message(&[("a", &[]), ("a", &[])]).contains("two tasks are called \"a\""));
         assert!(message(&[("", &[])]).contains("1 to 200"));
         assert!(message(&[(&"x".repeat(201), &[])]).contains("1 to 200"));
+        let timeless = Task { timeout_ms: Some(0), ..Task::function("t", "f") };
+        assert!(Plan { tasks: vec![timeless] }.validate().unwrap_err().message().contains("`timeout_ms`"));
         assert!(message(&[("fetch_page", &[]), ("sum", &["fetch_pages"])]).contains("did you mean \"fetch_page\"?"));
         assert!(message(&[("zzz", &[]), ("sum", &["fetch"])]).contains("add a task of that name"));
     }

@@ -92,14 +92,11 @@ mod tests {
 
     #[test]
     fn the_difference_is_named() {
-        let plan = |tasks: &[Task]| Plan { tasks: tasks.to_vec() };
+        let plan = |tasks: &[&Task]| Plan { tasks: tasks.iter().map(|task| (*task).clone()).collect() };
         let (a, b) = (Task::function("a", "f"), Task::function("b", "f"));
-        assert_eq!(difference(&plan(&[a.clone()]), &plan(&[b.clone()])), "it has task \"a\" where \"b\" is given");
+        assert_eq!(difference(&plan(&[&a]), &plan(&[&b])), "it has task \"a\" where \"b\" is given");
         let changed = b.clone().input(json!(1));
-        assert_eq!(
-            difference(&plan(&[a.clone(), b.clone()]), &plan(&[a.clone(), changed])),
-            "`input` of task \"b\" differs"
-        );
-        assert_eq!(difference(&plan(&[a.clone()]), &plan(&[a, b])), "it has 1 tasks, 2 are given");
+        assert_eq!(difference(&plan(&[&a, &b]), &plan(&[&a, &changed])), "`input` of task \"b\" differs");
+        assert_eq!(difference(&plan(&[&a]), &plan(&[&a, &b])), "it has 1 tasks, 2 are given");
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct RunRecord {
 
 /// One thing that happened in a run.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum JournalEvent {
     /// Always the first.
     Planned {
@@ -156,6 +156,7 @@ pub(super) async fn claim(store: &Store, run: &str, new: Option<NewRun>, lease_m
                 return Ok(Claim::Busy { until_ms: record.lease_until_ms });
             }
             record.state = RunState::Running;
+            record.ended_ms = None;
             record.fence += 1;
             record.owner = Some(me.clone());
             record.lease_until_ms = now.saturating_add(lease_ms);

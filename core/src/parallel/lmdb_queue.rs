@@ -351,3 +351,145 @@ impl TaskQueue for LmdbQueue {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Durability, StoreConfig};
+    use proptest::prelude::*;
+    use std::{
+        cmp::Reverse,
+        collections::{BTreeMap, BTreeSet},
+    };
+
+    const LONG: Duration = Duration::from_mins(10);
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Enqueue(u8, i32),
+        Lease,
+        Complete(prop::sample::Index),
+        Fail(prop::sample::Index, bool),
+        Cancel(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0_u8..8, -2..3).prop_map(|(id, priority)| Step::Enqueue(id, priority)),
+            3 => Just(Step::Lease),
+            1 => any::<prop::sample::Index>().prop_map(Step::Complete),
+            1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(lease, again)| Step::Fail(lease, again)),
+            1 => (0_u8..8).prop_map(Step::Cancel),
+        ]
+    }
+
+    /// The queue as it should be: what waits by priority and arrival, who holds what, what has ended.
+    #[derive(Default)]
+    struct Model {
+        arrivals: u64,
+        waiting: BTreeSet<(Reverse<i32>, u64, String)>,
+        leased: BTreeMap<String, (u64, i32, u64)>,
+        completed: BTreeSet<String>,
+        failed: BTreeSet<String>,
+    }
+
+    impl Model {
+        fn knows(&self, id: &str) -> bool {
+            self.waiting.iter().any(|(_, _, waits)| waits == id)
+                || self.leased.contains_key(id)
+                || self.completed.contains(id)
+                || self.failed.contains(id)
+        }
+
+        fn stats(&self) -> QueueStats {
+            QueueStats {
+                waiting: self.waiting.len(),
+                leased: self.leased.len(),
+                completed: self.completed.len(),
+                failed: self.failed.len(),
+            }
+        }
+
+        /// Ends a lease in the model; says where the task stood in the queue, if the lease was good.
+        fn end(&mut self, lease: &Lease) -> Option<(i32, u64)> {
+            let id = &lease.task.id;
+            let (_, priority, arrival) = *self.leased.get(id).filter(|(fence, ..)| *fence == lease.fence)?;
+            self.leased.remove(id);
+            Some((priority, arrival))
+        }
+    }
+
+    async fn act(queue: &LmdbQueue, cx: &Context, model: &mut Model, leases: &mut Vec<Lease>, step: Step) {
+        match step {
+            Step::Enqueue(id, priority) => {
+                let id = id.to_string();
+                let task = QueuedTask { id: id.clone(), payload: Value::Null, priority, attempts: 0 };
+                assert_eq!(queue.enqueue(cx, "q", task).await.unwrap(), !model.knows(&id));
+                if !model.knows(&id) {
+                    model.arrivals += 1;
+                    model.waiting.insert((Reverse(priority), model.arrivals, id));
+                }
+            }
+            Step::Lease => {
+                let lease = queue.lease(cx, "q", LONG).await.unwrap();
+                let first = model.waiting.pop_first();
+                assert_eq!(lease.as_ref().map(|lease| &lease.task.id), first.as_ref().map(|(_, _, id)| id));
+                if let (Some(lease), Some((Reverse(priority), arrival, id))) = (lease, first) {
+                    assert!(leases.iter().all(|old| old.fence < lease.fence));
+                    model.leased.insert(id, (lease.fence, priority, arrival));
+                    leases.push(lease);
+                }
+            }
+            Step::Complete(index) if !leases.is_empty() => {
+                let lease = index.get(leases);
+                let held = model.end(lease);
+                assert_eq!(queue.complete(cx, "q", lease, Value::Null).await.is_ok(), held.is_some());
+                if held.is_some() {
+                    model.completed.insert(lease.task.id.clone());
+                }
+            }
+            Step::Fail(index, again) if !leases.is_empty() => {
+                let lease = index.get(leases);
+                let held = model.end(lease);
+                let retry_in = again.then_some(Duration::ZERO);
+                assert_eq!(queue.fail(cx, "q", lease, retry_in).await.is_ok(), held.is_some());
+                match held {
+                    Some((priority, arrival)) if again => {
+                        model.waiting.insert((Reverse(priority), arrival, lease.task.id.clone()));
+                    }
+                    Some(_) => {
+                        model.failed.insert(lease.task.id.clone());
+                    }
+                    None => {}
+                }
+            }
+            Step::Cancel(id) => {
+                let id = id.to_string();
+                let before = model.waiting.len() + model.leased.len();
+                model.waiting.retain(|(_, _, waits)| *waits != id);
+                model.leased.remove(&id);
+                let was_there = model.waiting.len() + model.leased.len() < before;
+                assert_eq!(queue.cancel(cx, "q", &id).await.unwrap(), was_there);
+            }
+            Step::Complete(_) | Step::Fail(..) => {}
+        }
+        assert_eq!(queue.stats(cx, "q").await.unwrap(), model.stats());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn any_sequence_of_calls_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
+            let folder = tempfile::tempdir().unwrap();
+            let config = StoreConfig { durability: Durability::Relaxed, ..StoreConfig::default() };
+            let queue = LmdbQueue::new(Store::open(folder.path(), &config).unwrap());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (cx, mut model, mut leases) = (Context::new(), Model::default(), Vec::new());
+                for step in steps {
+                    act(&queue, &cx, &mut model, &mut leases, step).await;
+                }
+            });
+        }
+    }
+}

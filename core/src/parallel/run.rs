@@ -125,14 +125,12 @@ impl Run {
             (None, _) => "cancelled".into(),
         };
         self.emit(EventKind::RunFinished { run: self.id.clone(), outcome, latency_ms });
-        match error {
-            Some(error) => Err(error),
-            None => {
-                released?;
-                let tasks = self.results.into_iter().flatten().collect();
-                Ok(RunReport { run: self.id, state, tasks, latency_ms })
-            }
+        if let Some(error) = error {
+            return Err(error);
         }
+        released?;
+        let tasks = self.results.into_iter().flatten().collect();
+        Ok(RunReport { run: self.id, state, tasks, latency_ms })
     }
 
     /// Keeps the lease until the guard is dropped; tells the run when it is lost.
@@ -244,14 +242,7 @@ impl Run {
                 let (attempt, wait_ms) = (self.attempts[at], wait.as_millis() as u64);
                 self.emit(EventKind::TaskRetried { run, task: name, attempt, code: code.into(), wait_ms });
             }
-            Told::Stopped(task) => {
-                self.came_back(task);
-                let name = &self.shared.plan.tasks[task as usize].name;
-                let attempts = self.attempts[task as usize];
-                let end = TaskResult { attempts, ..past::ended(name, TaskOutcome::Cancelled) };
-                self.finished_event(&end);
-                self.results[task as usize] = Some(end);
-            }
+            Told::Stopped(task) => self.came_back(task),
             Told::Broken(error) => return Err(error),
         }
         Ok(())
@@ -295,6 +286,15 @@ impl Run {
         {
             // That the journal is broken is known by now, or no longer matters.
             let _ = self.hear(told);
+        }
+        // What was started and did not end: dropped while it ran, or while it waited to be tried again.
+        for at in 0..self.results.len() {
+            if self.attempts[at] > 0 && self.results[at].is_none() {
+                let name = &self.shared.plan.tasks[at].name;
+                let end = TaskResult { attempts: self.attempts[at], ..past::ended(name, TaskOutcome::Cancelled) };
+                self.finished_event(&end);
+                self.results[at] = Some(end);
+            }
         }
     }
 

@@ -11,7 +11,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    TaskOutcome::{Failed, Skipped, Succeeded},
+    *,
+};
 use crate::{
     Context, DynEngine, Engine, Error, ErrorKind, FnFunction, Function, Registry, Result, Runtime,
     monitor::{Event, EventKind, FnSink},
@@ -151,7 +154,6 @@ async fn a_failure_skips_what_is_behind_it_and_the_rest_goes_on() {
     ];
     host.function("panics", |_, _| async { panic!("out of cheese") });
     let report = host.engine.run(&Context::new(), request("r", tasks.clone())).await.unwrap();
-    use TaskOutcome::{Failed, Skipped, Succeeded};
     let expected = [("a", Failed), ("b", Skipped), ("c", Skipped), ("d", Succeeded), ("e", Failed), ("f", Failed)];
     assert_eq!((report.state, outcomes(&report)), (RunState::Failed, expected.to_vec()));
     assert_eq!(report.tasks[0].attempts, 1, "an invalid request does not get better");
@@ -517,7 +519,6 @@ async fn what_a_task_stores_and_pays_is_committed_with_its_end() {
         Task::function("refused", "stage").input(json!("bad write")),
     ];
     let report = host.engine.run(&Context::new(), request("r", tasks)).await.unwrap();
-    use TaskOutcome::{Failed, Succeeded};
     assert_eq!(outcomes(&report), [("good", Succeeded), ("bad", Failed), ("refused", Failed)]);
     assert_eq!(report.tasks[2].code.as_deref(), Some("CONFLICT"));
     let count = |key: &str| {
@@ -544,9 +545,15 @@ async fn the_json_form_does_all_of_it() {
     assert_eq!(engine.call_json(&cx, json!({"do": "unfinished"})).await.unwrap(), json!({"runs": []}));
 }
 
+/// A folder on the disk that is to be measured.
+fn bench_folder() -> tempfile::TempDir {
+    let disk = std::env::var_os("TRIUNE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    tempfile::tempdir_in(disk).unwrap()
+}
+
 /// Time of `tasks` empty tasks, in microseconds a task.
 async fn overhead(durability: Durability, tasks: Vec<Task>) -> f64 {
-    let folder = tempfile::tempdir_in(std::env::var_os("TRIUNE_BENCH_DIR").unwrap_or_else(|| ".".into())).unwrap();
+    let folder = bench_folder();
     let host = Host::with(folder.path(), ParallelConfig::default(), durability);
     host.counter("empty");
     let count = tasks.len();
@@ -554,7 +561,12 @@ async fn overhead(durability: Durability, tasks: Vec<Task>) -> f64 {
     let begun = Instant::now();
     let report = host.engine.run(&Context::new(), request).await.unwrap();
     assert_eq!((report.state, report.tasks.len()), (RunState::Succeeded, count));
-    begun.elapsed().as_secs_f64() * 1e6 / count as f64
+    let time = begun.elapsed().as_secs_f64() * 1e6 / count as f64;
+    let begun = Instant::now();
+    let read = host.engine.get(&Context::new(), "r").await.unwrap();
+    assert_eq!(read.tasks.len(), count);
+    println!("  (reading the report of {count} tasks back: {:.1} ms)", begun.elapsed().as_secs_f64() * 1e3);
+    time
 }
 
 /// Not a promise but a figure: `cargo test -p triune --lib parallel::tests::measure -- --ignored --nocapture`.
@@ -573,4 +585,13 @@ async fn measure() {
         }
     }
     println!("Sync: 100,000 independent {:.1} us/task", overhead(Durability::Sync, wide(100_000)).await);
+    for durability in [Durability::Sync, Durability::Relaxed] {
+        let folder = bench_folder();
+        let store = Store::open(folder.path(), &StoreConfig { durability, ..StoreConfig::default() }).unwrap();
+        let begun = Instant::now();
+        for i in 0..200_u32 {
+            store.write(move |write| write.tables.cache.put(write.txn, &i.to_be_bytes(), &[0; 300])).await.unwrap();
+        }
+        println!("{durability:?}: one bare commit {:.1} us", begun.elapsed().as_secs_f64() * 1e6 / 200.0);
+    }
 }

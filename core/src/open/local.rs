@@ -1,0 +1,38 @@
+//! Local models, loaded where blocking is allowed.
+
+use std::sync::Arc;
+
+use crate::{
+    context::Context,
+    error::Result,
+    model::{
+        ChatModel, Embedder, ModelConfig, ModelKind,
+        local::{LocalConfig, LocalEmbedder, LocalModel},
+        source::locate,
+    },
+    monitor::EventKind,
+    runtime::blocking,
+};
+
+pub(super) async fn open_chat(cx: &Context, config: &ModelConfig) -> Result<Arc<dyn ChatModel>> {
+    let (source, id) = (config.source.clone(), config.id.clone().unwrap_or_else(|| config.source.clone()));
+    let settings = LocalConfig::default();
+    let settings = match config.context_length {
+        Some(tokens) => settings.context_length(tokens),
+        None => settings,
+    };
+    let load = move || LocalModel::load(id, &locate(&source, ModelKind::Chat)?, &settings);
+    let model = cx.run(blocking(load)).await?;
+    let name = model.profile().id.clone();
+    cx.emit(EventKind::ModelLoaded { model: name, load_ms: model.load_ms(), bytes: model.bytes() });
+    Ok(Arc::new(model))
+}
+
+pub(super) async fn open_embedder(cx: &Context, source: &str) -> Result<Arc<dyn Embedder>> {
+    let source = source.to_owned();
+    let load = move || LocalEmbedder::load(source.clone(), &locate(&source, ModelKind::Embedder)?);
+    let embedder = cx.run(blocking(load)).await?;
+    let name = embedder.profile().id.clone();
+    cx.emit(EventKind::ModelLoaded { model: name, load_ms: embedder.load_ms(), bytes: embedder.bytes() });
+    Ok(Arc::new(embedder))
+}

@@ -1,0 +1,23 @@
+//! Without the feature `local` there are no models in this process.
+
+use std::sync::Arc;
+
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+    model::{ChatModel, Embedder, ModelConfig},
+};
+
+#[expect(clippy::unused_async, reason = "the signature of the part that is there")]
+pub(super) async fn open_chat(_: &Context, _: &ModelConfig) -> Result<Arc<dyn ChatModel>> {
+    Err(absent())
+}
+
+#[expect(clippy::unused_async, reason = "the signature of the part that is there")]
+pub(super) async fn open_embedder(_: &Context, _: &str) -> Result<Arc<dyn Embedder>> {
+    Err(absent())
+}
+
+fn absent() -> Error {
+    Error::new(ErrorKind::Unsupported, "models in this process need the cargo feature `local`")
+}
