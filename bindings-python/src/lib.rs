@@ -1,1 +1,35 @@
-//! x
+//! The private native half of the Python package `triune`: handles, futures and streams that carry JSON texts. The
+//! typed and documented surface is Python, in `python/triune`.
+
+mod embedder;
+mod engine;
+mod error;
+mod feed;
+mod function;
+mod gate;
+mod host;
+mod mind;
+mod model;
+mod runtime;
+mod work;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use super::{cli, feed::Feed, mind::Mind, work::Work};
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// Runs the command line; answers its exit code.
+#[pyfunction]
+fn cli(py: Python<'_>, arguments: Vec<String>) -> PyResult<i32> {
+    let runtime = runtime::get().map_err(error::to_py)?;
+    Ok(py.detach(|| runtime.block_on(triune::cli::run(arguments))))
+}

@@ -1,0 +1,242 @@
+"""The engines as AsyncTriune shows them: those of `_engines.py`, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, Unpack
+
+from . import _requests as ask
+from .types import (
+    Agent,
+    CallOptions,
+    Check,
+    CreativeSolution,
+    Epic,
+    EpicPlan,
+    EpicReport,
+    GenerateOptions,
+    Hit,
+    Item,
+    LedgerEntry,
+    LedgerTotals,
+    ModelInfo,
+    Neighbour,
+    RoutePlan,
+    RunReport,
+    SolveOptions,
+    Task,
+)
+from .types.gate import ArtifactKind
+
+T = TypeVar("T")
+
+
+class Do(Protocol):
+    """Makes a request and awaits the reply."""
+
+    async def __call__(self, request: ask.Request[T], call: CallOptions, /) -> T: ...
+
+
+class AsyncRecall:
+    """The memory: knowledge by meaning, by words and by relations."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    async def store(
+        self,
+        content: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        namespace: str = "default",
+        id: str | None = None,
+        vector: ask.Vector | None = None,
+        **call: Unpack[CallOptions],
+    ) -> str:
+        """See `Recall.store`."""
+        return await self._do(ask.store(content, metadata, namespace, id, vector), call)
+
+    async def store_many(
+        self, items: Iterable[ask.Knowledge], *, namespace: str = "default", **call: Unpack[CallOptions]
+    ) -> list[str]:
+        """See `Recall.store_many`."""
+        return await self._do(ask.store_many(items, namespace), call)
+
+    async def query(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        filter: ask.Filter | None = None,
+        namespace: str = "default",
+        vector: ask.Vector | None = None,
+        **call: Unpack[CallOptions],
+    ) -> list[Hit]:
+        """See `Recall.query`."""
+        return await self._do(ask.query(query, k, filter, namespace, vector), call)
+
+    async def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
+        """See `Recall.get`."""
+        return await self._do(ask.get(id, namespace), call)
+
+    async def forget(
+        self,
+        ids: str | Iterable[str] = (),
+        *,
+        filter: ask.Filter | None = None,
+        all: bool = False,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> int:
+        """See `Recall.forget`."""
+        return await self._do(ask.forget(ids, filter, all, namespace), call)
+
+    async def relate(
+        self,
+        from_: str,
+        kind: str,
+        to: str,
+        *,
+        weight: float = 1.0,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> bool:
+        """See `Recall.relate`."""
+        return await self._do(ask.relate(from_, kind, to, weight, namespace), call)
+
+    async def neighbours(
+        self,
+        of: str,
+        *,
+        kind: str | None = None,
+        hops: int = 1,
+        k: int = 10,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> list[Neighbour]:
+        """See `Recall.neighbours`."""
+        return await self._do(ask.neighbours(of, kind, hops, k, namespace), call)
+
+    async def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
+        """See `Recall.namespaces`."""
+        return await self._do(ask.namespaces(), call)
+
+
+class AsyncParallel:
+    """Tasks in parallel, in a journal: a run whose process died goes on where it was."""
+
+    def __init__(self, do: Do, functions: ask.Functions) -> None:
+        self._do, self._functions = do, functions
+
+    async def run(
+        self,
+        tasks: Iterable[Task],
+        *,
+        run: str | None = None,
+        concurrency: int | None = None,
+        **call: Unpack[CallOptions],
+    ) -> RunReport:
+        """See `Parallel.run`."""
+        return await self._do(ask.run(tasks, run, concurrency, self._functions), call)
+
+    async def resume(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
+        """See `Parallel.resume`."""
+        return await self._do(ask.resume(run), call)
+
+    async def validate(self, tasks: Iterable[Task], **call: Unpack[CallOptions]) -> list[str]:
+        """See `Parallel.validate`."""
+        return await self._do(ask.validate(tasks, self._functions), call)
+
+    async def get(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
+        """See `Parallel.get`."""
+        return await self._do(ask.get_run(run), call)
+
+    async def unfinished(self, **call: Unpack[CallOptions]) -> list[str]:
+        """See `Parallel.unfinished`."""
+        return await self._do(ask.unfinished_runs(), call)
+
+
+class AsyncCreative:
+    """Ideas from several prompts and models, measured and ranked."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    async def solve(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
+        """See `Creative.solve`."""
+        rest, call = ask.split(options)
+        return await self._do(ask.solve(problem, **rest), call)
+
+
+class AsyncTeam:
+    """Agents that do epics. Made by `mind.team`."""
+
+    def __init__(self, do: Do, agents: int | Sequence[Agent] | None) -> None:
+        self._do, self._agents = do, agents
+
+    async def plan(self, epic: Epic, **call: Unpack[CallOptions]) -> EpicPlan:
+        """See `Team.plan`."""
+        return await self._do(ask.plan_epic(epic, self._agents), call)
+
+    async def run(self, work: Epic | EpicPlan, **call: Unpack[CallOptions]) -> EpicReport:
+        """See `Team.run`."""
+        return await self._do(ask.run_epic(work, self._agents), call)
+
+    async def resume(self, epic: str, **call: Unpack[CallOptions]) -> EpicReport:
+        """See `Team.resume`."""
+        return await self._do(ask.resume_epic(epic), call)
+
+    async def unfinished(self, **call: Unpack[CallOptions]) -> list[str]:
+        """See `Team.unfinished`."""
+        return await self._do(ask.unfinished_epics(), call)
+
+
+class AsyncGates:
+    """Checks on what was generated."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    async def check(
+        self,
+        content: str,
+        *,
+        kind: ArtifactKind = "text",
+        schema: Mapping[str, Any] | None = None,
+        name: str = "",
+        gates: Sequence[str] = (),
+        **call: Unpack[CallOptions],
+    ) -> Check:
+        """See `Gates.check`."""
+        return await self._do(ask.check(content, kind, schema, name, gates), call)
+
+
+class AsyncRouter:
+    """Which model serves a request, and what it cost."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    async def route(self, prompt: ask.Prompt, **options: Unpack[GenerateOptions]) -> RoutePlan:
+        """See `Router.route`."""
+        rest, call = ask.split(options)
+        return await self._do(ask.route(prompt, **rest), call)
+
+    async def models(self, **call: Unpack[CallOptions]) -> list[ModelInfo]:
+        """See `Router.models`."""
+        return await self._do(ask.models(), call)
+
+    async def ledger(
+        self,
+        *,
+        of_tenant: str | None = None,
+        since_ms: int | None = None,
+        limit: int | None = None,
+        **call: Unpack[CallOptions],
+    ) -> list[LedgerEntry]:
+        """See `Router.ledger`."""
+        return await self._do(ask.ledger(of_tenant, since_ms, limit), call)
+
+    async def totals(self, *, of_tenant: str | None = None, **call: Unpack[CallOptions]) -> LedgerTotals:
+        """See `Router.totals`."""
+        return await self._do(ask.totals(of_tenant), call)

@@ -1,0 +1,258 @@
+"""The engines as Triune shows them. AsyncTriune has the same in `_async_engines.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, Unpack
+
+from . import _requests as ask
+from .types import (
+    Agent,
+    CallOptions,
+    Check,
+    CreativeSolution,
+    Epic,
+    EpicPlan,
+    EpicReport,
+    GenerateOptions,
+    Hit,
+    Item,
+    LedgerEntry,
+    LedgerTotals,
+    ModelInfo,
+    Neighbour,
+    RoutePlan,
+    RunReport,
+    SolveOptions,
+    Task,
+)
+from .types.gate import ArtifactKind
+
+T = TypeVar("T")
+
+
+class Do(Protocol):
+    """Makes a request and waits for the reply."""
+
+    def __call__(self, request: ask.Request[T], call: CallOptions, /) -> T: ...
+
+
+class Recall:
+    """The memory: knowledge by meaning, by words and by relations."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    def store(
+        self,
+        content: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        namespace: str = "default",
+        id: str | None = None,
+        vector: ask.Vector | None = None,
+        **call: Unpack[CallOptions],
+    ) -> str:
+        """Keeps a text; answers its id once it is on disk.
+
+        Facts in `metadata` can be filtered by. A known `id` puts the new text in the place of the old. It is embedded
+        unless its `vector` is given; without an embedder it is found by its words.
+        """
+        return self._do(ask.store(content, metadata, namespace, id, vector), call)
+
+    def store_many(
+        self, items: Iterable[ask.Knowledge], *, namespace: str = "default", **call: Unpack[CallOptions]
+    ) -> list[str]:
+        """Keeps much in one transaction; answers the ids in order.
+
+        Each item is a text, or a dict with `content` and, as wanted, `metadata`, `namespace`, `id` and `vector`.
+        """
+        return self._do(ask.store_many(items, namespace), call)
+
+    def query(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        filter: ask.Filter | None = None,
+        namespace: str = "default",
+        vector: ask.Vector | None = None,
+        **call: Unpack[CallOptions],
+    ) -> list[Hit]:
+        """Finds up to `k` items, best first.
+
+        Filters are dicts: `{"eq": ["user", "ada"]}`, `{"in": ["user", ["ada", "bob"]]}`, `{"prefix": ["path", "a/"]}`,
+        `{"range": {"key": "year", "min": 2020}}`, `{"exists": "user"}`, `{"and": [...]}`, `{"or": [...]}`,
+        `{"not": {...}}`.
+        """
+        return self._do(ask.query(query, k, filter, namespace, vector), call)
+
+    def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
+        """One item, or None."""
+        return self._do(ask.get(id, namespace), call)
+
+    def forget(
+        self,
+        ids: str | Iterable[str] = (),
+        *,
+        filter: ask.Filter | None = None,
+        all: bool = False,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> int:
+        """Forgets these items, those that meet the filter, or all; answers how many."""
+        return self._do(ask.forget(ids, filter, all, namespace), call)
+
+    def relate(
+        self,
+        from_: str,
+        kind: str,
+        to: str,
+        *,
+        weight: float = 1.0,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> bool:
+        """Keeps a relation between names, or ids of items; answers whether it is new."""
+        return self._do(ask.relate(from_, kind, to, weight, namespace), call)
+
+    def neighbours(
+        self,
+        of: str,
+        *,
+        kind: str | None = None,
+        hops: int = 1,
+        k: int = 10,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> list[Neighbour]:
+        """What is up to `hops` (1 to 5) relations away, nearest first."""
+        return self._do(ask.neighbours(of, kind, hops, k, namespace), call)
+
+    def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
+        """The namespaces there are."""
+        return self._do(ask.namespaces(), call)
+
+
+class Parallel:
+    """Tasks in parallel, in a journal: a run whose process died goes on where it was."""
+
+    def __init__(self, do: Do, functions: ask.Functions) -> None:
+        self._do, self._functions = do, functions
+
+    def run(
+        self,
+        tasks: Iterable[Task],
+        *,
+        run: str | None = None,
+        concurrency: int | None = None,
+        **call: Unpack[CallOptions],
+    ) -> RunReport:
+        """Runs tasks to their end, each after those it waits for, `concurrency` at once.
+
+        A task that failed is told in the report; it is no exception. With the id of a run that was interrupted, that
+        run goes on: the tasks must be the same, and finished ones are not run again.
+        """
+        return self._do(ask.run(tasks, run, concurrency, self._functions), call)
+
+    def resume(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
+        """Goes on with an interrupted run by the plan in its journal. Functions must be registered before."""
+        return self._do(ask.resume(run), call)
+
+    def validate(self, tasks: Iterable[Task], **call: Unpack[CallOptions]) -> list[str]:
+        """Checks a plan; answers the names in an order in which the tasks can run."""
+        return self._do(ask.validate(tasks, self._functions), call)
+
+    def get(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
+        """A run as it is in the journal."""
+        return self._do(ask.get_run(run), call)
+
+    def unfinished(self, **call: Unpack[CallOptions]) -> list[str]:
+        """Ids of runs that have not ended, oldest first."""
+        return self._do(ask.unfinished_runs(), call)
+
+
+class Creative:
+    """Ideas from several prompts and models, measured and ranked."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    def solve(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
+        """Ideas for a problem: those that meet every checked constraint before others, then by novelty."""
+        rest, call = ask.split(options)
+        return self._do(ask.solve(problem, **rest), call)
+
+
+class Team:
+    """Agents that do epics. Made by `mind.team`."""
+
+    def __init__(self, do: Do, agents: int | Sequence[Agent] | None) -> None:
+        self._do, self._agents = do, agents
+
+    def plan(self, epic: Epic, **call: Unpack[CallOptions]) -> EpicPlan:
+        """The tasks of an epic, each with its agent: to be looked at, edited and run."""
+        return self._do(ask.plan_epic(epic, self._agents), call)
+
+    def run(self, work: Epic | EpicPlan, **call: Unpack[CallOptions]) -> EpicReport:
+        """Runs an epic or a plan to its end; with the id of an epic that was interrupted, goes on with it."""
+        return self._do(ask.run_epic(work, self._agents), call)
+
+    def resume(self, epic: str, **call: Unpack[CallOptions]) -> EpicReport:
+        """Goes on with an epic that was interrupted."""
+        return self._do(ask.resume_epic(epic), call)
+
+    def unfinished(self, **call: Unpack[CallOptions]) -> list[str]:
+        """Ids of epics that have not ended, oldest first."""
+        return self._do(ask.unfinished_epics(), call)
+
+
+class Gates:
+    """Checks on what was generated."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    def check(
+        self,
+        content: str,
+        *,
+        kind: ArtifactKind = "text",
+        schema: Mapping[str, Any] | None = None,
+        name: str = "",
+        gates: Sequence[str] = (),
+        **call: Unpack[CallOptions],
+    ) -> Check:
+        """Checks `content` by all gates, or by those named. Its text is data; it is never run."""
+        return self._do(ask.check(content, kind, schema, name, gates), call)
+
+
+class Router:
+    """Which model serves a request, and what it cost."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    def route(self, prompt: ask.Prompt, **options: Unpack[GenerateOptions]) -> RoutePlan:
+        """The decision only: the models that would be tried, in order, and why. Nothing is called."""
+        rest, call = ask.split(options)
+        return self._do(ask.route(prompt, **rest), call)
+
+    def models(self, **call: Unpack[CallOptions]) -> list[ModelInfo]:
+        """The chat models there are."""
+        return self._do(ask.models(), call)
+
+    def ledger(
+        self,
+        *,
+        of_tenant: str | None = None,
+        since_ms: int | None = None,
+        limit: int | None = None,
+        **call: Unpack[CallOptions],
+    ) -> list[LedgerEntry]:
+        """What calls cost and saved, newest first: of one tenant, since a time, at most `limit` (default 100)."""
+        return self._do(ask.ledger(of_tenant, since_ms, limit), call)
+
+    def totals(self, *, of_tenant: str | None = None, **call: Unpack[CallOptions]) -> LedgerTotals:
+        """Sums of the ledger, of one tenant or of all."""
+        return self._do(ask.totals(of_tenant), call)

@@ -1,0 +1,134 @@
+"""What Triune and AsyncTriune have in common: all that does not wait."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, overload
+
+from . import _host
+from ._functions import Functions
+from ._json import dumps, loads
+from ._native import Mind, Work
+from .protocols import ChatModel, Embedder, Engine, Gate
+from .types import Metrics
+
+F = TypeVar("F", bound=Callable[..., Any])
+Config = Mapping[str, Any] | str | os.PathLike[str]
+
+_open: weakref.WeakSet[Handle] = weakref.WeakSet()
+
+
+def opening(
+    url: str | os.PathLike[str], config: Config | None, models: Iterable[str | ChatModel], embedder: str | Embedder | None
+) -> Work[Mind]:
+    """The work of opening a folder."""
+    given = list(models)
+    return Mind.open(
+        os.fspath(url),
+        dumps(config, "the settings") if isinstance(config, Mapping) else None,
+        os.fspath(config) if config is not None and not isinstance(config, Mapping) else None,
+        [model for model in given if isinstance(model, str)],
+        [_host.chat_model(model) for model in given if not isinstance(model, str)],
+        embedder if isinstance(embedder, str) else None,
+        None if embedder is None or isinstance(embedder, str) else _host.embedder(embedder),
+    )
+
+
+class Handle:
+    """An open mind."""
+
+    def __init__(self, native: Mind, functions: Iterable[Callable[..., Any]] = ()) -> None:
+        self._native = native
+        self._functions = Functions(native)
+        for run in functions:
+            self._functions.add(run)
+        if not _open:
+            # Registered when first needed, so that it runs before what was imported earlier is taken down.
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)
+        _open.add(self)
+
+    def metrics(self) -> Metrics:
+        """What happened so far in this process: events, model calls, latencies and money."""
+        return Metrics.from_json(loads(self._native.metrics()))
+
+    def register_model(self, model: ChatModel) -> None:
+        """Adds a chat model of yours, or puts it in the place of the one with its id."""
+        self._native.register_model(*_host.chat_model(model))
+
+    def set_embedder(self, embedder: Embedder) -> None:
+        """Sets the embedder."""
+        self._native.set_embedder(*_host.embedder(embedder))
+
+    def register_engine(self, engine: Engine) -> None:
+        """Adds an engine of yours. ConflictError for the name of an engine of triune."""
+        self._native.register_engine(*_host.engine(engine))
+
+    def register_gate(self, gate: Gate) -> None:
+        """Adds a gate of yours."""
+        self._native.register_gate(*_host.gate(gate))
+
+    def register_function(
+        self,
+        run: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Adds a function, a tool for agents or the body of a task; answers its name.
+
+        `name` is by default its qualified name, `description` the first paragraph of its docstring, and `parameters`,
+        a JSON schema, comes from its annotations. It is given its parameters by name: what the model chose, or the
+        `input` of the task. A function with one parameter annotated TaskCall, or with one parameter without annotation
+        where it is the body of a task, is given the TaskCall. What it returns must have a JSON form.
+        """
+        return self._functions.add(run, name, description, parameters)
+
+    @overload
+    def function(
+        self,
+        run: F,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> F: ...
+    @overload
+    def function(
+        self,
+        run: None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Callable[[F], F]: ...
+    def function(
+        self,
+        run: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """`register_function` as a decorator: `@mind.function`, or `@mind.function(name="fetch")`."""
+
+        def add(run: F) -> F:
+            self._functions.add(run, name, description, parameters)
+            return run
+
+        return add if run is None else add(run)
+
+
+def _close_all() -> None:
+    """Closes what is open before the interpreter goes, so that no thread of triune looks for it afterwards."""
+    for mind in list(_open):
+        with contextlib.suppress(Exception):
+            mind._native.close().wait()

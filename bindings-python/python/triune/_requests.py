@@ -1,0 +1,351 @@
+"""Requests of every call, and how the replies are read: shared by Triune and AsyncTriune, which differ in the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from . import _json
+from ._json import nano_usd, present, read_list
+from ._schema import describe
+from .errors import InvalidError
+from .types import (
+    Agent,
+    CallOptions,
+    Check,
+    CreativeSolution,
+    Epic,
+    EpicPlan,
+    EpicReport,
+    Hit,
+    Item,
+    LedgerEntry,
+    LedgerTotals,
+    Message,
+    ModelInfo,
+    Neighbour,
+    Reply,
+    RoutePlan,
+    RunReport,
+    Task,
+)
+
+T = TypeVar("T")
+Prompt: TypeAlias = str | Sequence[Message | Mapping[str, Any]]
+Filter: TypeAlias = Mapping[str, Any]
+Vector: TypeAlias = Sequence[float]
+Knowledge: TypeAlias = str | Mapping[str, Any]
+
+
+class Functions(Protocol):
+    """The functions of a mind."""
+
+    def bodies(self, tasks: Iterable[Task], /) -> list[tuple[Task, Mapping[str, Any]]]:
+        """The tasks with their bodies in JSON form; functions among them are registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """A request to an engine, and how its reply is read."""
+
+    engine: str
+    body: Any
+    read: Callable[[Any], T]
+
+
+def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], CallOptions]:
+    """Keyword arguments of a call, apart from those that every call takes."""
+    call = CallOptions()
+    rest = {}
+    for name, value in options.items():
+        if name in CallOptions.__annotations__:
+            call[name] = value  # type: ignore[literal-required]
+        else:
+            rest[name] = value
+    return rest, call
+
+
+def limits(
+    timeout: float | None = None, tenant: str | None = None, budget_usd: float | None = None
+) -> tuple[float | None, str | None, int | None]:
+    """CallOptions in the form of the native half."""
+    return (None if timeout is None else timeout * 1000, tenant, nano_usd(budget_usd))
+
+
+# Router
+
+
+def needs_body(
+    *,
+    model: str | None = None,
+    local_only: bool = False,
+    min_quality: float | None = None,
+    max_cost_usd: float | None = None,
+    max_latency_ms: int | None = None,
+) -> dict[str, Any]:
+    return present(
+        model=model,
+        local_only=local_only or None,
+        min_quality=min_quality,
+        max_cost=nano_usd(max_cost_usd),
+        max_latency_ms=max_latency_ms,
+    )
+
+
+def generate_body(
+    prompt: Prompt,
+    *,
+    system: str | None = None,
+    tools: Sequence[Any] = (),
+    response_format: Mapping[str, Any] | str | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    seed: int | None = None,
+    stop: Sequence[str] = (),
+    max_tokens: int | None = None,
+    logprobs: int | None = None,
+    **needs: Any,
+) -> dict[str, Any]:
+    sampling = present(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=[stop] if isinstance(stop, str) else list(stop) or None,
+        max_tokens=max_tokens,
+        logprobs=logprobs,
+    )
+    form = {"type": response_format} if isinstance(response_format, str) else response_format
+    return present(
+        prompt=prompt if isinstance(prompt, str) else [_message(message) for message in prompt],
+        system=system,
+        needs=needs_body(**needs),
+        tools=[_tool(tool) for tool in tools] or None,
+        response_format=form,
+        sampling=sampling,
+    )
+
+
+def _message(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+    return message.to_json() if isinstance(message, Message) else message
+
+
+def _tool(tool: Any) -> Mapping[str, Any]:
+    if isinstance(tool, Mapping):
+        return tool
+    if not callable(tool):
+        raise InvalidError("a tool is a function, or a dict with name, description and parameters")
+    return describe(tool, function_name(tool, None))
+
+
+def generate(prompt: Prompt, **options: Any) -> Request[Reply]:
+    return Request("router", {"do": "generate", **generate_body(prompt, **options)}, Reply.from_json)
+
+
+def route(prompt: Prompt, **options: Any) -> Request[RoutePlan]:
+    return Request("router", {"do": "route", **generate_body(prompt, **options)}, RoutePlan.from_json)
+
+
+def embed(texts: Sequence[str]) -> Request[list[list[float]]]:
+    return Request("router", {"do": "embed", "texts": list(texts)}, lambda data: list(data["vectors"]))
+
+
+def ledger(tenant: str | None, since_ms: int | None, limit: int | None) -> Request[list[LedgerEntry]]:
+    body = present(do="ledger", tenant=tenant, since_ms=since_ms, limit=limit)
+    return Request("router", body, lambda data: read_list(LedgerEntry.from_json, data))
+
+
+def totals(tenant: str | None) -> Request[LedgerTotals]:
+    return Request("router", present(do="totals", tenant=tenant), LedgerTotals.from_json)
+
+
+def models() -> Request[list[ModelInfo]]:
+    return Request("router", {"do": "models"}, lambda data: read_list(ModelInfo.from_json, data))
+
+
+# Recall
+
+
+def store(
+    content: str,
+    metadata: Mapping[str, Any] | None,
+    namespace: str,
+    id: str | None,
+    vector: Vector | None,
+) -> Request[str]:
+    body = present(content=content, metadata=metadata, namespace=namespace, id=id, vector=vector)
+    return Request("recall", {"do": "store", **body}, lambda data: str(data["id"]))
+
+
+def store_many(items: Iterable[Knowledge], namespace: str) -> Request[list[str]]:
+    given = [{"content": item} if isinstance(item, str) else item for item in items]
+    body = {"do": "store_many", "items": [{"namespace": namespace, **item} for item in given]}
+    return Request("recall", body, lambda data: list(data["ids"]))
+
+
+def query(text: str, k: int, filter: Filter | None, namespace: str, vector: Vector | None) -> Request[list[Hit]]:
+    body = present(do="query", query=text, top=k, filter=filter, namespace=namespace, vector=vector)
+    return Request("recall", body, lambda data: read_list(Hit.from_json, data["hits"]))
+
+
+def get(id: str, namespace: str) -> Request[Item | None]:
+    return Request(
+        "recall",
+        {"do": "get", "id": id, "namespace": namespace},
+        lambda data: Item.from_json(data["item"]) if data["item"] else None,
+    )
+
+
+def forget(ids: str | Iterable[str], filter: Filter | None, all: bool, namespace: str) -> Request[int]:
+    listed = [ids] if isinstance(ids, str) else list(ids)
+    body = present(do="forget", ids=listed, filter=filter, all=all or None, namespace=namespace)
+    return Request("recall", body, lambda data: int(data["forgotten"]))
+
+
+def relate(from_: str, kind: str, to: str, weight: float, namespace: str) -> Request[bool]:
+    body = {"do": "relate", "from": from_, "kind": kind, "to": to, "weight": weight, "namespace": namespace}
+    return Request("recall", body, lambda data: bool(data["new"]))
+
+
+def neighbours(of: str, kind: str | None, hops: int, k: int, namespace: str) -> Request[list[Neighbour]]:
+    body = present(do="neighbours", of=of, kind=kind, hops=hops, top=k, namespace=namespace)
+    return Request("recall", body, lambda data: read_list(Neighbour.from_json, data["neighbours"]))
+
+
+def namespaces() -> Request[list[str]]:
+    return Request("recall", {"do": "namespaces"}, lambda data: list(data["namespaces"]))
+
+
+# Parallel
+
+
+def function_name(function: Callable[..., Any], otherwise: str | None) -> str:
+    """The name of a function: its qualified name where that is one, or else `otherwise`."""
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    name = str(name).rpartition("<locals>.")[2]
+    if "<" not in name:
+        return name
+    if otherwise is None:
+        raise InvalidError("a lambda has no name of its own; name it: mind.function(run, name=...)")
+    return otherwise
+
+
+def _tasks(tasks: Iterable[Task], functions: Functions) -> list[dict[str, Any]]:
+    return [
+        present(
+            name=task.name,
+            do=body,
+            after=list(task.after) or None,
+            input=task.input,
+            retries=task.retries or None,
+            timeout_ms=None if task.timeout is None else round(task.timeout * 1000),
+        )
+        for task, body in functions.bodies(tasks)
+    ]
+
+
+def run(
+    tasks: Iterable[Task], run: str | None, concurrency: int | None, functions: Functions
+) -> Request[RunReport]:
+    body = present(do="run", tasks=_tasks(tasks, functions), run=run, concurrency=concurrency)
+    return Request("parallel", body, RunReport.from_json)
+
+
+def resume(run: str) -> Request[RunReport]:
+    return Request("parallel", {"do": "resume", "run": run}, RunReport.from_json)
+
+
+def validate(tasks: Iterable[Task], functions: Functions) -> Request[list[str]]:
+    body = {"do": "validate", "tasks": _tasks(tasks, functions)}
+    return Request("parallel", body, lambda data: list(data["order"]))
+
+
+def get_run(run: str) -> Request[RunReport]:
+    return Request("parallel", {"do": "get", "run": run}, RunReport.from_json)
+
+
+def unfinished_runs() -> Request[list[str]]:
+    return Request("parallel", {"do": "unfinished"}, lambda data: list(data["runs"]))
+
+
+# Creative
+
+
+def solve(
+    problem: str,
+    *,
+    constraints: Sequence[str | Mapping[str, Any]] = (),
+    ideas: int | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    namespace: str | None = None,
+    **needs: Any,
+) -> Request[CreativeSolution]:
+    body = present(
+        do="solve",
+        problem=problem,
+        constraints=list(constraints),
+        ideas=ideas,
+        needs=needs_body(**needs),
+        max_tokens=max_tokens,
+        seed=seed,
+        namespace=namespace,
+    )
+    return Request("creative", body, CreativeSolution.from_json)
+
+
+# Team
+
+
+def with_team(epic: Epic, agents: int | Sequence[Agent] | None) -> dict[str, Any]:
+    """The epic with the agents of a team, where it names none of its own."""
+    body = epic.to_json()
+    if agents is None or epic.agents or epic.team_size is not None:
+        return body
+    if isinstance(agents, int):
+        return {**body, "team_size": agents}
+    return {**body, "agents": [agent.to_json() for agent in agents]}
+
+
+def plan_epic(epic: Epic, agents: int | Sequence[Agent] | None) -> Request[EpicPlan]:
+    return Request("team", {"do": "plan", "epic": with_team(epic, agents)}, EpicPlan.from_json)
+
+
+def run_epic(work: Epic | EpicPlan, agents: int | Sequence[Agent] | None) -> Request[EpicReport]:
+    if isinstance(work, EpicPlan):
+        body: dict[str, Any] = {"do": "run_plan", "plan": work.to_json()}
+    else:
+        body = {"do": "run", "epic": with_team(work, agents)}
+    return Request("team", body, EpicReport.from_json)
+
+
+def resume_epic(epic: str) -> Request[EpicReport]:
+    return Request("team", {"do": "resume", "epic": epic}, EpicReport.from_json)
+
+
+def unfinished_epics() -> Request[list[str]]:
+    return Request("team", {"do": "unfinished"}, lambda data: list(data["epics"]))
+
+
+# Gate
+
+
+def check(
+    content: str, kind: str, schema: Mapping[str, Any] | None, name: str, gates: Sequence[str]
+) -> Request[Check]:
+    artifact = present(content=content, kind=kind, schema=schema, name=name)
+    return Request("gate", {"do": "check", "artifact": artifact, "gates": list(gates)}, Check.from_json)
+
+
+def call(engine: str, body: Any) -> Request[Any]:
+    return Request(engine, body, lambda data: data)
+
+
+def written(request: Request[Any]) -> str:
+    return _json.dumps(request.body)

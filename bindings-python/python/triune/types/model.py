@@ -1,0 +1,238 @@
+"""Chats with models: what is asked and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from .._json import NANO_USD, present, read, read_list
+from ._money import Costed
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool the model wants called."""
+
+    id: str
+    """Identifies the call in the answer to it."""
+    name: str
+    arguments: Any
+    """Its input."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "name": self.name, "arguments": self.arguments}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """An image given to a model."""
+
+    url: str
+    """An `https:` or `data:` URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat."""
+
+    role: Role
+    content: str = ""
+    images: tuple[ImageInput, ...] = ()
+    """Images that go with it; the model must have the capability."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Tools the model called in it (role `assistant`)."""
+    tool_call_id: str | None = None
+    """The call it answers (role `tool`)."""
+
+    def to_json(self) -> dict[str, Any]:
+        return present(
+            role=self.role,
+            content=self.content,
+            images=[{"url": image.url} for image in self.images] or None,
+            tool_calls=[call.to_json() for call in self.tool_calls] or None,
+            tool_call_id=self.tool_call_id,
+        )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        images = tuple(ImageInput(image["url"]) for image in data.get("images", ()))
+        calls = tuple(ToolCall.from_json(call) for call in data.get("tool_calls", ()))
+        return read(cls, data, images=images, tool_calls=calls)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a chat model of yours is asked."""
+
+    messages: list[Message]
+    """The chat so far; the last message is what is answered."""
+    tools: list[dict[str, Any]]
+    """Tools it may call: name, description and parameters, a JSON schema."""
+    response_format: dict[str, Any]
+    """The form the answer must have: `{"type": "text" | "json_object" | "json_schema", ...}`."""
+    sampling: dict[str, Any]
+    """How tokens are chosen: `temperature`, `max_tokens`, `stop` and so on; None where nothing was asked for."""
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last message."""
+        return self.messages[-1].content if self.messages else ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data, messages=read_list(Message.from_json, data["messages"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written."""
+
+    input_tokens: int = 0
+    """Tokens of the request, cached ones included."""
+    cached_tokens: int = 0
+    """Tokens of the request that the provider had cached."""
+    output_tokens: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("input_tokens", "cached_tokens", "output_tokens")}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The log-probability of one token of an answer."""
+
+    token: str
+    logprob: float
+    """Natural, before temperature and filters."""
+    top: list[tuple[str, float]]
+    """The likeliest tokens in its place, likeliest first."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data, top=[(token, logprob) for token, logprob in data["top"]])
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one model."""
+
+    model: str
+    code: str | None
+    """The error code when it failed."""
+    message: str | None
+    latency_ms: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStep:
+    """A model to try."""
+
+    model: str
+    max_cost_nano_usd: int
+    """The most the call can cost on it, in billionths of a dollar."""
+    reason: str
+    """Why it stands here."""
+
+    @property
+    def max_cost_usd(self) -> float:
+        """The most the call can cost on it in dollars, for display."""
+        return self.max_cost_nano_usd / NANO_USD
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A model not to try, and why."""
+
+    model: str
+    reason: str
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """The models to try for a request, best first, and those passed over."""
+
+    steps: list[RouteStep]
+    passed_over: list[PassedOver]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        steps = read_list(RouteStep.from_json, data["steps"])
+        return cls(steps, read_list(PassedOver.from_json, data["passed_over"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Costed):
+    """A generated answer, and what it took."""
+
+    id: str
+    """Identifies the reply in the ledger."""
+    text: str
+    model: str
+    """The model that answered."""
+    finish_reason: str
+    """`stop`, `length`, `tool_calls` or `content_filter`."""
+    usage: Usage
+    cost_nano_usd: int
+    reference_cost_nano_usd: int
+    """What the same tokens would have cost on the reference model."""
+    saved_nano_usd: int
+    latency_ms: int
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    """Tools the model wants called."""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Log-probabilities, when asked for."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """Every model tried, failed ones first."""
+    route: RoutePlan = field(default_factory=lambda: RoutePlan([], []))
+    """Why these models, in this order."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(
+            cls,
+            data,
+            usage=read(Usage, data["usage"]),
+            tool_calls=read_list(ToolCall.from_json, data["tool_calls"]),
+            logprobs=read_list(TokenLogprob.from_json, data["logprobs"]),
+            attempts=read_list(Attempt.from_json, data["attempts"]),
+            route=RoutePlan.from_json(data["route"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A chat model there is."""
+
+    id: str
+    provider: str
+    local: bool
+    """Whether prompts stay in this process."""
+    context_length: int
+    price: dict[str, int]
+    """Nano-dollars for a million tokens: `input`, `cached`, `output`."""
+    capabilities: dict[str, bool]
+    quality: float | None
+    latency_ms: int | None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)

@@ -1,0 +1,95 @@
+"""What an import does, what a fork does, and what the package needs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import textwrap
+
+
+def python(program: str, *arguments: str) -> str:
+    code = textwrap.dedent(program)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_an_import_starts_nothing() -> None:
+    found = python("""
+        import os
+        before = set(os.listdir("/proc/self/fd"))
+        import triune
+        links = [os.readlink(f"/proc/self/fd/{fd}") for fd in set(os.listdir("/proc/self/fd")) - before
+                 if os.path.exists(f"/proc/self/fd/{fd}")]
+        print(len(os.listdir("/proc/self/task")), [link for link in links if "socket" in link])
+    """)
+    assert found == "1 []"
+
+
+def test_a_forked_child_is_refused_instead_of_hanging(folder: str) -> None:
+    found = python(
+        """
+        import os, sys, triune, warnings
+        warnings.simplefilter("ignore")
+        mind = triune.open(sys.argv[1], config={"discover": False})
+        mind.recall.store("kept")
+        child = os.fork()
+        if child == 0:
+            for use in (lambda: mind.recall.namespaces(), lambda: triune.open(sys.argv[1] + "2")):
+                try:
+                    use()
+                except triune.UnsupportedError as error:
+                    print("forked" in str(error), flush=True)
+            sys.exit(0)
+        print(os.waitpid(child, 0)[1], flush=True)
+        print(mind.recall.namespaces())
+        """,
+        folder,
+    )
+    assert found.splitlines() == ["True", "True", "0", "['default']"]
+
+
+def test_a_child_of_a_process_that_only_imported_triune_may_use_it(folder: str) -> None:
+    found = python(
+        """
+        import os, sys, triune
+        child = os.fork()
+        if child == 0:
+            with triune.open(sys.argv[1], config={"discover": False}) as mind:
+                mind.recall.store("kept")
+            os._exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+        folder,
+    )
+    assert found == "7"
+
+
+def test_a_process_ends_though_nothing_was_closed(folder: str) -> None:
+    python(
+        """
+        import asyncio, sys, threading, triune
+
+        class Slow:
+            profile = {"id": "slow", "context_length": 100}
+            async def chat(self, request):
+                await asyncio.sleep(3600)
+
+        mind = triune.open(sys.argv[1], config={"discover": False}, models=[Slow()])
+        threading.Thread(target=lambda: mind.generate("x"), daemon=True).start()
+        for event in mind.events():
+            break
+        """,
+        folder,
+    )
+
+
+def test_the_package_needs_nothing() -> None:
+    needs = importlib.metadata.requires("triune") or []
+    assert [need for need in needs if "extra ==" not in need] == []
+
+
+def test_the_command_runs() -> None:
+    done = subprocess.run([sys.executable, "-m", "triune", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "triune" in done.stdout
