@@ -126,7 +126,8 @@ impl Config {
         if layer.is_empty() {
             return Ok(self);
         }
-        let mut all = serde_json::to_value(&self).map_err(|e| Error::unexpected("settings have no JSON form").caused_by(e))?;
+        let mut all =
+            serde_json::to_value(&self).map_err(|e| Error::unexpected("settings have no JSON form").caused_by(e))?;
         if let Value::Object(all) = &mut all {
             merge(all, Value::Object(layer));
         }
@@ -182,7 +183,10 @@ mod tests {
         let config = Config::from_toml("[team]\nagents = 3\nretries = 1").unwrap();
         let config = config.with_environment([("TRIUNE__TEAM__AGENTS".into(), "20".into())]).unwrap();
         assert_eq!((config.team.agents, config.team.retries), (20, 1));
-        assert_eq!(environment("TRIUNE__ROUTER__REFERENCE_MODEL", "gpt-4o-mini").unwrap().router.reference_model, "gpt-4o-mini");
+        assert_eq!(
+            environment("TRIUNE__ROUTER__REFERENCE_MODEL", "gpt-4o-mini").unwrap().router.reference_model,
+            "gpt-4o-mini"
+        );
         assert_eq!(environment("TRIUNE_MODELS", "/models").unwrap(), Config::default());
     }
 
@@ -199,7 +203,8 @@ mod tests {
 
     #[test]
     fn keys_stay_out_of_debug() {
-        let config = Config::from_json(json!({"models": [{"provider": "openai", "source": "m", "api_key": "sk-secret"}]}));
+        let config =
+            Config::from_json(json!({"models": [{"provider": "openai", "source": "m", "api_key": "sk-secret"}]}));
         assert!(!format!("{config:?}").contains("sk-secret"));
     }
 }

@@ -1,5 +1,6 @@
-//! triune: an AI engine that lives inside an application.
+#![doc = include_str!("../README.md")]
 
+mod config;
 mod context;
 pub mod creative;
 mod engine;
@@ -8,15 +9,24 @@ pub mod gate;
 pub mod model;
 mod money;
 pub mod monitor;
+mod open;
 pub mod parallel;
 pub mod recall;
 pub mod router;
 mod runtime;
 pub mod store;
 pub mod team;
+mod triune;
 
+pub use config::Config;
 pub use context::Context;
 pub use engine::{DynEngine, Engine, FnFunction, Function, FunctionSpec, Health, Layer, Registry};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use money::{Budget, Hold, NanoUsd};
 pub use runtime::Runtime;
+pub use triune::{Triune, TriuneBuilder};
+
+/// The Rust of the project's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

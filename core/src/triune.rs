@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{
     config::Config,
     context::Context,
-    creative::{CreativeEngine, CreativeSolution, SolveRequest},
-    engine::{DynEngine, Function, Health, Registry},
+    creative::{CreativeEngine, CreativeReply, CreativeRequest, CreativeSolution, SolveRequest},
+    engine::{DynEngine, Engine, Function, Health, Registry},
     error::{Error, ErrorKind, Result},
     gate::{Gate, GateEngine},
     model::{ChatModel, Embedder},
@@ -19,7 +19,7 @@ use crate::{
     router::{CheapestRouter, GenerateReply, GenerateRequest, GenerateStream, Router, RouterEngine},
     runtime::{Runtime, blocking},
     store::Store,
-    team::{Epic, EpicReport, TeamEngine},
+    team::{Epic, EpicReport, TeamEngine, TeamReply, TeamRequest},
 };
 
 /// Models, memory, tasks, ideas and a team, in one process and one folder. Cheap to clone; the folder is closed with
@@ -133,7 +133,8 @@ impl Triune {
     /// # Errors
     /// See [`CreativeEngine::solve`].
     pub async fn generate_creative_solution(&self, cx: &Context, request: SolveRequest) -> Result<CreativeSolution> {
-        self.0.creative.solve(cx, request).await
+        let CreativeReply::Solved(solution) = self.0.creative.call(cx, CreativeRequest::Solve(request)).await?;
+        Ok(solution)
     }
 
     /// Plans and runs an epic to its end.
@@ -141,7 +142,10 @@ impl Triune {
     /// # Errors
     /// See [`TeamEngine::run_epic`].
     pub async fn run_epic(&self, cx: &Context, epic: Epic) -> Result<EpicReport> {
-        self.0.team.run_epic(cx, epic).await
+        match self.0.team.call(cx, TeamRequest::Run { epic }).await? {
+            TeamReply::Report(report) => Ok(*report),
+            _ => Err(Error::unexpected("the team answered something else than a report")),
+        }
     }
 
     /// The engine `router`.
@@ -209,7 +213,10 @@ impl Triune {
     pub fn register_engine(&self, engine: Arc<dyn DynEngine>) -> Result<()> {
         let name = engine.dyn_name().to_owned();
         if OWN_ENGINES.contains(&name.as_str()) {
-            return Err(Error::new(ErrorKind::Conflict, format!("\"{name}\" is an engine of triune; choose another name")));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("\"{name}\" is an engine of triune; choose another name"),
+            ));
         }
         self.0.engines.register(&name, engine)
     }

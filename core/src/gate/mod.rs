@@ -1,17 +1,41 @@
 //! Quality gates: checks on what was generated.
 
-mod builtin;
+mod content;
+mod empty;
 mod engine;
+mod json;
+#[cfg(feature = "syntax")]
+mod syntax;
+#[cfg(not(feature = "syntax"))]
+#[path = "syntax_absent.rs"]
+mod syntax;
 
 use std::fmt;
 
 use async_trait::async_trait;
-pub use builtin::{JsonGate, NonEmptyGate, SyntaxGate};
+pub use empty::NonEmptyGate;
 pub use engine::{GateEngine, GateReply, GateRequest};
+pub use json::JsonGate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub use syntax::SyntaxGate;
 
-use crate::{context::Context, error::Result};
+use crate::{
+    context::Context,
+    error::{Error, Result},
+};
+
+/// Bytes of content that a gate that parses takes.
+const MAX_BYTES: usize = 1 << 20;
+/// Findings of one gate that are told; more help nobody.
+const MAX_FINDINGS: usize = 10;
+
+fn within(content: &str) -> Result<()> {
+    if content.len() <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Error::invalid("the artifact is longer than 1 MiB; check it in parts").with("bytes", content.len()))
+}
 
 /// What kind of thing was generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +98,13 @@ pub struct Verdict {
     pub passed: bool,
     /// What is wrong.
     pub findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// What `gate` found: nothing wrong is a pass.
+    pub fn new(gate: impl Into<String>, findings: Vec<Finding>) -> Self {
+        Self { gate: gate.into(), passed: findings.is_empty(), findings }
+    }
 }
 
 /// Checks artifacts.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::router::GenerateRequest;
+use super::graph::Graph;
+use crate::{error::Result, router::GenerateRequest};
 
 /// What a task does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,4 +92,29 @@ impl Task {
 pub struct Plan {
     /// The tasks.
     pub tasks: Vec<Task>,
+}
+
+impl Plan {
+    /// Checks names, dependencies and size. An empty plan is fine.
+    ///
+    /// # Errors
+    /// `Invalid`, saying what is wrong; a cycle is named in order (`a → b → a`).
+    pub fn validate(&self) -> Result<()> {
+        Graph::new(self).map(drop)
+    }
+
+    /// Names of the tasks in an order in which they can run; plan order where there is a choice.
+    ///
+    /// # Errors
+    /// Those of [`validate`](Self::validate).
+    pub fn order(&self) -> Result<Vec<String>> {
+        let graph = Graph::new(self)?;
+        Ok(graph.order.iter().map(|task| self.tasks[*task as usize].name.clone()).collect())
+    }
+}
+
+impl FromIterator<Task> for Plan {
+    fn from_iter<T: IntoIterator<Item = Task>>(tasks: T) -> Self {
+        Self { tasks: tasks.into_iter().collect() }
+    }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// How scores of meaning and of words become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,5 +46,23 @@ impl Default for RecallConfig {
             bm25_k1: 0.9,
             bm25_b: 0.4,
         }
+    }
+}
+
+impl RecallConfig {
+    /// # Errors
+    /// `Invalid` when a number is out of range.
+    pub(super) fn validate(&self) -> Result<()> {
+        let ranges = [
+            ("dense_weight", self.dense_weight, 0.0, 1.0),
+            ("bm25_k1", self.bm25_k1, 0.0, 100.0),
+            ("bm25_b", self.bm25_b, 0.0, 1.0),
+        ];
+        for (name, value, low, high) in ranges {
+            if !(low..=high).contains(&value) {
+                return Err(Error::invalid(format!("`{name}` of recall is {low} to {high}")).with("value", value));
+            }
+        }
+        Ok(())
     }
 }

@@ -1,18 +1,38 @@
 //! The engine `recall`.
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use async_trait::async_trait;
+use tracing::instrument;
 
-use super::{RecallConfig, RecallReply, RecallRequest};
+use super::{
+    ForgetRequest, Hit, Item, Neighbour, NeighboursRequest, RecallConfig, RecallQuery, RecallReply, RecallRequest,
+    RelateRequest, Relation, StoreRequest, forget, graph, index,
+    namespace::{self, check_name},
+    prepare,
+    rows::{Record, item_value},
+    search::{self, Lookup},
+    vector, words,
+};
 use crate::{
     context::Context,
-    engine::Engine,
+    engine::{Engine, Health},
     error::{Error, Result},
+    model::Embedder,
+    monitor::EventKind,
     router::RouterEngine,
-    runtime::Runtime,
-    store::Store,
+    runtime::{Runtime, blocking},
+    store::{Job, Store},
 };
+
+/// Hits, or neighbours, at most.
+const MAX_TOP: usize = 1_000;
+/// Bytes of a query at most.
+const MAX_QUERY: usize = 64 << 10;
 
 /// The engine `recall`: stores knowledge and finds it again. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +44,8 @@ struct Inner {
     store: Store,
     router: RouterEngine,
     runtime: Runtime,
+    /// Namespaces whose index this process is building.
+    building: Mutex<HashSet<String>>,
 }
 
 impl RecallEngine {
@@ -32,18 +54,264 @@ impl RecallEngine {
     /// # Errors
     /// `Invalid` when the configuration is out of range.
     pub fn new(config: RecallConfig, store: Store, router: RouterEngine, runtime: Runtime) -> Result<Self> {
-        Ok(Self(Arc::new(Inner { config, store, router, runtime })))
+        config.validate()?;
+        Ok(Self(Arc::new(Inner { config, store, router, runtime, building: Mutex::default() })))
     }
+
+    /// Keeps knowledge; gives its id. Returns when it is on disk, or staged when the context has a unit of work.
+    ///
+    /// Without an embedder, and without a vector given, it is found by its words alone.
+    ///
+    /// # Errors
+    /// `Invalid` for an empty text or a vector without direction or of a wrong length, `Conflict` when the namespace
+    /// was embedded by another embedder.
+    pub async fn store(&self, cx: &Context, request: StoreRequest) -> Result<String> {
+        let ids = self.store_many(cx, vec![request]).await?;
+        ids.into_iter().next().ok_or_else(|| Error::unexpected("an item was stored without an id"))
+    }
+
+    /// Keeps much knowledge in one transaction: all of it or nothing. Gives the ids, in order.
+    ///
+    /// # Errors
+    /// As [`RecallEngine::store`]; `Invalid` for more than 10,000 items.
+    #[instrument(name = "recall.store", skip_all, fields(items = items.len()))]
+    pub async fn store_many(&self, cx: &Context, items: Vec<StoreRequest>) -> Result<Vec<String>> {
+        prepare::check(&items)?;
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let embedder = self.0.router.embedder().ok();
+        if let Some(embedder) = &embedder {
+            for item in items.iter().filter(|item| item.vector.is_none()) {
+                self.check_embedder(&item.namespace, embedder.as_ref())?;
+            }
+        }
+        let prepared = Arc::new(prepare::prepare(cx, embedder, items).await?);
+        cx.check()?;
+        let rows = Arc::clone(&prepared);
+        let job: Job = Box::new(move |write| prepare::put_all(write, &rows));
+        self.0.store.commit_with(cx.unit.as_ref(), false, job).await?;
+        let mut grown: Vec<&str> = Vec::new();
+        for (namespace, item) in prepared.iter() {
+            cx.emit(EventKind::Stored { namespace: namespace.clone(), id: item.id.clone() });
+            if item.vector.is_some() && !grown.contains(&namespace.as_str()) {
+                grown.push(namespace);
+            }
+        }
+        for namespace in grown {
+            self.index_if_due(namespace)?;
+        }
+        Ok(prepared.iter().map(|(_, item)| item.id.clone()).collect())
+    }
+
+    /// The items that answer the query best, best first. An unknown namespace has none.
+    ///
+    /// Without an embedder, and without a vector given, it looks for words alone.
+    ///
+    /// # Errors
+    /// `Invalid` for an empty query, `top` out of range or a filter that cannot be evaluated; `Conflict` when the
+    /// namespace was embedded by another embedder.
+    #[instrument(name = "recall.query", skip_all, fields(namespace = query.namespace, top = query.top))]
+    pub async fn query(&self, cx: &Context, query: RecallQuery) -> Result<Vec<Hit>> {
+        let began = Instant::now();
+        check_query(&query)?;
+        cx.check()?;
+        let vector = self.query_vector(cx, &query).await?;
+        let RecallQuery { query: text, top, filter, namespace: name, .. } = query;
+        let (inner, call, namespace) = (Arc::clone(&self.0), cx.clone(), name.clone());
+        let hits = blocking(move || {
+            let lookup = Lookup { terms: words::of_query(&text), vector, filter, top };
+            inner.store.read(|read| match namespace::find(read, &name)? {
+                Some(known) => {
+                    if let Some(vector) = &lookup.vector {
+                        known.fits(vector.len())?;
+                    }
+                    search::search(&call, &inner.config, read, (&name, &known), &lookup)
+                }
+                None => Ok(Vec::new()),
+            })
+        });
+        let hits = cx.run(hits).await?;
+        let latency_ms = began.elapsed().as_millis() as u64;
+        cx.emit(EventKind::Recalled { namespace, hits: hits.len(), latency_ms });
+        Ok(hits)
+    }
+
+    /// The vector to search by; none to search by words alone.
+    async fn query_vector(&self, cx: &Context, query: &RecallQuery) -> Result<Option<Vec<f32>>> {
+        if let Some(given) = &query.vector {
+            return vector::unit(given).map(Some);
+        }
+        let known = self.0.store.read(|read| namespace::find(read, &query.namespace))?;
+        if known.is_none_or(|namespace| namespace.vectors == 0) {
+            return Ok(None);
+        }
+        let Ok(embedder) = self.0.router.embedder() else { return Ok(None) };
+        self.check_embedder(&query.namespace, embedder.as_ref())?;
+        let made = prepare::embed(cx, embedder.as_ref(), vec![query.query.clone()]).await?;
+        made.first().map(|made| vector::unit(&made.vector)).transpose()
+    }
+
+    /// Reads one item; none when there is none.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that cannot be.
+    pub async fn get(&self, cx: &Context, namespace: &str, id: &str) -> Result<Option<Item>> {
+        cx.check()?;
+        check_name("namespace", namespace)?;
+        check_name("id", id)?;
+        self.0.store.read(|read| {
+            let Some(known) = namespace::find(read, namespace)? else { return Ok(None) };
+            let Some(item) = read.tables.ids.get(read.txn, &known.id_key(id))? else { return Ok(None) };
+            let key = known.item_key(item_value(item)?);
+            let record: Option<Record> = read.tables.items.get_json(read.txn, &key)?;
+            Ok(record.map(|record| record.into_item(namespace)))
+        })
+    }
+
+    /// Forgets items, and the relations they are an end of; with `all` the whole namespace. Says how many items there
+    /// were.
+    ///
+    /// # Errors
+    /// `Invalid` when the request names nothing to forget.
+    #[instrument(name = "recall.forget", skip_all, fields(namespace = request.namespace))]
+    pub async fn forget(&self, cx: &Context, request: ForgetRequest) -> Result<usize> {
+        forget::check(&request)?;
+        cx.check()?;
+        let namespace = request.namespace.clone();
+        let count = forget::forget(cx, &self.0.store, request).await?;
+        cx.emit(EventKind::Forgotten { namespace: namespace.clone(), count });
+        self.index_if_due(&namespace)?;
+        Ok(count)
+    }
+
+    /// Keeps a relation; a known one gets the new weight. Says whether it is new.
+    ///
+    /// # Errors
+    /// `Invalid` for names that cannot be or a weight that is not above 0.
+    pub async fn relate(&self, cx: &Context, request: RelateRequest) -> Result<bool> {
+        let RelateRequest { namespace, from, kind, to, weight } = request;
+        check_name("namespace", &namespace)?;
+        let relation = Relation { from, kind, to, weight };
+        let new = graph::upsert(cx, &self.0.store, &namespace, vec![relation]).await?;
+        Ok(new == 1)
+    }
+
+    /// What is near a name or an item, nearest first.
+    ///
+    /// # Errors
+    /// `Invalid` for `hops` or `top` out of range.
+    pub async fn neighbours(&self, cx: &Context, request: NeighboursRequest) -> Result<Vec<Neighbour>> {
+        let NeighboursRequest { namespace, of, kind, hops, top } = request;
+        check_name("namespace", &namespace)?;
+        graph::neighbours(cx, &self.0.store, namespace, of, kind, (hops, top)).await
+    }
+
+    /// The names of the namespaces, sorted.
+    pub async fn namespaces(&self, cx: &Context) -> Result<Vec<String>> {
+        cx.check()?;
+        self.0.store.read(namespace::names)
+    }
+
+    /// Refuses to embed for a namespace that another embedder made, before anything is paid for it.
+    fn check_embedder(&self, name: &str, embedder: &dyn Embedder) -> Result<()> {
+        let profile = embedder.profile();
+        let known = self.0.store.read(|read| namespace::find(read, name))?;
+        match known.and_then(|namespace| namespace.embedder.clone().map(|id| (id, namespace))) {
+            Some((id, namespace)) if id != profile.id => Err(namespace.foreign(&profile.id)),
+            Some((_, namespace)) => namespace.fits(profile.dimensions),
+            None => Ok(()),
+        }
+    }
+
+    /// Builds the index of the namespace in the background when enough waits for it.
+    fn index_if_due(&self, name: &str) -> Result<()> {
+        let inner = &self.0;
+        let due = inner.store.read(|read| match namespace::find(read, name)? {
+            Some(namespace) => index::is_due(&inner.config, read, &namespace),
+            None => Ok(false),
+        })?;
+        let mut building = inner.building.lock().unwrap_or_else(PoisonError::into_inner);
+        if !due || !building.insert(name.to_owned()) {
+            return Ok(());
+        }
+        drop(building);
+        let guard = Building { inner: Arc::clone(inner), name: name.to_owned() };
+        inner.runtime.spawn(async move {
+            let (inner, name) = (&guard.inner, &guard.name);
+            // A search works without the index, only slower; the next store tries again.
+            if let Err(error) = index::build_while_due(&inner.config, &inner.store, name).await {
+                tracing::warn!(%error, "the vector index was not built");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Notes, when dropped, that the index of a namespace is built or was given up.
+struct Building {
+    inner: Arc<Inner>,
+    name: String,
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        self.inner.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+/// Checks how many are wanted.
+pub(super) fn check_top(top: usize) -> Result<()> {
+    if !(1..=MAX_TOP).contains(&top) {
+        return Err(Error::invalid(format!("`top` is 1 to {MAX_TOP}")).with("top", top));
+    }
+    Ok(())
+}
+
+fn check_query(query: &RecallQuery) -> Result<()> {
+    check_name("namespace", &query.namespace)?;
+    check_top(query.top)?;
+    if query.query.trim().is_empty() && query.vector.is_none() {
+        return Err(Error::invalid("the query is empty; say what you look for, or give a vector"));
+    }
+    if query.query.len() > MAX_QUERY {
+        return Err(Error::invalid(format!("a query has at most {MAX_QUERY} bytes; ask a shorter question"))
+            .with("bytes", query.query.len()));
+    }
+    query.filter.as_ref().map_or(Ok(()), super::Filter::validate)
 }
 
 #[async_trait]
 impl Engine for RecallEngine {
     type Request = RecallRequest;
     type Reply = RecallReply;
+
     fn name(&self) -> &str {
         "recall"
     }
-    async fn call(&self, _cx: &Context, _request: RecallRequest) -> Result<RecallReply> {
-        Err(Error::unexpected("UNFINISHED"))
+
+    async fn call(&self, cx: &Context, request: RecallRequest) -> Result<RecallReply> {
+        Ok(match request {
+            RecallRequest::Store(item) => RecallReply::Id { id: self.store(cx, item).await? },
+            RecallRequest::StoreMany { items } => RecallReply::Ids { ids: self.store_many(cx, items).await? },
+            RecallRequest::Query(query) => RecallReply::Hits { hits: self.query(cx, query).await? },
+            RecallRequest::Get { namespace, id } => RecallReply::Item { item: self.get(cx, &namespace, &id).await? },
+            RecallRequest::Forget(request) => RecallReply::Forgotten { forgotten: self.forget(cx, request).await? },
+            RecallRequest::Relate(request) => RecallReply::Related { new: self.relate(cx, request).await? },
+            RecallRequest::Neighbours(request) => {
+                RecallReply::Neighbours { neighbours: self.neighbours(cx, request).await? }
+            }
+            RecallRequest::Namespaces {} => RecallReply::Namespaces { namespaces: self.namespaces(cx).await? },
+        })
+    }
+
+    async fn health(&self, _cx: &Context) -> Health {
+        if let Err(error) = self.0.store.read(namespace::names) {
+            return Health::bad(error.to_string());
+        }
+        match self.0.router.embedder() {
+            Ok(_) => Health::good(),
+            Err(error) => Health { ok: true, detail: format!("recall goes by words alone: {}", error.message()) },
+        }
     }
 }

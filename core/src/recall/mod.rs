@@ -3,8 +3,18 @@
 mod config;
 mod engine;
 mod filter;
+mod forget;
+mod fuse;
+mod graph;
+mod index;
+mod namespace;
+mod prepare;
 mod request;
+mod rows;
+mod search;
 mod stores;
+mod vector;
+mod words;
 
 pub use config::{Fusion, RecallConfig};
 pub use engine::RecallEngine;
@@ -14,3 +24,6 @@ pub use request::{
     Relation, StoreRequest, Why,
 };
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};
+
+#[cfg(test)]
+mod tests;

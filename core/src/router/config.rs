@@ -19,7 +19,7 @@ pub struct RouterConfig {
     pub backoff_ms: u64,
     /// Longest time for one try in milliseconds. Default 120,000.
     pub timeout_ms: u64,
-    /// Failures in a row that open a model's breaker. Default 5.
+    /// Failures in a row that open a model's breaker; 0 for never. Default 5.
     pub breaker_failures: u32,
     /// How long an open breaker stays open in milliseconds. Default 30,000.
     pub breaker_open_ms: u64,

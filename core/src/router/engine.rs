@@ -1,85 +1,306 @@
-//! The router at work: walks a plan, pays for it and writes the ledger.
+//! The router at work: chooses models, has the plan walked, and answers about money.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 
 use super::{
-    EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, Router, RouterConfig, RouterReply,
-    RouterRequest,
+    EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, LedgerEntry, LedgerQuery, LedgerTotals,
+    ModelState, Prices, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
+    breaker::{BreakerPolicy, Breakers},
+    budgets::Budgets,
+    executor::{Mode, Step, Walk},
+    ledger::{Ledger, check_tenant},
 };
 use crate::{
     context::Context,
-    engine::{Engine, Registry},
+    engine::{Engine, Health, Registry},
     error::{Error, Result},
-    model::{ChatModel, Embedder},
+    model::{ChatModel, ChatRequest, Embedder, Price, ResponseFormat},
+    monitor::EventKind,
+    runtime::blocking,
     store::Store,
 };
+
+/// Tokens an answer may have when the request does not say.
+const DEFAULT_MAX_TOKENS: u64 = 1024;
 
 /// The engine `router`: every request to the cheapest model that meets its needs, with fallbacks, breakers, budgets
 /// and a ledger. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RouterEngine(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     router: Arc<dyn Router>,
     models: Registry<dyn ChatModel>,
-    embedder: std::sync::RwLock<Option<Arc<dyn Embedder>>>,
-    store: Store,
+    embedder: RwLock<Option<Arc<dyn Embedder>>>,
+    ledger: Arc<Ledger>,
+    prices: Prices,
+    reference: Price,
+    budgets: Budgets,
+    breakers: Breakers,
     config: RouterConfig,
 }
 
+/// Without the price table, which is long.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouterEngine")
+            .field("router", &self.router)
+            .field("models", &self.models.names())
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 impl RouterEngine {
-    /// A router engine over `models`, deciding by `router`.
+    /// A router engine over `models`, deciding by `router`. Reads the price file, if one is configured.
     ///
     /// # Errors
-    /// `Invalid` when the configuration names a price file that cannot be read or a reference model without a price.
+    /// `Invalid` when the configuration names a price file that is not one, a reference model without a price or a
+    /// negative budget; `NotFound` when the price file is not there.
     pub fn new(
         config: RouterConfig,
         router: Arc<dyn Router>,
         models: Registry<dyn ChatModel>,
         store: Store,
     ) -> Result<Self> {
-        Ok(Self(Arc::new(Inner { router, models, embedder: std::sync::RwLock::default(), store, config })))
+        let prices = Prices::load(config.prices.as_deref())?;
+        let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
+        let open_for = Duration::from_millis(config.breaker_open_ms);
+        Ok(Self(Arc::new(Inner {
+            router,
+            models,
+            embedder: RwLock::default(),
+            ledger: Arc::new(Ledger::new(store)),
+            prices,
+            reference,
+            budgets: Budgets::new(&config)?,
+            breakers: Breakers::new(BreakerPolicy { failures: config.breaker_failures, open_for }),
+            config,
+        })))
     }
+
     /// The chat models; more can be registered at any time.
     pub fn models(&self) -> &Registry<dyn ChatModel> {
         &self.0.models
     }
+
+    /// What models cost.
+    pub fn prices(&self) -> &Prices {
+        &self.0.prices
+    }
+
     /// Sets the embedder.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
-        *self.0.embedder.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(embedder);
+        *self.0.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
     }
+
     /// The embedder. `NotFound`, with the command that gets one, when there is none.
     pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
-        let embedder = self.0.embedder.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let embedder = self.0.embedder.read().unwrap_or_else(PoisonError::into_inner);
         embedder
             .clone()
             .ok_or_else(|| Error::not_found("there is no embedder; get one with `triune models pull all-minilm-l6-v2`"))
     }
-    /// Answers `request`.
-    pub async fn generate(&self, _cx: &Context, _request: GenerateRequest) -> Result<GenerateReply> {
-        Err(Error::unexpected("UNFINISHED"))
+
+    /// Answers `request`. Returns after the money it cost is in the ledger, or staged with the unit of the call.
+    ///
+    /// Each model of the plan is tried, errors that may go away more than once, until one answers; an error that lies
+    /// in the request ends it at once. Before each try its highest cost is held on every budget it spends from.
+    pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
+        let mut walk = self.walk(cx, request, Mode::Whole)?;
+        while let Some(event) = walk.next().await? {
+            if let StreamEvent::Done { reply } = event {
+                return Ok(*reply);
+            }
+        }
+        Err(Error::unexpected("an answer ended without its last piece").during("RouterEngine::generate"))
     }
+
     /// Answers `request` piece by piece. Once text was given out, a failure of the model is an error of the stream.
-    pub async fn stream(&self, _cx: &Context, _request: GenerateRequest) -> Result<GenerateStream> {
-        Err(Error::unexpected("UNFINISHED"))
+    #[expect(clippy::unused_async, reason = "part of the contract: a router may wait before it begins")]
+    pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
+        let walk = self.walk(cx, request, Mode::Pieces)?;
+        let events = stream::unfold(walk, |mut walk| async move {
+            let event = walk.next().await.transpose()?;
+            Some((event, walk))
+        });
+        Ok(events.boxed())
     }
+
     /// Embeds texts.
-    pub async fn embed(&self, _cx: &Context, _request: EmbedRequest) -> Result<EmbedReply> {
-        Err(Error::unexpected("UNFINISHED"))
+    pub async fn embed(&self, cx: &Context, request: EmbedRequest) -> Result<EmbedReply> {
+        let embedder = self.embedder()?;
+        let embedded = cx.run(embedder.embed(cx, request.texts)).await?;
+        let truncated = embedded.iter().map(|embedding| embedding.truncated).collect();
+        let vectors = embedded.into_iter().map(|embedding| embedding.vector).collect();
+        Ok(EmbedReply { vectors, truncated, embedder: embedder.profile().id.clone() })
     }
+
+    /// The models that would be tried for `request`, and why; nothing is called.
+    pub fn route(&self, request: &GenerateRequest) -> Result<RoutePlan> {
+        Ok(self.prepare(request.clone())?.plan)
+    }
+
+    /// Entries of the ledger, newest first.
+    pub async fn ledger(&self, cx: &Context, query: LedgerQuery) -> Result<Vec<LedgerEntry>> {
+        let ledger = Arc::clone(&self.0.ledger);
+        cx.run(blocking(move || ledger.query(&query))).await
+    }
+
+    /// Sums of the ledger: of `tenant`, or of all when absent.
+    pub fn totals(&self, tenant: Option<&str>) -> Result<LedgerTotals> {
+        self.0.ledger.totals(tenant)
+    }
+
+    fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
+        cx.check()?;
+        check_tenant(&cx.tenant)?;
+        let Prepared { request, plan, steps } = self.prepare(request)?;
+        let models: Vec<_> = plan.steps.iter().map(|step| step.model.clone()).collect();
+        let reason = plan.steps.first().map(|step| step.reason.clone()).unwrap_or_default();
+        cx.emit(EventKind::Routed { models, reason });
+        Ok(Walk::new(self.clone(), cx, request, plan, steps, mode))
+    }
+
+    fn prepare(&self, request: GenerateRequest) -> Result<Prepared> {
+        let (request, mut asked) = chat_request(request)?;
+        let models = self.0.models.items();
+        let now = Instant::now();
+        let mut measured: Vec<_> = models.into_iter().map(|model| measure(model, &request)).collect();
+        let states: Vec<_> = measured.iter().map(|step| self.state(step, now)).collect();
+        asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
+        asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
+        let plan = self.0.router.route(&asked, &states)?;
+        let mut take = |id: &str| {
+            let at = measured.iter().position(|step| step.model.profile().id == id);
+            at.map(|at| measured.swap_remove(at)).ok_or_else(|| {
+                Error::not_found("the router named a model that is not there, or named it twice").with("model", id)
+            })
+        };
+        let steps = plan.steps.iter().map(|step| take(&step.model)).collect::<Result<_>>()?;
+        Ok(Prepared { request, plan, steps })
+    }
+
+    fn state(&self, step: &Step, now: Instant) -> ModelState {
+        let profile = step.model.profile();
+        ModelState {
+            breaker: self.0.breakers.state(&profile.id, now),
+            input_tokens: Some(step.input_tokens),
+            max_output_tokens: Some(step.max_output_tokens),
+            profile: Arc::new(profile.clone()),
+        }
+    }
+
+    pub(super) fn router(&self) -> &dyn Router {
+        &*self.0.router
+    }
+
+    pub(super) fn breakers(&self) -> &Breakers {
+        &self.0.breakers
+    }
+
+    pub(super) fn budgets(&self) -> &Budgets {
+        &self.0.budgets
+    }
+
+    pub(super) fn ledger_book(&self) -> &Arc<Ledger> {
+        &self.0.ledger
+    }
+
+    pub(super) fn reference(&self) -> Price {
+        self.0.reference
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.0.config.attempts.max(1)
+    }
+
+    pub(super) fn first_wait(&self) -> Duration {
+        Duration::from_millis(self.0.config.backoff_ms)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.0.config.timeout_ms)
+    }
+}
+
+/// A request that is ready to be walked.
+struct Prepared {
+    request: ChatRequest,
+    plan: RoutePlan,
+    steps: VecDeque<Step>,
+}
+
+/// What is asked of a model, and what that needs.
+fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)> {
+    request.sampling.validate().map_err(|e| e.during("RouterEngine::generate"))?;
+    let GenerateRequest { prompt, system, mut needs, tools, response_format, sampling } = request;
+    let messages = prompt.into_messages(system);
+    if messages.is_empty() {
+        return Err(Error::invalid("a chat has at least one message").during("RouterEngine::generate"));
+    }
+    needs.tools |= !tools.is_empty();
+    needs.json_schema |= matches!(response_format, ResponseFormat::JsonSchema { .. });
+    needs.images |= messages.iter().any(|message| !message.images.is_empty());
+    let request = ChatRequest { messages, tools, response_format, sampling };
+    Ok((request, RouteRequest { needs, ..RouteRequest::default() }))
+}
+
+/// What `request` is for `model`: its tokens, and those its answer may have.
+fn measure(model: Arc<dyn ChatModel>, request: &ChatRequest) -> Step {
+    // A model that cannot count refuses the request when it is called; until then the usual estimate stands.
+    let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
+    let input_tokens = model.count_tokens(request).unwrap_or(bytes.div_ceil(3) as u64);
+    let left = model.profile().context_length.saturating_sub(input_tokens);
+    // A full context leaves no room: one token is asked for, which does not fit either.
+    let default = DEFAULT_MAX_TOKENS.min(left).max(1);
+    let max_output_tokens = request.sampling.max_tokens.map_or(default, u64::from);
+    Step { model, input_tokens, max_output_tokens }
 }
 
 #[async_trait]
 impl Engine for RouterEngine {
     type Request = RouterRequest;
     type Reply = RouterReply;
+
     fn name(&self) -> &str {
         "router"
     }
-    async fn call(&self, _cx: &Context, _request: RouterRequest) -> Result<RouterReply> {
-        Err(Error::unexpected("UNFINISHED"))
+
+    async fn call(&self, cx: &Context, request: RouterRequest) -> Result<RouterReply> {
+        Ok(match request {
+            RouterRequest::Generate(request) => RouterReply::Generated(Box::new(self.generate(cx, request).await?)),
+            RouterRequest::Route(request) => RouterReply::Routed(self.route(&request)?),
+            RouterRequest::Embed(request) => RouterReply::Embedded(self.embed(cx, request).await?),
+            RouterRequest::Ledger(query) => RouterReply::Ledger(self.ledger(cx, query).await?),
+            RouterRequest::Totals { tenant } => RouterReply::Totals(self.totals(tenant.as_deref())?),
+            RouterRequest::Models {} => {
+                RouterReply::Models(self.0.models.items().iter().map(|model| model.profile().clone()).collect())
+            }
+        })
+    }
+
+    async fn health(&self, _: &Context) -> Health {
+        let now = Instant::now();
+        let models = self.0.models.items();
+        let usable =
+            |model: &&Arc<dyn ChatModel>| self.0.breakers.state(&model.profile().id, now) != super::BreakerState::Open;
+        match (models.len(), models.iter().filter(usable).count()) {
+            (0, _) => Health::bad("there is no model; get one with `triune models pull smollm2-135m`"),
+            (all, 0) => Health::bad(format!("all {all} models failed too often and are left alone for a while")),
+            _ => Health::good(),
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -1,16 +1,31 @@
 //! Which model serves a request: routing, execution with fallbacks and breakers, budgets and the ledger.
 
+mod backoff;
+mod bill;
+mod breaker;
+mod budgets;
+mod cache;
+mod cheapest;
 mod config;
 mod engine;
+mod executor;
+mod layer;
 mod ledger;
+mod prices;
 mod request;
 mod route;
+#[cfg(test)]
+mod testkit;
 
 use std::fmt;
 
+pub use cache::LmdbCache;
+pub use cheapest::CheapestRouter;
 pub use config::RouterConfig;
 pub use engine::RouterEngine;
+pub use layer::{RetryLayer, TimeoutLayer};
 pub use ledger::{LedgerEntry, LedgerQuery, LedgerTotals};
+pub use prices::{ListedModel, Prices};
 pub use request::{
     Attempt, EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, Needs, Prompt, RouterReply,
     RouterRequest, StreamEvent,
@@ -24,8 +39,9 @@ use crate::{context::Context, error::Result};
 /// # Contract
 /// - `route` is pure: no I/O, no clock, no randomness; the same input and the same history give the same plan.
 /// - The plan names every model given: as a step, with the reason it was taken, or as passed over, with the reason.
-/// - When no model fits, the error says for each model why (`Invalid`, or `CircuitOpen` when only breakers stand in
-///   the way).
+/// - When no model fits, the error says for each model why. Its kind is what would help: `CircuitOpen`,
+///   `ContextLength` or `OverBudget` when nothing else keeps some model from serving, else `Invalid`; `NotFound` when
+///   there is no model, or none of the name that is asked for.
 /// - `observe` is told of every attempt and must not block.
 pub trait Router: Send + Sync + fmt::Debug + 'static {
     /// The models to try for `request`, best first.
@@ -38,7 +54,7 @@ pub trait Router: Send + Sync + fmt::Debug + 'static {
 ///
 /// # Contract
 /// - Keys belong to the tenant of the context; no tenant sees another's.
-/// - A value is gone once its time to live has passed; an absent time to live means forever.
+/// - A value is gone once its time to live has passed, at once when that is zero; an absent one means forever.
 /// - `compare_and_swap` changes the value only if it is `expected` (none: absent) at that moment.
 #[async_trait::async_trait]
 pub trait Cache: Send + Sync + fmt::Debug + 'static {

@@ -35,7 +35,7 @@ pub struct Needs {
     pub min_quality: Option<f64>,
     /// The call may cost at most this.
     pub max_cost: Option<NanoUsd>,
-    /// The model's usual latency may be at most this.
+    /// The model's usual latency may be at most this; a model of unknown latency qualifies.
     pub max_latency_ms: Option<u64>,
 }
 

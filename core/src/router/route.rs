@@ -41,6 +41,18 @@ pub struct ModelState {
     /// Whether it may be tried.
     #[serde(default)]
     pub breaker: BreakerState,
+    /// Tokens of the request as this model counts them; those of the request when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens the answer may have on this model; those of the request when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+}
+
+impl From<Arc<ModelProfile>> for ModelState {
+    fn from(profile: Arc<ModelProfile>) -> Self {
+        Self { profile, breaker: BreakerState::Closed, input_tokens: None, max_output_tokens: None }
+    }
 }
 
 /// The models to try.

@@ -20,6 +20,7 @@ pub use config::{Durability, StoreConfig};
 pub(crate) use table::{StoreResultExt, Table};
 pub(crate) use tables::Tables;
 pub use unit::Unit;
+pub(crate) use writer::Receipt;
 
 use crate::error::{Error, Result};
 use environment::Environment;
@@ -104,6 +105,17 @@ impl Store {
     /// Runs `jobs` in one transaction: all of them or, when one fails, none. Returns after they are on disk.
     pub(crate) async fn commit(&self, jobs: Vec<Job>) -> Result<()> {
         self.0.writer.commit(jobs).await
+    }
+
+    /// Queues `jobs` as one transaction. Once this returned they are committed, also when the receipt is dropped.
+    pub(crate) async fn enqueue(&self, jobs: Vec<Job>) -> Result<Receipt> {
+        self.0.writer.enqueue(jobs).await
+    }
+
+    /// Queues `jobs` as one transaction without waiting, and outside a runtime too; gives them back when the queue is
+    /// full.
+    pub(crate) fn try_enqueue(&self, jobs: Vec<Job>) -> Result<(), Vec<Job>> {
+        self.0.writer.try_enqueue(jobs)
     }
 
     /// Runs `job` with the unit of work of the call, or now when it has none. `always` keeps it when the unit fails.

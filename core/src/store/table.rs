@@ -1,6 +1,11 @@
 //! One table: keys and values as bytes, each value with a checksum over key and value.
 
-use heed::{AnyTls, Database, RoTxn, RwTxn, types::Bytes};
+use std::ops::Bound;
+
+use heed::{
+    AnyTls, Database, RoTxn, RwTxn,
+    types::{Bytes, DecodeIgnore},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -117,10 +122,44 @@ impl Table {
         }))
     }
 
+    /// Keys that begin with `prefix`, in order; their values are not looked at.
+    pub(crate) fn keys<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        prefix: &[u8],
+    ) -> Result<impl Iterator<Item = Result<&'t [u8]>> + use<'t>> {
+        let table = *self;
+        let end = after(prefix);
+        let keys = self.database.remap_data_type::<DecodeIgnore>();
+        let rows = keys.range(txn, &range(prefix, end.as_deref())).stored(self.name)?;
+        Ok(rows.map(move |row| row.map(|(key, ())| key).stored(table.name)))
+    }
+
+    /// Removes all keys that begin with `prefix`; says how many there were.
+    pub(crate) fn delete_prefix(&self, txn: &mut RwTxn<'_>, prefix: &[u8]) -> Result<usize> {
+        let end = after(prefix);
+        self.database.delete_range(txn, &range(prefix, end.as_deref())).stored(self.name)
+    }
+
     /// The last key that begins with `prefix`, and its value.
     pub(crate) fn last<'t>(&self, txn: &'t RoTxn<'_, AnyTls>, prefix: &[u8]) -> Result<Option<(&'t [u8], &'t [u8])>> {
         let row = self.database.rev_prefix_iter(txn, prefix).stored(self.name)?.next().transpose().stored(self.name)?;
         row.map(|(key, stored)| Ok((key, self.verify(key, stored)?))).transpose()
+    }
+
+    /// Keys after `key`, and their values, in order of the keys.
+    pub(crate) fn after<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        key: &[u8],
+    ) -> Result<impl Iterator<Item = Result<(&'t [u8], &'t [u8])>> + use<'t>> {
+        let table = *self;
+        let range = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
+        let rows = self.database.range(txn, &range).stored(self.name)?;
+        Ok(rows.map(move |row| {
+            let (key, stored) = row.stored(table.name)?;
+            Ok((key, table.verify(key, stored)?))
+        }))
     }
 
     /// Reads `value` as JSON.
@@ -142,9 +181,37 @@ impl Table {
     }
 }
 
+/// Every key that begins with `prefix`; `end` is what [`after`] gives for it.
+fn range<'a>(prefix: &'a [u8], end: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    // LMDB has no empty key to begin at.
+    let begin = if prefix.is_empty() { Bound::Unbounded } else { Bound::Included(prefix) };
+    (begin, end.map_or(Bound::Unbounded, Bound::Excluded))
+}
+
+/// The first key after all that begin with `prefix`; none when there is none after them.
+fn after(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut after = prefix[..=last].to_vec();
+    after[last] += 1;
+    Some(after)
+}
+
 fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
     hasher.update(value);
     hasher.finalize().to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_after_a_prefix_is_the_next_one_up() {
+        assert_eq!(after(b"ab").as_deref(), Some(&b"ac"[..]));
+        assert_eq!(after(&[1, 0xff, 0xff]).as_deref(), Some(&[2][..]));
+        assert_eq!(after(&[0xff, 0xff]), None);
+        assert_eq!(after(b""), None);
+    }
 }

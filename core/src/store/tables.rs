@@ -38,7 +38,8 @@ macro_rules! tables {
 tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
-    /// `recall`: namespace name → JSON `{ns, embedder, dimensions}`.
+    /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, ann}`; NUL·`next` and
+    /// NUL·`next-index` → the next free number of a namespace and of an index of arroy.
     namespaces,
     /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance.
     items,
@@ -46,29 +47,35 @@ tables! {
     ids,
     /// `recall`: ns·item u32 → f32 little-endian, unit length. The truth of which `ann` is an index.
     vectors,
-    /// `recall`: ns → roaring bitmap of items that `ann` does not hold yet, so that a search scans them.
+    /// `recall`: ns·`+` → roaring bitmap of items that `ann` does not hold yet, so that a search scans them; ns·`-` → of
+    /// items that it still holds although they are gone. Only of namespaces that have an index.
     pending,
-    /// `recall`: ns·term (text) → postings: pairs of item u32 and frequency u16.
+    /// `recall`: ns·term (text)·0·item u32 → how often the term is in the item u16, words of the item u32,
+    /// little-endian.
     postings,
     /// `recall`: ns → JSON word statistics: items, total length.
     words,
-    /// `recall`: ns·item u32 → words of the item: length u32, then its terms (to remove postings on forget).
+    /// `recall`: ns·item u32 → words of the item u32, little-endian, then its terms, each ended by NUL (to remove postings on forget).
     terms,
     /// `recall`: ns·0·from·0·kind·0·to → JSON edge; ns·1·to·0·kind·0·from → the same edge, backwards.
     edges,
-    /// `recall`: store of vectors by the `VectorStore` trait: collection·0·id → JSON metadata and vector.
+    /// `recall`: store of vectors by the `VectorStore` trait: collection·0 → JSON `{dimensions, items}`; collection·0·id →
+    /// numbers of the vector u32, the vector f32 little-endian, of length 1, then JSON metadata.
     collections,
-    /// `parallel`: run id → JSON run record: plan, state, times.
+    /// `parallel`: run id → JSON run record: hash of the plan, state, times, owner, fence and lease.
     runs,
-    /// `parallel`: run id·0·sequence u64 → JSON journal event.
+    /// `parallel`: run id·0·sequence u64 → JSON journal event; the event of sequence 0 holds the plan.
     journal,
-    /// `parallel`: tasks of the `TaskQueue` trait: queue·0·state·order → JSON task.
+    /// `parallel`: queue·0·`c` → JSON counters; queue·0·`t`·id → JSON task. Indexes whose value is the id:
+    /// queue·0·`w`·(inverted priority u32)·arrival u64 of those that wait, queue·0·`d`·(ms u64)·arrival u64 of those
+    /// that wait until a time, queue·0·`l`·(ms u64)·arrival u64 of leased ones by the end of the lease.
     queue,
     /// `router`: sequence u64 → JSON ledger entry.
     ledger,
-    /// `router`: tenant → JSON totals of the ledger.
+    /// `router`: 0 → JSON totals of the whole ledger; 1·tenant → those of a tenant.
     totals,
-    /// `router`: tenant·0·key → expiry u64 (ms, 0 for never), then the value.
+    /// `router`: length of tenant u16·tenant·0·key, or ·1·SHA-256 of a key over 200 bytes → expiry u64 (ms, 0 for
+    /// never), then the value.
     cache,
     /// `creative`: run id → JSON record of ideas seen.
     ideas,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::ErrorKind;
 
 fn put(key: &'static str, value: &'static str) -> impl FnMut(&mut Write<'_, '_>) -> Result<()> + Send + 'static {
     move |write| write.tables.meta.put(write.txn, key.as_bytes(), value.as_bytes())
@@ -28,7 +29,7 @@ async fn a_failing_job_undoes_itself_and_nobody_else() {
         Err::<(), _>(Error::invalid("no"))
     });
     let (bad, good) = tokio::join!(bad, store.write(put("good", "1")));
-    assert_eq!(bad.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(bad.unwrap_err().kind(), crate::ErrorKind::Invalid);
     good.unwrap();
     assert_eq!((get(&store, "bad"), get(&store, "good").is_some()), (None, true));
 }

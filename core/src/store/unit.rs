@@ -39,11 +39,16 @@ impl Unit {
 
     /// Takes what is to be committed with the end of the task, and forgets the rest.
     pub(crate) fn take(&self, success: bool) -> Vec<Job> {
-        let Staged { mut always, on_success } =
-            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (mut always, on_success) = self.split();
         if success {
             always.extend(on_success);
         }
         always
+    }
+
+    /// Takes what is kept in any case, and apart from it what is kept only when the task succeeds.
+    pub(crate) fn split(&self) -> (Vec<Job>, Vec<Job>) {
+        let Staged { always, on_success } = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        (always, on_success)
     }
 }

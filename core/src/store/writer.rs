@@ -34,12 +34,35 @@ impl Writer {
     }
 
     pub(super) async fn commit(&self, jobs: Vec<Job>) -> Result<()> {
-        let ended = || Error::unexpected("the writer of the store ended; open the folder again");
+        self.enqueue(jobs).await?.committed().await
+    }
+
+    pub(super) async fn enqueue(&self, jobs: Vec<Job>) -> Result<Receipt> {
         let (done, result) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(ended)?;
         requests.send(Request { jobs, done }).await.map_err(|_| ended())?;
-        result.await.map_err(|_| ended())?
+        Ok(Receipt(result))
     }
+
+    pub(super) fn try_enqueue(&self, jobs: Vec<Job>) -> Result<(), Vec<Job>> {
+        let Some(requests) = self.requests.as_ref() else { return Err(jobs) };
+        let request = Request { jobs, done: oneshot::channel().0 };
+        requests.try_send(request).map_err(|refused| refused.into_inner().jobs)
+    }
+}
+
+/// Says when queued jobs are on disk.
+#[derive(Debug)]
+pub(crate) struct Receipt(oneshot::Receiver<Result<()>>);
+
+impl Receipt {
+    pub(crate) async fn committed(self) -> Result<()> {
+        self.0.await.map_err(|_| ended())?
+    }
+}
+
+fn ended() -> Error {
+    Error::unexpected("the writer of the store ended; open the folder again")
 }
 
 impl Drop for Writer {

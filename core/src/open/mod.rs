@@ -1,6 +1,10 @@
-//! What a URL opens.
+//! What a URL opens, and which models a configuration means.
+
+mod models;
 
 use std::path::PathBuf;
+
+pub(crate) use models::open_models;
 
 use crate::error::{Error, ErrorKind, Result};
 

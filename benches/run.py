@@ -1,0 +1,41 @@
+"""Runs one program of measurements and prints one JSON line a figure.
+
+    make bench                        lists the programs
+    make bench NAME=first             short form, within a minute once built
+    make bench NAME=first SIZE=full
+
+A line: {"figure", "value", "unit", "peer", "peer_value", "ratio", "n", "note"}; `ratio` is above 1 where triune is
+better. Peers are installed from their registries into .cache/bench on first use and measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+PROGRAMS = {
+    "first": "load, prefill, decode, embeddings, store, recall, empty task, calls from Python and Node",
+    "kill": "25 SIGKILLs during stores, tasks and generations: what was lost, rerun or miscounted",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("--size", choices=["short", "full"], default="short")
+    arguments = parser.parse_args()
+    if arguments.name is None:
+        for name, what in PROGRAMS.items():
+            print(f"{name:8} {what}")
+        return
+    if arguments.name not in PROGRAMS:
+        sys.exit(f"no program is called {arguments.name!r}; there are: {', '.join(PROGRAMS)}")
+    importlib.import_module(arguments.name).main(arguments.size)
+
+
+if __name__ == "__main__":
+    main()

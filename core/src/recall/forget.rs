@@ -1,0 +1,109 @@
+//! Forgetting: what is meant is looked up in a snapshot, then removed in one transaction.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::{
+    ForgetRequest, graph,
+    namespace::{self, check_name},
+    rows::{Change, Record},
+};
+use crate::{
+    context::Context,
+    error::{Error, Result},
+    runtime::blocking,
+    store::{Job, Read, Store, Write},
+};
+
+/// Checks that the request names something.
+pub(super) fn check(request: &ForgetRequest) -> Result<()> {
+    check_name("namespace", &request.namespace)?;
+    for id in &request.ids {
+        check_name("id", id)?;
+    }
+    if request.ids.is_empty() && request.filter.is_none() && !request.all {
+        return Err(Error::invalid("nothing is named to forget; give `ids`, a `filter` or `all`"));
+    }
+    request.filter.as_ref().map_or(Ok(()), super::Filter::validate)
+}
+
+/// Removes what is meant; says how many items there were.
+pub(super) async fn forget(cx: &Context, store: &Store, request: ForgetRequest) -> Result<usize> {
+    let (reader, call) = (store.clone(), cx.clone());
+    let (request, found) = blocking(move || {
+        let found = reader.read(|read| meant(&call, read, &request))?;
+        Ok((request, found))
+    })
+    .await?;
+    let expected = found.count();
+    let forgotten = Arc::new(AtomicUsize::new(expected));
+    let count = Arc::clone(&forgotten);
+    let job: Job = Box::new(move |write| {
+        count.store(remove(write, &request.namespace, &found)?, Ordering::Relaxed);
+        Ok(())
+    });
+    store.commit_with(cx.unit.as_ref(), false, job).await?;
+    // A staged removal has not run yet: then it is what the snapshot held.
+    Ok(forgotten.load(Ordering::Relaxed))
+}
+
+/// What is meant by a request.
+enum Meant {
+    All(usize),
+    Ids(Vec<String>),
+}
+
+impl Meant {
+    fn count(&self) -> usize {
+        match self {
+            Self::All(count) => *count,
+            Self::Ids(ids) => ids.len(),
+        }
+    }
+}
+
+fn meant(cx: &Context, read: &Read<'_>, request: &ForgetRequest) -> Result<Meant> {
+    let Some(namespace) = namespace::find(read, &request.namespace)? else { return Ok(Meant::Ids(Vec::new())) };
+    if request.all {
+        return Ok(Meant::All(usize::try_from(namespace.items).unwrap_or(usize::MAX)));
+    }
+    let mut ids = Vec::new();
+    for id in &request.ids {
+        if read.tables.ids.get(read.txn, &namespace.id_key(id))?.is_some() {
+            ids.push(id.clone());
+        }
+    }
+    if let Some(filter) = &request.filter {
+        for (at, row) in read.tables.items.prefix(read.txn, &namespace.prefix())?.enumerate() {
+            if at % 1_024 == 0 {
+                cx.check()?;
+            }
+            let record: Record = read.tables.items.parse(row?.1)?;
+            if filter.matches(&record.metadata) {
+                ids.push(record.id);
+            }
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(Meant::Ids(ids))
+}
+
+fn remove(write: &mut Write<'_, '_>, name: &str, meant: &Meant) -> Result<usize> {
+    let Some(mut change) = Change::begin_known(write, name)? else { return Ok(0) };
+    let ids = match meant {
+        Meant::All(_) => return change.clear(write),
+        Meant::Ids(ids) => ids,
+    };
+    let mut count = 0;
+    for id in ids {
+        if change.remove(write, id)? {
+            graph::remove_all_of(write, &change.namespace, id)?;
+            count += 1;
+        }
+    }
+    change.end(write)?;
+    Ok(count)
+}

@@ -1,0 +1,176 @@
+//! Namespaces: names to numbers, and what is true of all items in one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    store::{Read, Write},
+};
+
+/// Bytes of a namespace, an id or the name of a node at most: they are parts of keys.
+pub(super) const MAX_NAME: usize = 256;
+
+/// What embedded a namespace whose vectors were given by the caller.
+pub(super) const GIVEN: &str = "given";
+
+/// Keys of `namespaces` that are not names: a name has no NUL.
+const NEXT_NAMESPACE: &[u8] = b"\0next";
+const NEXT_INDEX: &[u8] = b"\0next-index";
+
+/// A namespace, as stored in `namespaces`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Namespace {
+    /// Its number: the beginning of its keys.
+    pub(super) ns: u32,
+    /// The number of its next item. Numbers are never used again.
+    #[serde(default)]
+    pub(super) next: u32,
+    /// Items it has.
+    #[serde(default)]
+    pub(super) items: u64,
+    /// Items that have a vector.
+    #[serde(default)]
+    pub(super) vectors: u64,
+    /// What made its vectors; none as long as it has none.
+    #[serde(default)]
+    pub(super) embedder: Option<String>,
+    /// Length of its vectors; 0 as long as it has none.
+    #[serde(default)]
+    pub(super) dimensions: usize,
+    /// Its index in arroy, once it has one.
+    #[serde(default)]
+    pub(super) ann: Option<u16>,
+}
+
+impl Namespace {
+    /// The beginning of its keys.
+    pub(super) fn prefix(&self) -> [u8; 4] {
+        self.ns.to_be_bytes()
+    }
+
+    /// The key of `item`.
+    pub(super) fn item_key(&self, item: u32) -> [u8; 8] {
+        let mut key = [0; 8];
+        key[..4].copy_from_slice(&self.prefix());
+        key[4..].copy_from_slice(&item.to_be_bytes());
+        key
+    }
+
+    /// The key of `id` in `ids`.
+    pub(super) fn id_key(&self, id: &str) -> Vec<u8> {
+        [&self.prefix(), id.as_bytes()].concat()
+    }
+
+    /// Takes the number of a new item.
+    pub(super) fn take_item(&mut self) -> Result<u32> {
+        let item = self.next;
+        self.next = item.checked_add(1).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "a namespace takes 4,294,967,295 items in its life; use another one")
+        })?;
+        Ok(item)
+    }
+
+    /// Checks that vectors of `embedder` fit those there are, or makes it the one they all must come from.
+    pub(super) fn admit(&mut self, embedder: &str, dimensions: usize) -> Result<()> {
+        let Some(known) = &self.embedder else {
+            self.embedder = Some(embedder.to_owned());
+            self.dimensions = dimensions;
+            return Ok(());
+        };
+        // Who gives vectors answers for their being of the embedder of the namespace.
+        if known != embedder && embedder != GIVEN {
+            return Err(self.foreign(embedder));
+        }
+        self.fits(dimensions)
+    }
+
+    /// Checks the length of a vector.
+    pub(super) fn fits(&self, dimensions: usize) -> Result<()> {
+        if self.dimensions == 0 || dimensions == self.dimensions {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "the vectors of a namespace have one length; give one of that length, or use another namespace",
+        )
+        .with("given", dimensions)
+        .with("expected", self.dimensions))
+    }
+
+    /// The error for a text embedded by another embedder than the vectors of the namespace.
+    pub(super) fn foreign(&self, embedder: &str) -> Error {
+        let known = self.embedder.as_deref().unwrap_or_default();
+        let message = if known == GIVEN {
+            "the vectors of this namespace were given by the caller; give a `vector` here too, or use another namespace"
+        } else {
+            "this namespace was embedded by another embedder; set that one, or store its items again in another namespace"
+        };
+        Error::new(ErrorKind::Conflict, message).with("embedder", embedder).with("namespace_embedder", known)
+    }
+}
+
+/// Checks a name that becomes a part of a key.
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
+        let message = format!("a {what} is 1 to {MAX_NAME} bytes of text without NUL");
+        return Err(Error::invalid(message).with("bytes", name.len()));
+    }
+    Ok(())
+}
+
+/// The namespace called `name`, if there is one.
+pub(super) fn find(read: &Read<'_>, name: &str) -> Result<Option<Namespace>> {
+    read.tables.namespaces.get_json(read.txn, name.as_bytes())
+}
+
+/// The names there are, sorted.
+pub(super) fn names(read: &Read<'_>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for row in read.tables.namespaces.prefix(read.txn, b"")? {
+        let (key, _) = row?;
+        if key.first() != Some(&0) {
+            names.push(String::from_utf8_lossy(key).into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The namespace called `name`, in a write.
+pub(super) fn find_in(write: &Write<'_, '_>, name: &str) -> Result<Option<Namespace>> {
+    write.tables.namespaces.get_json(write.txn, name.as_bytes())
+}
+
+/// The namespace called `name`; a new one when there is none. It is kept by [`keep`].
+pub(super) fn find_or_make(write: &mut Write<'_, '_>, name: &str) -> Result<Namespace> {
+    if let Some(known) = find_in(write, name)? {
+        return Ok(known);
+    }
+    let ns = take_number(write, NEXT_NAMESPACE, u32::MAX)?;
+    let made = Namespace { ns, ..Namespace::default() };
+    keep(write, name, &made)?;
+    Ok(made)
+}
+
+/// Writes what is true of the namespace.
+pub(super) fn keep(write: &mut Write<'_, '_>, name: &str, namespace: &Namespace) -> Result<()> {
+    write.tables.namespaces.put_json(write.txn, name.as_bytes(), namespace)
+}
+
+/// Takes a free index of arroy.
+pub(super) fn take_index(write: &mut Write<'_, '_>) -> Result<u16> {
+    let number = take_number(write, NEXT_INDEX, u32::from(u16::MAX))?;
+    u16::try_from(number).map_err(|_| Error::unexpected("the number of a vector index is too large"))
+}
+
+fn take_number(write: &mut Write<'_, '_>, counter: &[u8], max: u32) -> Result<u32> {
+    let table = write.tables.namespaces;
+    let number: u32 = table.get_json(write.txn, counter)?.unwrap_or_default();
+    if number >= max {
+        return Err(Error::new(
+            ErrorKind::Overloaded,
+            "the folder has no room for more namespaces; use another folder",
+        )
+        .retryable(false));
+    }
+    table.put_json(write.txn, counter, &(number + 1))?;
+    Ok(number)
+}

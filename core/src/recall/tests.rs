@@ -1,0 +1,342 @@
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    Context, Engine, ErrorKind, Registry, Result, Runtime,
+    model::{ChatModel, Embedder, EmbedderProfile, Embedding},
+    monitor::{EventKind, FnSink},
+    router::{ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterEngine},
+    store::{Store, StoreConfig, Unit},
+};
+
+/// No chat model is asked here.
+#[derive(Debug)]
+struct NoRoute;
+
+impl Router for NoRoute {
+    fn route(&self, _: &RouteRequest, _: &[ModelState]) -> Result<RoutePlan> {
+        Err(crate::Error::not_found("no route"))
+    }
+}
+
+/// Meaning by letters: texts with the same letters are near each other.
+#[derive(Debug)]
+struct Letters(EmbedderProfile);
+
+impl Letters {
+    fn named(id: &str) -> Arc<Self> {
+        Arc::new(Self(EmbedderProfile { id: id.into(), dimensions: 26, max_tokens: 100, local: true }))
+    }
+}
+
+fn letters(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.01; 26];
+    for c in text.to_lowercase().bytes().filter(u8::is_ascii_lowercase) {
+        vector[usize::from(c - b'a')] += 1.0;
+    }
+    super::vector::unit(&vector).unwrap()
+}
+
+#[async_trait]
+impl Embedder for Letters {
+    fn profile(&self) -> &EmbedderProfile {
+        &self.0
+    }
+    async fn embed(&self, _: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        let embed = |text: &String| Embedding { vector: letters(text), tokens: 1, truncated: text.len() > 100 };
+        Ok(texts.iter().map(embed).collect())
+    }
+}
+
+struct Memory {
+    recall: RecallEngine,
+    router: RouterEngine,
+    store: Store,
+    runtime: Runtime,
+}
+
+fn memory_with(folder: &Path, config: RecallConfig) -> Memory {
+    let store = Store::open(folder, &StoreConfig::default()).unwrap();
+    let models: Registry<dyn ChatModel> = Registry::new("model");
+    let router = RouterEngine::new(RouterConfig::default(), Arc::new(NoRoute), models, store.clone()).unwrap();
+    let runtime = Runtime::default();
+    let recall = RecallEngine::new(config, store.clone(), router.clone(), runtime.clone()).unwrap();
+    Memory { recall, router, store, runtime }
+}
+
+fn memory(folder: &Path) -> Memory {
+    let memory = memory_with(folder, RecallConfig::default());
+    memory.router.set_embedder(Letters::named("letters"));
+    memory
+}
+
+fn item(id: &str, text: &str) -> StoreRequest {
+    StoreRequest { id: Some(id.into()), ..StoreRequest::new(text) }
+}
+
+fn tagged(id: &str, text: &str, metadata: &serde_json::Value) -> StoreRequest {
+    StoreRequest { metadata: metadata.as_object().unwrap().clone(), ..item(id, text) }
+}
+
+fn ids(hits: &[Hit]) -> Vec<&str> {
+    hits.iter().map(|hit| hit.item.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_was_stored_is_found_by_words_and_meaning_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    recall.store(&cx, item("paris", "Ada moved to Paris in 2024")).await.unwrap();
+    recall.store(&cx, item("cook", "Bob likes cooking")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("Where did Ada move?", 5)).await.unwrap();
+    assert_eq!(ids(&hits), ["paris", "cook"]);
+    assert_eq!(hits[0].why.terms, ["ada", "move"]);
+    assert!(hits[0].why.meaning.is_some() && hits[0].why.words.is_some_and(|score| score > 0.0));
+    assert!(hits[1].why.words.is_none() && hits[0].score > hits[1].score && hits[0].score <= 1.0);
+    assert_eq!(hits[0].item.text, "Ada moved to Paris in 2024");
+    assert_eq!(hits[0].item.namespace, "default");
+}
+
+#[tokio::test]
+async fn a_known_id_is_replaced_and_nothing_of_the_old_text_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, store, .. } = memory(folder.path());
+    let cx = Context::new();
+    for text in ["first elephant", "second giraffe"] {
+        recall.store(&cx, item("a", text)).await.unwrap();
+    }
+    let hits = recall.query(&cx, RecallQuery::new("elephant", 5)).await.unwrap();
+    assert!(hits.len() == 1 && hits[0].why.words.is_none(), "{hits:?}");
+    assert_eq!(recall.get(&cx, "default", "a").await.unwrap().unwrap().text, "second giraffe");
+    let rows = store
+        .read(|read| {
+            let tables = read.tables;
+            let count = |table: crate::store::Table| -> Result<usize> {
+                Ok(table.keys(read.txn, b"")?.collect::<Result<Vec<_>>>()?.len())
+            };
+            Ok([count(tables.items)?, count(tables.ids)?, count(tables.vectors)?, count(tables.postings)?])
+        })
+        .unwrap();
+    assert_eq!(rows, [1, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn without_an_embedder_words_alone_are_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory_with(folder.path(), RecallConfig::default());
+    let cx = Context::new();
+    let id = recall.store(&cx, StoreRequest::new("the violet door")).await.unwrap();
+    recall.store(&cx, StoreRequest::new("a green window")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("violet doors", 5)).await.unwrap();
+    assert_eq!(ids(&hits), [id.as_str()]);
+    assert_eq!((hits[0].why.meaning, hits[0].score), (None, 1.0));
+    assert!(recall.health(&cx).await.detail.contains("embedder"));
+}
+
+#[tokio::test]
+async fn another_embedder_is_a_conflict_until_everything_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, router, .. } = memory(folder.path());
+    let cx = Context::new();
+    recall.store(&cx, StoreRequest::new("one")).await.unwrap();
+    router.set_embedder(Letters::named("other"));
+    let error = recall.store(&cx, StoreRequest::new("two")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let error = recall.query(&cx, RecallQuery::new("one", 1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let all = ForgetRequest { namespace: "default".into(), ids: vec![], filter: None, all: true };
+    assert_eq!(recall.forget(&cx, all).await.unwrap(), 1);
+    assert!(recall.namespaces(&cx).await.unwrap().is_empty());
+    recall.store(&cx, StoreRequest::new("two")).await.unwrap();
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let with_vector = |vector| StoreRequest { vector: Some(vector), ..StoreRequest::new("x") };
+    recall.store(&cx, StoreRequest::new("there are vectors of 26 numbers now")).await.unwrap();
+    for bad in [
+        StoreRequest::new("  "),
+        with_vector(vec![f32::NAN; 26]),
+        with_vector(vec![0.0; 26]),
+        with_vector(vec![1.0; 3]),
+        StoreRequest { namespace: "a\0b".into(), ..StoreRequest::new("x") },
+        item("", "x"),
+    ] {
+        let error = recall.store(&cx, bad.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{bad:?}");
+    }
+    let short = RecallQuery { vector: Some(vec![1.0]), ..RecallQuery::new("x", 1) };
+    for bad in [RecallQuery::new(" ", 1), RecallQuery::new("x", 0), RecallQuery::new("x", 1_001), short] {
+        let error = recall.query(&cx, bad.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{bad:?}");
+    }
+    assert!(
+        RecallEngine::new(
+            RecallConfig { dense_weight: 2.0, ..RecallConfig::default() },
+            Store::open(folder.path(), &StoreConfig::default()).unwrap(),
+            memory(folder.path()).router,
+            Runtime::default(),
+        )
+        .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_batch_with_one_bad_vector_is_not_written_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    recall.store(&cx, item("first", "here")).await.unwrap();
+    let wrong = StoreRequest { vector: Some(vec![1.0; 3]), ..item("wrong", "x") };
+    assert!(recall.store_many(&cx, vec![item("good", "x"), wrong]).await.is_err());
+    assert!(recall.get(&cx, "default", "good").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_filter_holds_for_words_and_meaning_even_when_few_meet_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let items: Vec<_> =
+        (0..300).map(|i| tagged(&format!("n{i}"), &format!("note number {i}"), &json!({"n": i}))).collect();
+    recall.store_many(&cx, items).await.unwrap();
+    let filter = Filter::Range { key: "n".into(), min: Some(297.0), max: None };
+    let query = RecallQuery { filter: Some(filter.clone()), ..RecallQuery::new("note", 10) };
+    let hits = recall.query(&cx, query).await.unwrap();
+    let mut found = ids(&hits);
+    found.sort_unstable();
+    assert_eq!(found, ["n297", "n298", "n299"]);
+    let request =
+        ForgetRequest { namespace: "default".into(), ids: vec!["n0".into()], filter: Some(filter), all: false };
+    assert_eq!(recall.forget(&cx, request).await.unwrap(), 4);
+    assert!(recall.get(&cx, "default", "n298").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn namespaces_are_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    for namespace in ["a", "ab"] {
+        let request = StoreRequest { namespace: namespace.into(), ..item("same", &format!("secret of {namespace}")) };
+        recall.store(&cx, request).await.unwrap();
+    }
+    let query = RecallQuery { namespace: "a".into(), ..RecallQuery::new("secret", 10) };
+    let hits = recall.query(&cx, query).await.unwrap();
+    assert_eq!(hits.iter().map(|hit| hit.item.text.as_str()).collect::<Vec<_>>(), ["secret of a"]);
+    let unknown = RecallQuery { namespace: "c".into(), ..RecallQuery::new("secret", 10) };
+    assert!(recall.query(&cx, unknown).await.unwrap().is_empty());
+    assert_eq!(recall.namespaces(&cx).await.unwrap(), ["a", "ab"]);
+}
+
+#[tokio::test]
+async fn the_index_is_built_behind_and_finds_what_the_scan_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RecallConfig { scan_limit: 500, pending_limit: 100, ..RecallConfig::default() };
+    let Memory { recall, router, store, .. } = memory_with(folder.path(), config);
+    router.set_embedder(Letters::named("letters"));
+    let cx = Context::new();
+    let word =
+        |i: usize| -> String { (0..6).map(|d| char::from(b'a' + (i * 7 + d * d * (i % 23)) as u8 % 26)).collect() };
+    let items: Vec<_> = (0..600).map(|i| item(&format!("i{i}"), &word(i))).collect();
+    recall.store_many(&cx, items).await.unwrap();
+    let ann = || store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap();
+    while ann().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // Not in the trees yet, and gone from them: both count at once.
+    recall.store(&cx, item("late", "zzzqqx")).await.unwrap();
+    let request = ForgetRequest { namespace: "default".into(), ids: vec!["i3".into()], filter: None, all: false };
+    recall.forget(&cx, request).await.unwrap();
+    let by_meaning = |text: &str| RecallQuery { vector: Some(letters(text)), ..RecallQuery::new("?", 1) };
+    let hits = recall.query(&cx, by_meaning("zzzqqx")).await.unwrap();
+    assert_eq!(ids(&hits), ["late"]);
+    for i in (10..600).step_by(37) {
+        let hits = recall.query(&cx, by_meaning(&word(i))).await.unwrap();
+        assert!(hits[0].why.meaning.unwrap() > 0.9999, "{hits:?}");
+    }
+    assert!(recall.query(&cx, by_meaning(&word(3))).await.unwrap().iter().all(|hit| hit.item.id != "i3"));
+    // Enough new ones are folded in; clearing takes the trees along.
+    recall.store_many(&cx, (0..150).map(|i| item(&format!("j{i}"), &word(i + 1_000))).collect()).await.unwrap();
+    let waiting = || {
+        store.read(|read| {
+            let namespace = namespace::find(read, "default")?.unwrap();
+            Ok(rows::pending(read, &namespace, rows::Pending::Add)?.len())
+        })
+    };
+    while waiting().unwrap() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let all = ForgetRequest { namespace: "default".into(), ids: vec![], filter: None, all: true };
+    assert_eq!(recall.forget(&cx, all).await.unwrap(), 750);
+    assert!(store.read(|read| Ok(read.tables.ann.is_empty(read.txn).unwrap())).unwrap());
+}
+
+#[tokio::test]
+async fn a_write_in_a_unit_of_work_is_seen_when_the_unit_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, store, .. } = memory(folder.path());
+    let unit = Unit::default();
+    let (cx, staged) = (Context::new(), Context::new().unit(Some(unit.clone())));
+    let id = recall.store(&staged, StoreRequest::new("staged")).await.unwrap();
+    assert!(recall.get(&cx, "default", &id).await.unwrap().is_none());
+    store.commit(unit.take(true)).await.unwrap();
+    assert!(recall.get(&cx, "default", &id).await.unwrap().is_some());
+    recall.store(&staged, item("lost", "of a failed task")).await.unwrap();
+    store.commit(unit.take(false)).await.unwrap();
+    assert!(recall.get(&cx, "default", "lost").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn relations_are_followed_both_ways_and_go_with_their_item() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    recall.store(&cx, item("note", "a note")).await.unwrap();
+    let relate = |from: &str, kind: &str, to: &str| RelateRequest {
+        namespace: "default".into(),
+        from: from.into(),
+        kind: kind.into(),
+        to: to.into(),
+        weight: 1.0,
+    };
+    assert!(recall.relate(&cx, relate("Ada", "wrote", "note")).await.unwrap());
+    assert!(!recall.relate(&cx, relate("Ada", "wrote", "note")).await.unwrap());
+    assert!(recall.relate(&cx, relate("Ada", "lives in", "Paris")).await.unwrap());
+    let near =
+        |of: &str, hops| NeighboursRequest { namespace: "default".into(), of: of.into(), kind: None, hops, top: 10 };
+    let found = recall.neighbours(&cx, near("note", 2)).await.unwrap();
+    let names: Vec<_> = found.iter().map(|n| (n.name.as_str(), n.hops)).collect();
+    assert_eq!(names, [("Ada", 1), ("Paris", 2)]);
+    let request = ForgetRequest { namespace: "default".into(), ids: vec!["note".into()], filter: None, all: false };
+    recall.forget(&cx, request).await.unwrap();
+    assert!(recall.neighbours(&cx, near("note", 2)).await.unwrap().is_empty());
+    assert!(recall.neighbours(&cx, near("Ada", 6)).await.is_err());
+}
+
+#[tokio::test]
+async fn the_json_form_and_the_events_tell_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, runtime, .. } = memory(folder.path());
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    let sink = FnSink(move |event: &crate::monitor::Event| sink.lock().unwrap().push(event.kind.clone()));
+    let cx = Context::new().events(Arc::new(sink));
+    let engine: Arc<dyn crate::DynEngine> = Arc::new(recall);
+    let reply = engine.call_json(&cx, json!({"do": "store", "content": "tea", "id": "t"})).await.unwrap();
+    assert_eq!(reply, json!({"id": "t"}));
+    let reply = engine.call_json(&cx, json!({"do": "query", "query": "tea"})).await.unwrap();
+    assert_eq!(reply["hits"][0]["text"], "tea");
+    let reply = engine.call_json(&cx, json!({"do": "forget", "ids": ["t", "u"]})).await.unwrap();
+    assert_eq!(reply, json!({"forgotten": 1}));
+    let names: Vec<_> = seen.lock().unwrap().iter().map(EventKind::name).collect();
+    assert_eq!(names, ["stored", "recalled", "forgotten"]);
+    runtime.close().await;
+}

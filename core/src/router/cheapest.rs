@@ -1,0 +1,175 @@
+//! The policy that spends least: local models first, then the cheapest that meets every need.
+
+use std::cmp::Reverse;
+
+use super::{BreakerState, ModelState, Needs, PassedOver, RoutePlan, RouteRequest, RouteStep, Router};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::Usage,
+    money::NanoUsd,
+};
+
+/// Tries local models first, then others from the cheapest on; among equals the better one, then by name. Models that
+/// miss a need are passed over. It learns nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheapestRouter;
+
+/// Why a model cannot serve a request: what kind of error it makes when nothing else stands in the way, and the words.
+struct Blocker {
+    kind: ErrorKind,
+    reason: String,
+}
+
+struct Candidate<'a> {
+    state: &'a ModelState,
+    max_cost: NanoUsd,
+}
+
+impl Router for CheapestRouter {
+    fn route(&self, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan> {
+        let (mut fitting, mut blocked) = (Vec::new(), Vec::new());
+        for state in models {
+            let blockers = blockers(request, state);
+            if blockers.is_empty() {
+                fitting.push(Candidate { state, max_cost: max_cost(request, state) });
+            } else {
+                blocked.push((state, blockers));
+            }
+        }
+        if fitting.is_empty() {
+            return Err(no_fit(request, &blocked));
+        }
+        fitting.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
+        let steps = fitting.iter().map(|candidate| RouteStep {
+            model: candidate.state.profile.id.clone(),
+            max_cost: candidate.max_cost,
+            reason: reason(candidate),
+        });
+        let passed_over = blocked
+            .iter()
+            .map(|(state, blockers)| PassedOver { model: state.profile.id.clone(), reason: in_words(blockers) });
+        Ok(RoutePlan { steps: steps.collect(), passed_over: passed_over.collect() })
+    }
+}
+
+/// Best first.
+fn order<'a>(candidate: &Candidate<'a>) -> (bool, NanoUsd, Reverse<i64>, &'a str) {
+    let profile = &candidate.state.profile;
+    // Parts in a million, so that an odd quality such as NaN cannot upset the order.
+    let quality = (profile.quality.unwrap_or(0.0) * 1e6) as i64;
+    (!profile.local, candidate.max_cost, Reverse(quality), &profile.id)
+}
+
+fn reason(candidate: &Candidate<'_>) -> String {
+    let place = if candidate.state.profile.local { "local" } else { "remote" };
+    let price = if candidate.max_cost == NanoUsd::ZERO {
+        "free".to_owned()
+    } else {
+        format!("costs at most {}", candidate.max_cost)
+    };
+    let probe = if candidate.state.breaker == BreakerState::HalfOpen { ", tried again after failures" } else { "" };
+    format!("{place}, {price}{probe}")
+}
+
+fn max_cost(request: &RouteRequest, state: &ModelState) -> NanoUsd {
+    let usage = Usage {
+        input_tokens: state.input_tokens.unwrap_or(request.input_tokens),
+        cached_tokens: 0,
+        output_tokens: state.max_output_tokens.unwrap_or(request.max_output_tokens),
+    };
+    state.profile.price.cost(&usage)
+}
+
+/// Everything that stands in the way of `state` serving `request`.
+fn blockers(request: &RouteRequest, state: &ModelState) -> Vec<Blocker> {
+    let (needs, profile) = (&request.needs, &state.profile);
+    let mut blockers = Vec::new();
+    let mut block = |stands_in_the_way: bool, kind: ErrorKind, reason: String| {
+        if stands_in_the_way {
+            blockers.push(Blocker { kind, reason });
+        }
+    };
+    let plain = |text: &str| text.to_owned();
+    if let Some(asked) = &needs.model {
+        block(*asked != profile.id, ErrorKind::Invalid, format!("\"{asked}\" is asked for"));
+    }
+    block(needs.local_only && !profile.local, ErrorKind::Invalid, plain("the prompt must stay in this process"));
+    block(needs.tools && !profile.capabilities.tools, ErrorKind::Invalid, plain("it calls no tools"));
+    block(
+        needs.json_schema && !profile.capabilities.json_schema,
+        ErrorKind::Invalid,
+        plain("it cannot keep to a JSON schema"),
+    );
+    block(needs.images && !profile.capabilities.images, ErrorKind::Invalid, plain("it reads no images"));
+    if let Some(least) = needs.min_quality {
+        let reason = profile.quality.map_or_else(
+            || format!("its quality is unknown and {least} is needed"),
+            |quality| format!("its quality is {quality} and {least} is needed"),
+        );
+        // Written so that a quality that is no number does not pass.
+        let enough = profile.quality.is_some_and(|quality| quality >= least);
+        block(!enough, ErrorKind::Invalid, reason);
+    }
+    if let (Some(most), Some(usual)) = (needs.max_latency_ms, profile.latency_ms) {
+        block(usual > most, ErrorKind::Invalid, format!("it takes {usual} ms and {most} ms are allowed"));
+    }
+    let input = state.input_tokens.unwrap_or(request.input_tokens);
+    let output = state.max_output_tokens.unwrap_or(request.max_output_tokens);
+    block(
+        input.saturating_add(output) > profile.context_length,
+        ErrorKind::ContextLength,
+        format!("{input} tokens and an answer of {output} do not fit its context of {}", profile.context_length),
+    );
+    if let Some(most) = needs.max_cost {
+        let cost = max_cost(request, state);
+        block(cost > most, ErrorKind::OverBudget, format!("it may cost {cost} and {most} is allowed"));
+    }
+    block(
+        state.breaker == BreakerState::Open,
+        ErrorKind::CircuitOpen,
+        plain("it failed too often and is left alone for a while"),
+    );
+    blockers
+}
+
+fn in_words(blockers: &[Blocker]) -> String {
+    blockers.iter().map(|blocker| blocker.reason.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+fn no_fit(request: &RouteRequest, blocked: &[(&ModelState, Vec<Blocker>)]) -> Error {
+    if blocked.is_empty() {
+        return Error::not_found(
+            "there is no model; get one with `triune models pull smollm2-135m`, or name one in `models`",
+        )
+        .during("Router::route");
+    }
+    if let Some(error) = unknown_name(&request.needs, blocked) {
+        return error;
+    }
+    // A model that only one thing keeps from serving says best what would help.
+    let only = |kind: ErrorKind| blocked.iter().any(|(_, blockers)| blockers.iter().all(|b| b.kind == kind));
+    let (kind, advice) = [
+        (ErrorKind::CircuitOpen, "wait a moment and call again"),
+        (ErrorKind::ContextLength, "shorten the request, or ask for a shorter answer"),
+        (ErrorKind::OverBudget, "allow a higher max_cost, or ask for a shorter answer"),
+    ]
+    .into_iter()
+    .find(|(kind, _)| only(*kind))
+    .unwrap_or((ErrorKind::Invalid, "ask for less, or add a model that can"));
+    let reasons = blocked.iter().map(|(state, blockers)| format!("{}: {}", state.profile.id, in_words(blockers)));
+    let reasons = reasons.collect::<Vec<_>>().join(" | ");
+    Error::new(kind, format!("no model can serve this request; {advice}. {reasons}")).during("Router::route")
+}
+
+fn unknown_name(needs: &Needs, blocked: &[(&ModelState, Vec<Blocker>)]) -> Option<Error> {
+    let asked = needs.model.as_deref()?;
+    let known: Vec<_> = blocked.iter().map(|(state, _)| state.profile.id.as_str()).collect();
+    (!known.contains(&asked)).then(|| {
+        Error::not_found(format!("no model is called \"{asked}\"; there are: {}", known.join(", ")))
+            .during("Router::route")
+    })
+}
+
+#[cfg(test)]
+#[path = "cheapest_tests.rs"]
+mod tests;

@@ -1,0 +1,249 @@
+use std::sync::Mutex;
+
+use super::{super::testkit::Scripted, *};
+use crate::{
+    error::ErrorKind,
+    money::{Budget, NanoUsd},
+    monitor::{Event, FnSink},
+    router::CheapestRouter,
+    store::{StoreConfig, Unit},
+};
+
+struct Rig {
+    engine: RouterEngine,
+    store: Store,
+    cx: Context,
+    events: Arc<Mutex<Vec<Event>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    fn names(&self) -> Vec<&'static str> {
+        self.events.lock().unwrap().iter().map(|event| event.kind.name()).collect()
+    }
+}
+
+fn rig_with(config: RouterConfig, models: Vec<Arc<Scripted>>) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &StoreConfig::default()).unwrap();
+    let registry: Registry<dyn ChatModel> = Registry::new("model");
+    for model in models {
+        registry.register(&model.profile().id.clone(), model).unwrap();
+    }
+    let engine = RouterEngine::new(config, Arc::new(CheapestRouter), registry, store.clone()).unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&events);
+    let cx = Context::new().events(Arc::new(FnSink(move |event: &Event| seen.lock().unwrap().push(event.clone()))));
+    Rig { engine, store, cx, events, _folder: folder }
+}
+
+fn rig(models: Vec<Scripted>) -> Rig {
+    rig_with(RouterConfig { backoff_ms: 1, ..RouterConfig::default() }, models.into_iter().map(Arc::new).collect())
+}
+
+fn ask() -> GenerateRequest {
+    let mut request = GenerateRequest::new("hello");
+    request.sampling.max_tokens = Some(100);
+    request
+}
+
+fn unavailable() -> Error {
+    Error::new(ErrorKind::Unavailable, "down")
+}
+
+fn unauthorized() -> Error {
+    Error::new(ErrorKind::Unauthorized, "no key")
+}
+
+async fn pieces(rig: &Rig) -> (String, Result<GenerateReply>) {
+    let mut stream = rig.engine.stream(&rig.cx, ask()).await.unwrap();
+    let mut text = String::new();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(StreamEvent::Text { text: more }) => text.push_str(&more),
+            Ok(StreamEvent::Done { reply }) => return (text, Ok(*reply)),
+            Err(error) => return (text, Err(error)),
+        }
+    }
+    panic!("the stream ended without its last piece");
+}
+
+#[tokio::test]
+async fn the_local_model_answers_and_the_saving_is_in_the_ledger() {
+    let rig = rig(vec![Scripted::local("mine").says(&["a", "b"]), Scripted::remote("dear", 1000)]);
+    let reply = rig.engine.generate(&rig.cx, ask()).await.unwrap();
+    assert_eq!((reply.text.as_str(), reply.model.as_str(), reply.cost), ("ab", "mine", NanoUsd::ZERO));
+    // gpt-4o: 10 tokens at $2.5 and 2 at $10 a million.
+    assert_eq!(reply.saved, NanoUsd(10 * 2500 + 2 * 10_000));
+    assert_eq!(reply.route.steps.len(), 2);
+    let ledger = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap();
+    assert_eq!((ledger.len(), &ledger[0].id, ledger[0].saved), (1, &reply.id, reply.saved));
+    assert_eq!(rig.engine.totals(None).unwrap().saved, reply.saved);
+    assert_eq!(rig.names(), ["routed", "attempted", "spent"]);
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_retried_and_a_lasting_one_goes_to_the_next_model() {
+    let first = Scripted::local("a").fails_at_once(unavailable).cut_off(&["x"]);
+    let rig = rig(vec![first, Scripted::local("b").fails_at_once(unauthorized), Scripted::local("c").says(&["ok"])]);
+    let reply = rig.engine.generate(&rig.cx, ask()).await.unwrap();
+    let tried: Vec<_> = reply.attempts.iter().map(|a| (a.model.as_str(), a.code.as_deref())).collect();
+    let expected = [("a", Some("UNAVAILABLE")), ("a", Some("UNAVAILABLE")), ("b", Some("UNAUTHORIZED")), ("c", None)];
+    assert_eq!((tried.as_slice(), reply.text.as_str()), (&expected[..], "ok"));
+}
+
+#[tokio::test]
+async fn an_error_of_the_request_ends_it_at_once() {
+    let next = Arc::new(Scripted::local("b").says(&["never"]));
+    let first = Arc::new(Scripted::local("a").fails_at_once(|| Error::invalid("no")));
+    let rig = rig_with(RouterConfig::default(), vec![first, next.clone()]);
+    assert_eq!(rig.engine.generate(&rig.cx, ask()).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(next.calls(), 0);
+}
+
+#[tokio::test]
+async fn when_all_fail_the_last_error_tells_the_story_and_is_not_retried_again() {
+    let rig = rig(vec![Scripted::local("a").fails(unauthorized), Scripted::local("b").fails(unauthorized)]);
+    let error = rig.engine.generate(&rig.cx, ask()).await.unwrap_err();
+    assert!(error.to_string().contains("a UNAUTHORIZED, b UNAUTHORIZED"), "{error}");
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_stream_falls_back_only_before_text_was_given_out() {
+    let rig1 = rig(vec![Scripted::local("a").fails(unauthorized), Scripted::local("b").says(&["o", "k"])]);
+    let (text, reply) = pieces(&rig1).await;
+    assert_eq!((text.as_str(), reply.unwrap().text.as_str()), ("ok", "ok"));
+    let rig2 = rig(vec![Scripted::local("a").fails_after(&["x"], unauthorized), Scripted::local("b").says(&["ok"])]);
+    let (text, error) = pieces(&rig2).await;
+    assert_eq!((text.as_str(), error.unwrap_err().kind()), ("x", ErrorKind::Unauthorized));
+    let rig3 = rig(vec![Scripted::local("a").fails_after(&["x"], unauthorized), Scripted::local("b").says(&["ok"])]);
+    assert_eq!(rig3.engine.generate(&rig3.cx, ask()).await.unwrap().text, "ok", "a whole answer can fall back");
+}
+
+#[tokio::test]
+async fn a_budget_is_held_before_and_settled_after() {
+    let rig = rig(vec![Scripted::remote("m", 10).says(&["a", "b"]).says(&["c"])]);
+    let budget = Budget::new(NanoUsd(1199));
+    let cx = rig.cx.clone().budget(budget.clone());
+    let reply = rig.engine.generate(&cx, ask()).await.unwrap();
+    assert_eq!((reply.cost, budget.spent()), (NanoUsd(120), NanoUsd(120)));
+    let error = rig.engine.generate(&cx, ask()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OverBudget, "1100 are needed and 1079 are left");
+    assert_eq!(budget.left(), NanoUsd(1079));
+}
+
+#[tokio::test]
+async fn a_hundred_calls_at_once_cannot_overspend() {
+    let model = (0..100).fold(Scripted::remote("m", 10), |model, _| model.says(&["a"; 100]));
+    let config = RouterConfig { budget_usd: Some(5500e-9), ..RouterConfig::default() };
+    let rig = rig_with(config, vec![Arc::new(model)]);
+    let calls = (0..100).map(|_| rig.engine.generate(&rig.cx, ask()));
+    let done = futures_util::future::join_all(calls).await;
+    assert_eq!(done.iter().filter(|reply| reply.is_ok()).count(), 5);
+    assert_eq!(rig.engine.totals(None).unwrap().cost, NanoUsd(5500));
+}
+
+#[tokio::test]
+async fn a_dropped_stream_pays_for_what_came() {
+    let rig = rig(vec![Scripted::remote("m", 10).says(&["abcdef", "ghi"])]);
+    let budget = Budget::new(NanoUsd(10_000));
+    let mut stream = rig.engine.stream(&rig.cx.clone().budget(budget.clone()), ask()).await.unwrap();
+    assert!(matches!(stream.next().await, Some(Ok(StreamEvent::Text { .. }))));
+    drop(stream);
+    assert_eq!((budget.spent(), budget.left()), (NanoUsd(120), NanoUsd(9880)), "10 tokens read, 2 written");
+    rig.store.commit(Vec::new()).await.unwrap();
+    let ledger = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap();
+    assert_eq!((ledger[0].cost, ledger[0].saved), (NanoUsd(120), NanoUsd(-120)));
+}
+
+#[tokio::test]
+async fn a_failed_attempt_that_was_billed_is_part_of_the_cost() {
+    let first = Scripted::remote("a", 10).fails_after(&["abc"], unauthorized);
+    let rig = rig(vec![first, Scripted::remote("b", 20).says(&["ok"])]);
+    let reply = rig.engine.generate(&rig.cx, ask()).await.unwrap();
+    assert_eq!(reply.cost, NanoUsd(110 + 220));
+    let totals = rig.engine.totals(None).unwrap();
+    assert_eq!((totals.cost, totals.saved), (reply.cost, reply.saved));
+}
+
+#[tokio::test]
+async fn a_silent_model_is_left_for_the_next_one() {
+    let config = RouterConfig { timeout_ms: 20, ..RouterConfig::default() };
+    let models = vec![Arc::new(Scripted::local("a").hangs()), Arc::new(Scripted::local("b").says(&["ok"]))];
+    let rig = rig_with(config, models);
+    let reply = rig.engine.generate(&rig.cx, ask()).await.unwrap();
+    assert_eq!((reply.attempts[0].code.as_deref(), reply.model.as_str()), (Some("TIMEOUT"), "b"));
+}
+
+#[tokio::test]
+async fn the_callers_end_is_not_held_against_the_model() {
+    let config = RouterConfig { breaker_failures: 1, ..RouterConfig::default() };
+    let rig = rig_with(config, vec![Arc::new(Scripted::local("a").hangs().hangs().says(&["ok"]))]);
+    let late = rig.cx.child().within(Duration::from_millis(5));
+    assert_eq!(rig.engine.generate(&late, ask()).await.unwrap_err().kind(), ErrorKind::Timeout);
+    let left = rig.cx.child();
+    let (cancel, call) = (left.cancel.clone(), rig.engine.generate(&left, ask()));
+    let (result, ()) = tokio::join!(call, async move { cancel.cancel() });
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(rig.engine.generate(&rig.cx, ask()).await.unwrap().text, "ok");
+}
+
+#[tokio::test]
+async fn a_model_that_fails_too_often_is_left_alone() {
+    let model = Scripted::local("a").fails(unauthorized).fails(unauthorized);
+    let model = Arc::new(model.says(&["back"]));
+    let config = RouterConfig { breaker_failures: 2, breaker_open_ms: 60_000, ..RouterConfig::default() };
+    let rig = rig_with(config, vec![model.clone()]);
+    for _ in 0..2 {
+        rig.engine.generate(&rig.cx, ask()).await.unwrap_err();
+    }
+    let error = rig.engine.generate(&rig.cx, ask()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::CircuitOpen && error.is_retryable() && model.calls() == 2);
+    assert!(rig.names().contains(&"breaker_opened") && !rig.engine.health(&rig.cx).await.ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_wait_that_is_asked_for_is_left_for_another_model() {
+    fn slow_down() -> Error {
+        Error::new(ErrorKind::RateLimited, "slow down").with("retry_after_ms", 20_000)
+    }
+    let rig1 = rig(vec![Scripted::local("a").fails(slow_down), Scripted::local("b").says(&["ok"])]);
+    assert_eq!(rig1.engine.generate(&rig1.cx, ask()).await.unwrap().model, "b");
+    let rig2 = rig(vec![Scripted::local("a").fails(slow_down).says(&["ok"])]);
+    let started = tokio::time::Instant::now();
+    assert_eq!(rig2.engine.generate(&rig2.cx, ask()).await.unwrap().model, "a");
+    assert!(started.elapsed() >= Duration::from_secs(20), "honoured when there is no other");
+}
+
+#[tokio::test]
+async fn the_entry_of_a_task_is_committed_with_the_task() {
+    let rig = rig(vec![Scripted::local("a").says(&["ok"])]);
+    let unit = Unit::default();
+    rig.engine.generate(&rig.cx.clone().unit(Some(unit.clone())), ask()).await.unwrap();
+    assert_eq!(rig.engine.totals(None).unwrap().calls, 0);
+    rig.store.commit(unit.take(true)).await.unwrap();
+    assert_eq!(rig.engine.totals(None).unwrap().calls, 1);
+}
+
+#[tokio::test]
+async fn what_a_request_has_is_what_it_needs() {
+    let rig = rig(vec![Scripted::local("a")]);
+    let mut tools = ask();
+    tools.tools.push(crate::engine::FunctionSpec::new("search"));
+    assert!(rig.engine.route(&tools).unwrap_err().message().contains("it calls no tools"));
+    let mut long = ask();
+    long.sampling.max_tokens = Some(5000);
+    assert_eq!(rig.engine.route(&long).unwrap_err().kind(), ErrorKind::ContextLength);
+    long.sampling.max_tokens = None;
+    assert_eq!(rig.engine.route(&long).unwrap().steps[0].model, "a");
+}
+
+#[test]
+fn a_reference_model_without_a_price_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &StoreConfig::default()).unwrap();
+    let config = RouterConfig { reference_model: "gpt-4oo".into(), ..RouterConfig::default() };
+    let error = RouterEngine::new(config, Arc::new(CheapestRouter), Registry::new("model"), store).unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.message().contains("\"gpt-4o\""), "{error}");
+}

@@ -1,0 +1,124 @@
+//! A model that answers what a test wrote down for it.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+
+use crate::{
+    context::Context,
+    error::{Error, Result},
+    model::{ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, Usage},
+    money::NanoUsd,
+};
+
+type MakeError = fn() -> Error;
+
+enum Act {
+    Says(Vec<String>),
+    FailsAtOnce(MakeError),
+    FailsAfter(Vec<String>, MakeError),
+    CutOff(Vec<String>),
+    Hangs,
+}
+
+/// Plays its acts, one a call; every text is one token, every request ten.
+pub(super) struct Scripted {
+    profile: ModelProfile,
+    acts: Mutex<VecDeque<Act>>,
+    calls: AtomicUsize,
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+impl Scripted {
+    pub(super) fn local(id: &str) -> Self {
+        Self { profile: ModelProfile::local(id, 4096), acts: Mutex::default(), calls: AtomicUsize::new(0) }
+    }
+
+    /// Costs `nano` for each token.
+    pub(super) fn remote(id: &str, nano: i64) -> Self {
+        let price = NanoUsd(nano * 1_000_000);
+        let mut model = Self::local(id);
+        model.profile.local = false;
+        model.profile.price = Price { input: price, cached: price, output: price };
+        model
+    }
+
+    fn act(self, act: Act) -> Self {
+        self.acts.lock().unwrap().push_back(act);
+        self
+    }
+
+    pub(super) fn says(self, texts: &[&str]) -> Self {
+        self.act(Act::Says(owned(texts)))
+    }
+
+    pub(super) fn fails_at_once(self, error: MakeError) -> Self {
+        self.act(Act::FailsAtOnce(error))
+    }
+
+    pub(super) fn fails(self, error: MakeError) -> Self {
+        self.fails_after(&[], error)
+    }
+
+    pub(super) fn fails_after(self, texts: &[&str], error: MakeError) -> Self {
+        self.act(Act::FailsAfter(owned(texts), error))
+    }
+
+    pub(super) fn cut_off(self, texts: &[&str]) -> Self {
+        self.act(Act::CutOff(owned(texts)))
+    }
+
+    pub(super) fn hangs(self) -> Self {
+        self.act(Act::Hangs)
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+#[async_trait]
+impl ChatModel for Scripted {
+    fn profile(&self) -> &ModelProfile {
+        &self.profile
+    }
+
+    async fn chat(&self, _: &Context, request: ChatRequest) -> Result<ChatStream> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        assert!(request.sampling.max_tokens.is_some() || self.profile.local, "what is billed is bounded");
+        let act = self.acts.lock().unwrap().pop_front().expect("the test wrote down too few acts");
+        let text = |text: String| Ok(Delta::Text { text });
+        Ok(match act {
+            Act::Says(texts) => {
+                let usage = Usage { input_tokens: 10, cached_tokens: 0, output_tokens: texts.len() as u64 };
+                let done = Ok(Delta::Done { usage, finish_reason: FinishReason::Stop });
+                stream::iter(texts.into_iter().map(text).chain([done])).boxed()
+            }
+            Act::FailsAtOnce(error) => return Err(error()),
+            Act::FailsAfter(texts, error) => stream::iter(texts.into_iter().map(text).chain([Err(error())])).boxed(),
+            Act::CutOff(texts) => stream::iter(texts.into_iter().map(text)).boxed(),
+            Act::Hangs => stream::pending().boxed(),
+        })
+    }
+
+    fn count_tokens(&self, _: &ChatRequest) -> Result<u64> {
+        Ok(10)
+    }
+}
