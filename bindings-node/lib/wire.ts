@@ -48,7 +48,7 @@ export function toWire(value: unknown): unknown {
   for (const [key, inner] of Object.entries(value)) {
     if (inner === undefined) continue
     const name = toSnake(key)
-    const money = /^(.+)_(nano_)?usd$/.exec(name)
+    const money = /^(.+?)_(nano_)?usd$/.exec(name)
     if (money?.[1] && MONEY.has(money[1])) {
       // The exact amount goes before the rounded one where a reply is handed in again.
       if (money[2]) wire[money[1]] = inner
