@@ -1,1 +1,16 @@
-//! In-process models on candle.
+//! In-process models on candle: chat models from GGUF files, and the sentence embedder.
+
+mod chat;
+mod generate;
+mod gguf;
+mod llama;
+mod sampler;
+mod template;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tokenizer;
+
+pub use chat::{LocalConfig, LocalModel};

@@ -1,0 +1,161 @@
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+
+use super::*;
+use crate::{
+    context::Context,
+    error::{ErrorKind, Result},
+    model::{ChatModel, ChatRequest, Delta, FinishReason, Message, ResponseFormat, Sampling, collect},
+};
+
+/// A file that goes away with the test.
+struct TinyModel {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn file(bytes: &[u8]) -> TinyModel {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    TinyModel { _folder: folder, path }
+}
+
+fn tiny(concurrency: usize) -> LocalModel {
+    let file = file(&testing::tiny_file());
+    LocalModel::load("tiny", &file.path, &LocalConfig::default().concurrency(concurrency)).unwrap()
+}
+
+fn ask(sampling: Sampling) -> ChatRequest {
+    ChatRequest { sampling, ..ChatRequest::user("hi") }
+}
+
+#[tokio::test]
+async fn an_answer_streams_and_is_counted() {
+    let model = tiny(2);
+    let request = ask(Sampling { max_tokens: Some(8), logprobs: Some(3), seed: Some(5), ..Sampling::default() });
+    let prompt = model.count_tokens(&request).unwrap();
+    let first = collect(model.chat(&Context::new(), request.clone()).await.unwrap()).await.unwrap();
+    assert_eq!(first.usage.input_tokens, prompt);
+    assert_eq!(first.logprobs.len() as u64, first.usage.output_tokens);
+    assert!(first.usage.output_tokens <= 8);
+    assert!(first.logprobs.iter().all(|l| l.top.len() == 3 && l.logprob <= 0.0 && l.top[0].1 >= l.logprob));
+    let again = collect(model.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+    assert_eq!(first, again, "a seed repeats the answer");
+}
+
+#[tokio::test]
+async fn a_full_context_ends_the_answer() {
+    let model = tiny(1);
+    let request = ask(Sampling { temperature: Some(0.0), ..Sampling::default() });
+    let reply = collect(model.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+    if reply.finish_reason == FinishReason::Length {
+        assert_eq!(reply.usage.input_tokens + reply.usage.output_tokens, model.profile().context_length);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_before_any_work() {
+    let model = tiny(1);
+    let kind = |request: ChatRequest| {
+        let model = &model;
+        async move { model.chat(&Context::new(), request).await.map(|_| ()).unwrap_err().kind() }
+    };
+    assert_eq!(kind(ChatRequest::user("x".repeat(100))).await, ErrorKind::ContextLength);
+    assert_eq!(kind(ChatRequest::user("x".repeat(10_000_000))).await, ErrorKind::ContextLength);
+    assert_eq!(kind(ChatRequest::default()).await, ErrorKind::Invalid);
+    assert_eq!(kind(ask(Sampling { temperature: Some(9.0), ..Sampling::default() })).await, ErrorKind::Invalid);
+    let json = ChatRequest { response_format: ResponseFormat::JsonObject, ..ChatRequest::user("hi") };
+    assert_eq!(kind(json).await, ErrorKind::Unsupported);
+    let cx = Context::new();
+    cx.cancel.cancel();
+    assert_eq!(model.chat(&cx, ChatRequest::user("hi")).await.map(|_| ()).unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_dropped_stream_gives_its_turn_back() {
+    let model = tiny(1);
+    for _ in 0..3 {
+        let mut stream = model.chat(&Context::new(), ChatRequest::user("hi")).await.unwrap();
+        let _first: Option<Result<Delta>> = stream.next().await;
+    }
+    let cx = Context::new().within(Duration::from_secs(60));
+    assert!(collect(model.chat(&cx, ChatRequest::user("hi")).await.unwrap()).await.is_ok());
+}
+
+#[tokio::test]
+async fn waiting_for_a_turn_obeys_the_deadline_and_a_reader_who_sleeps_holds_up_no_one() {
+    let model = Arc::new(tiny(1));
+    let turn = model.clone().hold_turn().await;
+    let cx = Context::new().within(Duration::from_millis(30));
+    let error = model.chat(&cx, ChatRequest::user("hi")).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    drop(turn);
+    let asleep = model.chat(&Context::new(), ChatRequest::user("hi")).await.unwrap();
+    let cx = Context::new().within(Duration::from_secs(60));
+    assert!(collect(model.chat(&cx, ChatRequest::user("hi")).await.unwrap()).await.is_ok());
+    drop(asleep);
+}
+
+#[tokio::test]
+async fn a_passed_deadline_is_told_in_the_stream() {
+    let model = tiny(1);
+    let cx = Context::new();
+    let stream = model.chat(&cx, ChatRequest::user("hi")).await.unwrap();
+    cx.cancel.cancel();
+    match collect(stream).await {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled),
+        Ok(_) => eprintln!("the tiny model was done before it could be cancelled"),
+    }
+}
+
+#[test]
+fn damaged_models_are_refused() {
+    let whole = testing::tiny_file();
+    let refused = |bytes: &[u8]| {
+        let file = file(bytes);
+        LocalModel::load("tiny", &file.path, &LocalConfig::default()).map(|_| ()).unwrap_err().kind()
+    };
+    for end in [0, 3, 100, whole.len() / 2, whole.len() - 40] {
+        assert_eq!(refused(&whole[..end]), ErrorKind::Corrupt, "cut at {end}");
+    }
+    assert_eq!(refused(b"\x7fELF a programme"), ErrorKind::Corrupt);
+    let missing = LocalModel::load("tiny", "no/such/file".as_ref(), &LocalConfig::default());
+    assert_eq!(missing.map(|_| ()).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Each byte of the head, changed one at a time in a stride: whatever it becomes, it loads or is refused.
+#[tokio::test]
+async fn a_changed_byte_never_panics() {
+    let whole = testing::tiny_file();
+    let head = super::gguf::Gguf::read(&whole[..], whole.len() as u64).unwrap().data_offset as usize;
+    for at in (0..head).step_by(head / 400) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x15;
+        let file = file(&bytes);
+        if let Ok(model) = LocalModel::load("tiny", &file.path, &LocalConfig::default()) {
+            let request = ask(Sampling { max_tokens: Some(1), ..Sampling::default() });
+            if let Ok(stream) = model.chat(&Context::new(), request).await {
+                let _ =
+                    collect(stream).await.map_err(|e| assert_ne!(e.kind(), ErrorKind::Unexpected, "byte {at}: {e:?}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stop_text_ends_the_answer() {
+    let model = tiny(1);
+    let request = |stop| {
+        ask(Sampling { seed: Some(1), max_tokens: Some(20), temperature: Some(1.5), stop, ..Sampling::default() })
+    };
+    let whole = collect(model.chat(&Context::new(), request(vec![])).await.unwrap()).await.unwrap();
+    let middle: String = whole.text.chars().skip(2).take(1).collect();
+    let cut = collect(model.chat(&Context::new(), request(vec![middle.clone()])).await.unwrap()).await.unwrap();
+    assert_eq!(cut.finish_reason, FinishReason::Stop);
+    assert_eq!(cut.text, whole.text.split(&middle).next().unwrap());
+    let mut system = request(vec![]);
+    system.messages.insert(0, Message::system("x"));
+    assert!(model.count_tokens(&system).unwrap() > whole.usage.input_tokens);
+}
