@@ -20,10 +20,10 @@ use crate::{
     store::{Read, Store, StoreResultExt, Write},
 };
 
-/// Vectors moved in by one build at most: writers wait for a build, so it must end soon.
-const MOVE_AT_ONCE: u64 = 20_000;
-/// Nodes looked at for each hit wanted. Measured choice: see `docs/benchmarks.md`.
-const NODES_A_HIT: usize = 200;
+/// Vectors moved in by one build at most: writers wait for a build, so it must end soon. 20,000 at once took a minute.
+const MOVE_AT_ONCE: u64 = 5_000;
+/// Vectors that arroy looks at for each one wanted.
+const NODES_A_HIT: usize = 20;
 
 /// Whether the namespace has so many vectors that are in no tree that a build is due.
 pub(super) fn is_due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<bool> {
