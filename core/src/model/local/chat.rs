@@ -216,7 +216,7 @@ impl ChatModel for LocalModel {
             })
             .await?;
         let parts = self.parts.clone();
-        Ok(Generation { parts, cx: cx.clone(), prompt, sampling, limit, turn }.start())
+        Ok(Generation { parts, cx: cx.clone(), prompt, sampling, limit, _turn: turn }.start())
     }
 
     /// Exact: the tokens of the prompt as the model reads it.

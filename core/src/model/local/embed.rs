@@ -114,7 +114,11 @@ fn read_config(folder: &Path) -> Result<Config> {
             .caused_by(e)
     })?;
     let heads = config.num_attention_heads;
-    if heads == 0 || config.hidden_size == 0 || config.hidden_size % heads != 0 || config.max_position_embeddings < 3 {
+    if heads == 0
+        || config.hidden_size == 0
+        || !config.hidden_size.is_multiple_of(heads)
+        || config.max_position_embeddings < 3
+    {
         return Err(corrupt("the sizes in config.json do not fit together; expected heads that divide the width"));
     }
     if config.model_type.as_deref().is_some_and(|kind| kind != "bert") {
@@ -167,7 +171,9 @@ impl Parts {
             if !length.is_finite() || length == 0.0 {
                 return Err(corrupt("the weights give no numbers; the file is damaged, download it again"));
             }
-            vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            for x in &mut vector {
+                *x = (f64::from(*x) / length) as f32;
+            }
             Ok(Embedding { vector, tokens: text.tokens.len(), truncated: text.truncated })
         });
         embeddings.collect()
@@ -190,7 +196,9 @@ impl Parts {
         let sums = batch.iter().zip(output.chunks_exact(longest * self.dimensions)).map(|(text, rows)| {
             let mut sum = vec![0.0; self.dimensions];
             for row in rows.chunks_exact(self.dimensions).take(text.tokens.len()) {
-                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                for (sum, x) in sum.iter_mut().zip(row) {
+                    *sum += x;
+                }
             }
             sum
         });

@@ -32,7 +32,7 @@ pub(super) struct Generation {
     /// Tokens to write at most.
     pub(super) limit: usize,
     /// The right to compute; given back when the answer ends, whatever way it does.
-    pub(super) turn: OwnedSemaphorePermit,
+    pub(super) _turn: OwnedSemaphorePermit,
 }
 
 impl Generation {

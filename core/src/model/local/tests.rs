@@ -80,7 +80,7 @@ async fn a_dropped_stream_gives_its_turn_back() {
         let mut stream = model.chat(&Context::new(), ChatRequest::user("hi")).await.unwrap();
         let _first: Option<Result<Delta>> = stream.next().await;
     }
-    let cx = Context::new().within(Duration::from_secs(60));
+    let cx = Context::new().within(Duration::from_mins(1));
     assert!(collect(model.chat(&cx, ChatRequest::user("hi")).await.unwrap()).await.is_ok());
 }
 
@@ -93,7 +93,7 @@ async fn waiting_for_a_turn_obeys_the_deadline_and_a_reader_who_sleeps_holds_up_
     assert_eq!(error.kind(), ErrorKind::Timeout);
     drop(turn);
     let asleep = model.chat(&Context::new(), ChatRequest::user("hi")).await.unwrap();
-    let cx = Context::new().within(Duration::from_secs(60));
+    let cx = Context::new().within(Duration::from_mins(1));
     assert!(collect(model.chat(&cx, ChatRequest::user("hi")).await.unwrap()).await.is_ok());
     drop(asleep);
 }

