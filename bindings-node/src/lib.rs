@@ -1,1 +1,32 @@
-//! x
+//! The native half of the npm package `triune`. It is private: the surface that a user sees is `lib/*.ts`.
+//!
+//! Requests, replies and settings cross as JSON texts that are read and written on the worker threads, never on the
+//! thread of the event loop; vectors cross as `Float32Array`.
+
+mod call;
+mod cancel;
+mod embedder;
+mod engine;
+mod error;
+mod events;
+mod function;
+mod gate;
+mod host;
+mod mind;
+mod model;
+mod open;
+mod stream;
+
+use napi_derive::napi;
+
+/// The version of the engine.
+#[napi]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// The command line; answers the exit code of the process.
+#[napi]
+pub fn cli(arguments: Vec<String>) -> i32 {
+    triune::cli::run(arguments)
+}

@@ -1,6 +1,8 @@
 //! What any [`Cache`] must do. Written once against the trait; call `cache_conformance` from each implementation's
 //! tests.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may fail loudly")]
+
 use std::time::Duration;
 
 use triune::{
@@ -42,7 +44,7 @@ async fn times_to_live_end(cache: &dyn Cache, cx: &Context) -> Result<()> {
     cache.put(cx, b"brief", b"v".to_vec(), Some(Duration::ZERO)).await?;
     assert_eq!(cache.get(cx, b"brief").await?, None);
     assert!(!cache.delete(cx, b"brief").await?, "what has expired is not there");
-    assert!(cache.compare_and_swap(cx, b"brief", None, b"w".to_vec(), Some(Duration::from_secs(3600))).await?);
+    assert!(cache.compare_and_swap(cx, b"brief", None, b"w".to_vec(), Some(Duration::from_hours(1))).await?);
     assert_eq!(cache.get(cx, b"brief").await?.as_deref(), Some(&b"w"[..]));
     cache.put(cx, b"long", b"v".to_vec(), Some(Duration::MAX)).await?;
     assert_eq!(cache.get(cx, b"long").await?.as_deref(), Some(&b"v"[..]));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// Settings of the Creative engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,5 +23,22 @@ pub struct CreativeConfig {
 impl Default for CreativeConfig {
     fn default() -> Self {
         Self { judge: None, judge_floor: 0.7, same_idea: 0.92, concurrency: 4 }
+    }
+}
+
+impl CreativeConfig {
+    /// # Errors
+    /// `Invalid`, naming the setting that is out of range.
+    pub(super) fn validate(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::invalid(message).during("CreativeEngine::new"));
+        for (name, value) in [("judge_floor", self.judge_floor), ("same_idea", self.same_idea)] {
+            if !(0.0..=1.0).contains(&value) {
+                return invalid(format!("creative.{name} is {value}; it must be 0 to 1"));
+            }
+        }
+        if !(1..=64).contains(&self.concurrency) {
+            return invalid(format!("creative.concurrency is {}; it must be 1 to 64", self.concurrency));
+        }
+        Ok(())
     }
 }

@@ -92,9 +92,8 @@ fn parse(cx: &Context, code: &str, language: &Language) -> Result<Tree> {
         .set_language(language)
         .map_err(|e| Error::unexpected("a grammar does not fit the parser; please report this").caused_by(e))?;
     let end = Instant::now() + MAX_TIME;
-    let mut watch = |_: &ParseState| match cx.check().is_err() || Instant::now() >= end {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
+    let mut watch = |_: &ParseState| {
+        if cx.check().is_err() || Instant::now() >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let options = ParseOptions::new().progress_callback(&mut watch);
     let bytes = code.as_bytes();

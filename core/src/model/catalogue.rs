@@ -83,3 +83,25 @@ impl Catalogue {
         self.models.iter().find(|model| model.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_catalogue_is_sound() {
+        let catalogue = Catalogue::built_in().unwrap();
+        assert!(catalogue.models.is_sorted_by(|a, b| a.name < b.name));
+        let is_sha256 =
+            |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        for model in &catalogue.models {
+            assert!(!model.files.is_empty() && model.hub.split('/').count() == 2, "{}", model.name);
+            assert!(model.wheel.iter().all(|wheel| wheel.size > 0 && is_sha256(&wheel.sha256)));
+            assert!(
+                model.files.iter().all(|file| file.size > 0 && is_sha256(&file.sha256) && !file.name.contains(".."))
+            );
+        }
+        assert_eq!(catalogue.find("smollm2-135m").unwrap().kind, ModelKind::Chat);
+        assert!(catalogue.find("smollm").is_none());
+    }
+}

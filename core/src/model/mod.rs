@@ -9,10 +9,11 @@ mod embed;
 mod image;
 #[cfg(feature = "local")]
 pub mod local;
+mod prices;
 mod profile;
 pub mod source;
 
-pub use catalogue::{Catalogue, CatalogueEntry, ModelKind};
+pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
 pub use chat::{
     ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
     Sampling, TokenLogprob, ToolCall, Usage, collect,
@@ -20,4 +21,5 @@ pub use chat::{
 pub use config::{EmbedderConfig, ModelConfig, Provider};
 pub use embed::{Embedder, EmbedderProfile, Embedding, cosine};
 pub use image::{GeneratedImage, ImageModel, ImageRequest};
+pub use prices::{ListedModel, Prices};
 pub use profile::{Capabilities, ModelProfile, Price};

@@ -26,7 +26,7 @@ use crate::{
     monitor::EventKind,
     router::RouterEngine,
     runtime::{Runtime, blocking},
-    store::{Job, Store},
+    store::{Job, Read, Store},
 };
 
 /// Hits, or neighbours, at most.
@@ -157,16 +157,17 @@ impl RecallEngine {
     /// # Errors
     /// `Invalid` for a name that cannot be.
     pub async fn get(&self, cx: &Context, namespace: &str, id: &str) -> Result<Option<Item>> {
-        cx.check()?;
         check_name("namespace", namespace)?;
         check_name("id", id)?;
-        self.0.store.read(|read| {
-            let Some(known) = namespace::find(read, namespace)? else { return Ok(None) };
-            let Some(item) = read.tables.ids.get(read.txn, &known.id_key(id))? else { return Ok(None) };
+        let (inner, name, id) = (Arc::clone(&self.0), namespace.to_owned(), id.to_owned());
+        let get = move |read: &Read<'_>| {
+            let Some(known) = namespace::find(read, &name)? else { return Ok(None) };
+            let Some(item) = read.tables.ids.get(read.txn, &known.id_key(&id))? else { return Ok(None) };
             let key = known.item_key(item_value(item)?);
             let record: Option<Record> = read.tables.items.get_json(read.txn, &key)?;
-            Ok(record.map(|record| record.into_item(namespace)))
-        })
+            Ok(record.map(|record| record.into_item(&name)))
+        };
+        cx.run(blocking(move || inner.store.read(get))).await
     }
 
     /// Forgets items, and the relations they are an end of; with `all` the whole namespace. Says how many items there
@@ -209,8 +210,8 @@ impl RecallEngine {
 
     /// The names of the namespaces, sorted.
     pub async fn namespaces(&self, cx: &Context) -> Result<Vec<String>> {
-        cx.check()?;
-        self.0.store.read(namespace::names)
+        let inner = Arc::clone(&self.0);
+        cx.run(blocking(move || inner.store.read(namespace::names))).await
     }
 
     /// Refuses to embed for a namespace that another embedder made, before anything is paid for it.
@@ -286,7 +287,7 @@ impl Engine for RecallEngine {
     type Request = RecallRequest;
     type Reply = RecallReply;
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "recall"
     }
 

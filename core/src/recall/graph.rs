@@ -126,14 +126,14 @@ async fn change(cx: &Context, store: &Store, name: &str, relations: Vec<Relation
             (Change::Put, None) => namespace::find_or_make(write, &name)?,
             (Change::Remove, None) => return Ok(()),
         };
-        let mut changes = 0;
+        let mut different = 0;
         for relation in &relations {
-            changes += usize::from(match wanted {
+            different += usize::from(match wanted {
                 Change::Put => put(write, &namespace, relation)?,
                 Change::Remove => remove(write, &namespace, relation)?,
             });
         }
-        count.store(changes, Ordering::Relaxed);
+        count.store(different, Ordering::Relaxed);
         Ok(())
     });
     store.commit_with(cx.unit.as_ref(), false, job).await?;
@@ -367,7 +367,7 @@ fn rank_from(cx: &Context, read: &Read<'_>, name: &str, seeds: &[String], top: u
         if links.len() > MAX_RANKED {
             return Err(too_large("a ranking", MAX_RANKED));
         }
-        if links.len() % 4_096 == 0 {
+        if links.len().is_multiple_of(4_096) {
             cx.check()?;
         }
     }

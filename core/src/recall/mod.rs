@@ -7,6 +7,8 @@ mod forget;
 mod fuse;
 mod graph;
 mod index;
+mod lmdb_graph;
+mod lmdb_vectors;
 mod namespace;
 mod prepare;
 mod request;
@@ -19,6 +21,8 @@ mod words;
 pub use config::{Fusion, RecallConfig};
 pub use engine::RecallEngine;
 pub use filter::Filter;
+pub use lmdb_graph::LmdbGraphStore;
+pub use lmdb_vectors::LmdbVectorStore;
 pub use request::{
     ForgetRequest, Hit, Item, Neighbour, NeighboursRequest, RecallQuery, RecallReply, RecallRequest, RelateRequest,
     Relation, StoreRequest, Why,

@@ -59,17 +59,17 @@ pub(super) async fn prepare(
     items: Vec<StoreRequest>,
 ) -> Result<Vec<(String, Prepared)>> {
     let texts = || items.iter().filter(|item| item.vector.is_none()).map(|item| item.content.clone());
-    let (embedded, embedder) = match &embedder {
+    let (made, maker) = match &embedder {
         Some(embedder) => (embed(cx, embedder.as_ref(), texts().collect()).await?, embedder.profile().id.clone()),
         None => (Vec::new(), String::new()),
     };
-    let mut embedded = embedded.into_iter();
+    let mut made = made.into_iter();
     let mut vectors: Vec<Option<Made>> = Vec::with_capacity(items.len());
     for item in &items {
         vectors.push(match &item.vector {
             Some(given) => Some((vector::unit(given)?, GIVEN.to_owned(), false)),
-            None => match embedded.next() {
-                Some(made) => Some((vector::unit(&made.vector)?, embedder.clone(), made.truncated)),
+            None => match made.next() {
+                Some(made) => Some((vector::unit(&made.vector)?, maker.clone(), made.truncated)),
                 None => None,
             },
         });

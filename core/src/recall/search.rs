@@ -103,7 +103,7 @@ impl Search<'_> {
             for row in tables.postings.prefix(self.read.txn, &rows::postings_prefix(self.namespace, term))? {
                 let (key, value) = row?;
                 postings.push((item_of(key)?, Posting::from_bytes(value)?));
-                if postings.len() % CHECK_EVERY == 0 {
+                if postings.len().is_multiple_of(CHECK_EVERY) {
                     self.cx.check()?;
                 }
             }
@@ -135,7 +135,7 @@ impl Search<'_> {
         for row in self.read.tables.vectors.prefix(self.read.txn, &self.namespace.prefix())? {
             let (key, stored) = row?;
             scores.push((f64::from(comparer.cosine(stored)?), item_of(key)?));
-            if scores.len() % CHECK_EVERY == 0 {
+            if scores.len().is_multiple_of(CHECK_EVERY) {
                 self.cx.check()?;
             }
         }

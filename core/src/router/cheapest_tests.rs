@@ -19,10 +19,9 @@ fn remote(id: &str, usd: i64) -> ModelState {
     ModelState::from(Arc::new(profile))
 }
 
-fn with(state: ModelState, change: impl FnOnce(&mut ModelProfile)) -> ModelState {
-    let mut profile = (*state.profile).clone();
-    change(&mut profile);
-    ModelState { profile: Arc::new(profile), ..state }
+fn with(mut state: ModelState, change: impl FnOnce(&mut ModelProfile)) -> ModelState {
+    change(Arc::make_mut(&mut state.profile));
+    state
 }
 
 fn open(state: ModelState) -> ModelState {

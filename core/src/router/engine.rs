@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, LedgerEntry, LedgerQuery, LedgerTotals,
-    ModelState, Prices, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
+    ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
     breaker::{BreakerPolicy, Breakers},
     budgets::Budgets,
     executor::{Mode, Step, Walk},
@@ -22,7 +22,7 @@ use crate::{
     context::Context,
     engine::{Engine, Health, Registry},
     error::{Error, Result},
-    model::{ChatModel, ChatRequest, Embedder, Price, ResponseFormat},
+    model::{ChatModel, ChatRequest, Embedder, Price, Prices, ResponseFormat},
     monitor::EventKind,
     runtime::blocking,
     store::Store,
@@ -138,9 +138,9 @@ impl RouterEngine {
     /// Embeds texts.
     pub async fn embed(&self, cx: &Context, request: EmbedRequest) -> Result<EmbedReply> {
         let embedder = self.embedder()?;
-        let embedded = cx.run(embedder.embed(cx, request.texts)).await?;
-        let truncated = embedded.iter().map(|embedding| embedding.truncated).collect();
-        let vectors = embedded.into_iter().map(|embedding| embedding.vector).collect();
+        let embeddings = cx.run(embedder.embed(cx, request.texts)).await?;
+        let truncated = embeddings.iter().map(|embedding| embedding.truncated).collect();
+        let vectors = embeddings.into_iter().map(|embedding| embedding.vector).collect();
         Ok(EmbedReply { vectors, truncated, embedder: embedder.profile().id.clone() })
     }
 
@@ -271,7 +271,7 @@ impl Engine for RouterEngine {
     type Request = RouterRequest;
     type Reply = RouterReply;
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "router"
     }
 

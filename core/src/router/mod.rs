@@ -11,7 +11,6 @@ mod engine;
 mod executor;
 mod layer;
 mod ledger;
-mod prices;
 mod request;
 mod route;
 #[cfg(test)]
@@ -25,7 +24,6 @@ pub use config::RouterConfig;
 pub use engine::RouterEngine;
 pub use layer::{RetryLayer, TimeoutLayer};
 pub use ledger::{LedgerEntry, LedgerQuery, LedgerTotals};
-pub use prices::{ListedModel, Prices};
 pub use request::{
     Attempt, EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, Needs, Prompt, RouterReply,
     RouterRequest, StreamEvent,

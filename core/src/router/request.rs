@@ -20,6 +20,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own, and a field of the JSON form")]
 pub struct Needs {
     /// This model and no other.
     pub model: Option<String>,

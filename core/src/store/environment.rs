@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
 };
 
-use heed::{Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
+use heed::{CompactionOption, Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
 
 use super::{
     Durability, Opened, Read, Store, StoreConfig, preflight,
-    table::{StoreResultExt, is_map_resized},
+    table::{StoreResultExt, is_map_resized, is_readers_full},
     tables::{self, Tables},
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -66,7 +66,13 @@ impl Environment {
         options.map_size(pages(config.map_size)).max_dbs(MAX_TABLES).max_readers(MAX_READERS);
         let env = open_env(options, folder, config.durability).stored("meta")?;
         env.clear_stale_readers().stored("meta")?;
-        let tables = tables::open(&env)?;
+        let tables = loop {
+            match tables::open(&env) {
+                // Another process grew the map between the two steps.
+                Err(error) if is_map_resized(&error) => resize_env(&env, 0).stored("meta")?,
+                opened => break opened?,
+            }
+        };
         preflight::own(folder)?;
         Ok(Self { folder: folder.to_owned(), tables, env, resize: RwLock::new(()) })
     }
@@ -80,6 +86,7 @@ impl Environment {
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&Read<'_>) -> Result<T>) -> Result<T> {
+        let mut cleared = false;
         loop {
             let still = self.resize.read().unwrap_or_else(PoisonError::into_inner);
             match self.env.read_txn().stored("read") {
@@ -87,6 +94,11 @@ impl Environment {
                 Err(error) if is_map_resized(&error) => {
                     drop(still);
                     self.resize_to(0)?;
+                }
+                // Processes that were killed leave their places taken.
+                Err(error) if is_readers_full(&error) && !cleared => {
+                    cleared = true;
+                    self.env.clear_stale_readers().stored("read")?;
                 }
                 Err(error) => return Err(error),
             }
@@ -106,6 +118,12 @@ impl Environment {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Copies a snapshot of everything, without free space, into `file`.
+    pub(super) fn copy_to(&self, file: &mut fs::File) -> Result<()> {
+        let _still = self.resize.read().unwrap_or_else(PoisonError::into_inner);
+        self.env.copy_to_file(file, CompactionOption::Enabled).stored("backup").map(drop)
     }
 
     /// Doubles the map.

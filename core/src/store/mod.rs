@@ -3,8 +3,12 @@
 //! A writer thread takes write jobs from a bounded channel and commits them in groups, one fsync a group; the future
 //! of a write resolves after the commit. Reads run where they are, in a snapshot, and never wait for the writer.
 
+mod backup;
+mod check;
 mod config;
 mod environment;
+mod filesystem;
+mod pages;
 mod preflight;
 mod table;
 mod tables;
@@ -16,6 +20,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use check::{CheckReport, check_here, check_in};
 pub use config::{Durability, StoreConfig};
 pub(crate) use table::{StoreResultExt, Table};
 pub(crate) use tables::Tables;
@@ -130,5 +135,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

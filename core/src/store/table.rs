@@ -43,14 +43,18 @@ impl<T> StoreResultExt<T> for Result<T, arroy::Error> {
 
 pub(super) fn lmdb_error(error: heed::Error) -> Error {
     use heed::MdbError::{
-        BadRslot, Corrupted, Invalid, MapFull, MapResized, PageNotFound, ReadersFull, VersionMismatch,
+        BadRslot, Corrupted, Invalid, MapFull, MapResized, PageNotFound, ReadersFull, TxnFull, VersionMismatch,
     };
     let (kind, message) = match &error {
         heed::Error::Mdb(Corrupted | PageNotFound | Invalid | VersionMismatch) => {
             (ErrorKind::Corrupt, "the store is damaged; restore the folder from a backup")
         }
         heed::Error::Mdb(MapFull | MapResized) => (ErrorKind::Unavailable, "the store has to grow"),
+        heed::Error::Mdb(TxnFull) => (ErrorKind::Invalid, "the write is too large for one transaction; split it"),
         heed::Error::Mdb(ReadersFull | BadRslot) => (ErrorKind::Overloaded, "too many readers of the store at once"),
+        heed::Error::EnvAlreadyOpened => {
+            (ErrorKind::Unavailable, "this process is still closing the store of the folder; try again in a moment")
+        }
         heed::Error::Io(_) => (ErrorKind::Unavailable, "the disk of the store failed; check space and permissions"),
         _ => (ErrorKind::Unexpected, "the store failed"),
     };
@@ -65,6 +69,16 @@ pub(super) fn is_map_full(error: &Error) -> bool {
 /// Whether `error` says that another process grew the map.
 pub(super) fn is_map_resized(error: &Error) -> bool {
     is_mdb(error, |e| matches!(e, heed::MdbError::MapResized))
+}
+
+/// Whether `error` says that every reader's place is taken.
+pub(super) fn is_readers_full(error: &Error) -> bool {
+    is_mdb(error, |e| matches!(e, heed::MdbError::ReadersFull))
+}
+
+/// Whether `error` says that a transaction changed more pages than LMDB can keep track of.
+pub(super) fn is_transaction_full(error: &Error) -> bool {
+    is_mdb(error, |e| matches!(e, heed::MdbError::TxnFull))
 }
 
 fn is_mdb(error: &Error, test: impl Fn(&heed::MdbError) -> bool) -> bool {

@@ -23,7 +23,7 @@ macro_rules! tables {
         impl Tables {
             fn from_databases(databases: [Database<'static, Bytes, Bytes>; NAMES.len()], ann: arroy::Database<'static, arroy::distances::Cosine>) -> Self {
                 let mut databases = databases.into_iter().zip(NAMES).map(|(database, name)| Table { name, database });
-                #[expect(clippy::expect_used, reason = "there are as many databases as fields: both come from this macro")]
+                #[allow(clippy::expect_used, reason = "there are as many databases as fields: both come from this macro")]
                 Self { $($name: databases.next().expect("one database a table"),)* ann }
             }
 
@@ -79,7 +79,7 @@ tables! {
     cache,
     /// `creative`: run id → JSON record of ideas seen.
     ideas,
-    /// `team`: epic id → JSON record of epic, plan and report.
+    /// `team`: epic id → JSON record of epic, plan and report; epic id·0·task → JSON record of what the task took.
     epics,
 }
 

@@ -1,5 +1,4 @@
 use super::*;
-use crate::error::ErrorKind;
 
 fn put(key: &'static str, value: &'static str) -> impl FnMut(&mut Write<'_, '_>) -> Result<()> + Send + 'static {
     move |write| write.tables.meta.put(write.txn, key.as_bytes(), value.as_bytes())

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, thread};
 
+use heed::{Env, RwTxn, WithoutTls};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Job, StoreConfig, Write,
     environment::Environment,
-    table::{StoreResultExt, is_map_full},
+    table::{StoreResultExt, is_map_full, is_transaction_full},
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -92,26 +93,21 @@ fn write_loop(environment: &Environment, mut queue: mpsc::Receiver<Request>, gro
 /// Commits `requests` in one transaction. A request that fails is undone alone; a full map grows and all run again.
 fn commit_group(environment: &Environment, mut requests: Vec<Request>) {
     let results = loop {
-        let results = environment.write(|env, mut txn| {
-            let mut results = Vec::with_capacity(requests.len());
-            for request in &mut requests {
-                let mut nested = env.nested_write_txn(&mut txn).stored("write")?;
-                let result = run(environment, request, &mut nested);
-                match result {
-                    Err(error) if is_map_full(&error) => return Err(error),
-                    Ok(()) => nested.commit().stored("write")?,
-                    Err(_) => nested.abort(),
-                }
-                results.push(result);
-            }
-            txn.commit().stored("write")?;
-            Ok(results)
+        let results = environment.write(|env, txn| match requests.as_mut_slice() {
+            [one] => commit_one(environment, one, txn),
+            several => commit_several(environment, several, env, txn),
         });
         match results {
             Err(error) if is_map_full(&error) => match environment.grow() {
                 Ok(()) => {}
                 Err(error) => break Err(error),
             },
+            // Together they are too large; each half may not be.
+            Err(error) if is_transaction_full(&error) && requests.len() > 1 => {
+                let second = requests.split_off(requests.len() / 2);
+                commit_group(environment, requests);
+                return commit_group(environment, second);
+            }
             other => break other,
         }
     };
@@ -131,7 +127,40 @@ fn commit_group(environment: &Environment, mut requests: Vec<Request>) {
     }
 }
 
-fn run(environment: &Environment, request: &mut Request, txn: &mut heed::RwTxn<'_>) -> Result<()> {
+/// Without a transaction inside the other, which would keep LMDB from writing out pages of a large job early.
+fn commit_one(environment: &Environment, request: &mut Request, mut txn: RwTxn<'_>) -> Result<Vec<Result<()>>> {
+    match run(environment, request, &mut txn) {
+        Ok(()) => {
+            txn.commit().stored("write")?;
+            Ok(vec![Ok(())])
+        }
+        Err(error) if is_map_full(&error) => Err(error),
+        Err(error) => Ok(vec![Err(error)]),
+    }
+}
+
+fn commit_several(
+    environment: &Environment,
+    requests: &mut [Request],
+    env: &Env<WithoutTls>,
+    mut txn: RwTxn<'_>,
+) -> Result<Vec<Result<()>>> {
+    let mut results = Vec::with_capacity(requests.len());
+    for request in requests {
+        let mut nested = env.nested_write_txn(&mut txn).stored("write")?;
+        let result = run(environment, request, &mut nested);
+        match result {
+            Err(error) if is_map_full(&error) || is_transaction_full(&error) => return Err(error),
+            Ok(()) => nested.commit().stored("write")?,
+            Err(_) => nested.abort(),
+        }
+        results.push(result);
+    }
+    txn.commit().stored("write")?;
+    Ok(results)
+}
+
+fn run(environment: &Environment, request: &mut Request, txn: &mut RwTxn<'_>) -> Result<()> {
     let mut write = Write { tables: environment.tables(), txn };
     for job in &mut request.jobs {
         let job = std::panic::AssertUnwindSafe(|| job(&mut write));

@@ -1,5 +1,7 @@
 //! What the team is asked and answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -59,7 +61,7 @@ pub enum Planner {
         /// The model.
         model: String,
     },
-    /// The rule: one task a requirement, then one that puts them together.
+    /// The rule: one task a requirement, then, if there are several, one that puts their results together.
     Rules {
         /// Why not a model.
         because: String,
@@ -120,6 +122,9 @@ pub struct TaskReport {
     pub gates: Vec<Verdict>,
     /// What went wrong.
     pub error: Option<String>,
+    /// What was not done as asked.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Tokens read.
     pub input_tokens: u64,
     /// Tokens written.
@@ -128,7 +133,7 @@ pub struct TaskReport {
     pub cost: NanoUsd,
     /// What it saved.
     pub saved: NanoUsd,
-    /// Attempts, over all processes.
+    /// Answers asked of models, refused ones included, over all processes.
     pub attempts: u32,
     /// Whether it had finished before this process took the epic over.
     pub restored: bool,
@@ -193,8 +198,33 @@ pub enum TeamRequest {
         /// Its id.
         epic: String,
     },
-    /// Epics that have not ended, oldest first.
+    /// Epics that have not ended, oldest first. One that was cancelled has ended, though it can be resumed.
     Unfinished {},
+    /// Does one task of an epic that runs: what the tasks of its run are made of. Not for callers.
+    #[doc(hidden)]
+    Work {
+        /// The epic.
+        epic: String,
+        /// The task.
+        task: String,
+        /// Results of the tasks before it, by name.
+        results: BTreeMap<String, TaskWork>,
+    },
+}
+
+/// What a task of an epic made: the value of the task in the journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TaskWork {
+    /// What was made.
+    pub text: String,
+    /// The model that made it.
+    pub model: String,
+    /// What the gates said.
+    pub gates: Vec<Verdict>,
+    /// What was not done as asked: tools that no model could call.
+    pub notes: Vec<String>,
 }
 
 /// What the engine `team` answers.
@@ -211,4 +241,7 @@ pub enum TeamReply {
         /// Ids of epics.
         epics: Vec<String>,
     },
+    /// To `work`.
+    #[doc(hidden)]
+    Work(Box<TaskWork>),
 }

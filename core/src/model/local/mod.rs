@@ -1,9 +1,11 @@
 //! In-process models on candle: chat models from GGUF files, and the sentence embedder.
 
 mod chat;
+mod embed;
 mod generate;
 mod gguf;
 mod llama;
+mod safetensors;
 mod sampler;
 mod template;
 #[cfg(test)]
@@ -14,3 +16,4 @@ mod text;
 mod tokenizer;
 
 pub use chat::{LocalConfig, LocalModel};
+pub use embed::LocalEmbedder;

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Map, Value};
 
+use super::{Capabilities, Price};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{Capabilities, Price},
     money::NanoUsd,
 };
 
@@ -39,7 +39,7 @@ pub struct ListedModel {
 /// Prices by model name.
 ///
 /// ```
-/// use triune::{model::Usage, router::Prices};
+/// use triune::model::{Prices, Usage};
 /// let prices = Prices::built_in()?;
 /// let price = prices.price("gpt-4o")?;
 /// assert_eq!(price.cost(&Usage { input_tokens: 1_000_000, ..Usage::default() }).usd(), 2.5);
@@ -128,7 +128,8 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn read(&self) -> Result<ListedModel> {
-        let image = self.text("mode").as_deref() == Some("image_generation");
+        let (mode, provider) = (self.text("mode"), self.text("litellm_provider").unwrap_or_default());
+        let (image, chat) = (mode.as_deref() == Some("image_generation"), mode.as_deref() == Some("chat"));
         let input = self.per_token("input_cost_per_token")?;
         let output = match self.per_token("output_cost_per_image_token")? {
             Some(price) if image => Some(price),
@@ -143,7 +144,6 @@ impl Entry<'_> {
         let per_image = self.number("output_cost_per_image")?.map(NanoUsd::from_usd).transpose();
         let longest = self.count("max_input_tokens").or_else(|| self.count("max_tokens"));
         Ok(ListedModel {
-            provider: self.text("litellm_provider").unwrap_or_default(),
             price,
             per_image: per_image.map_err(|_| bad(self.name, "output_cost_per_image"))?,
             context_length: longest.into_iter().chain(self.dearer_above()).min(),
@@ -151,10 +151,12 @@ impl Entry<'_> {
                 tools: self.flag("supports_function_calling"),
                 json_schema: self.flag("supports_response_schema"),
                 images: self.flag("supports_vision"),
-                logprobs: false,
+                // OpenAI gives them for every chat model that does not reason first.
+                logprobs: provider == "openai" && chat && !self.flag("supports_reasoning"),
             },
             dimensions: self.count("output_vector_size").and_then(|n| usize::try_from(n).ok()),
             ends: self.text("deprecation_date"),
+            provider,
         })
     }
 

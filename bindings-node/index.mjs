@@ -1,0 +1,30 @@
+// One implementation for `import` and `require`: two would mean two classes for each error.
+import triune from './dist/index.js'
+
+export const {
+  CancelledError,
+  CircuitOpenError,
+  ConflictError,
+  ContextLengthError,
+  CorruptError,
+  EventStream,
+  HostError,
+  InvalidError,
+  NotFoundError,
+  OverBudgetError,
+  OverloadedError,
+  RateLimitedError,
+  RejectedError,
+  RunReport,
+  Task,
+  Team,
+  TextStream,
+  TimedOutError,
+  Triune,
+  TriuneError,
+  UnauthorizedError,
+  UnavailableError,
+  UnexpectedError,
+  UnsupportedError,
+  version,
+} = triune

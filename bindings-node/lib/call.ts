@@ -1,0 +1,55 @@
+import { fromNative } from './errors.js'
+import type { NativeCancel, NativeMind } from './native.js'
+import type { CallOptions } from './types.js'
+import { fromWire, nanoUsd, toWire } from './wire.js'
+
+const callOptions = ({ timeoutMs, tenant, budgetUsd }: CallOptions): string | undefined =>
+  timeoutMs === undefined && tenant === undefined && budgetUsd === undefined
+    ? undefined
+    : JSON.stringify({
+        timeout_ms: timeoutMs,
+        tenant,
+        budget_nano_usd: budgetUsd === undefined ? undefined : nanoUsd(budgetUsd),
+      })
+
+/** Makes calls: connects their signals, and throws the right errors. */
+export class Caller {
+  constructor(readonly native: NativeMind) {}
+
+  /** Runs `work`, stopped by the signal of `options`. */
+  async run<T>(
+    options: CallOptions,
+    work: (options: string | undefined, cancel: NativeCancel) => Promise<T>,
+  ): Promise<T> {
+    const { signal } = options
+    signal?.throwIfAborted()
+    const cancel = this.native.cancel()
+    const onAbort = () => cancel.abort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await work(callOptions(options), cancel)
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason
+      throw fromNative(error)
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Asks an engine in its own form, and answers in it. */
+  async json(engine: string, request: unknown, options: CallOptions = {}): Promise<unknown> {
+    const text = JSON.stringify(request ?? null)
+    return JSON.parse(await this.run(options, (call, cancel) => this.native.call(engine, text, call, cancel)))
+  }
+
+  /** Asks an engine, with names and money in the form of JavaScript. */
+  async ask<T>(engine: string, verb: string, request: object, options: CallOptions = {}): Promise<T> {
+    return fromWire<T>(await this.json(engine, { do: verb, ...(toWire(request) as object) }, options))
+  }
+}
+
+/** `options` without those of the call. */
+export function withoutCall<T extends CallOptions>(options: T): Omit<T, keyof CallOptions> {
+  const { signal: _1, timeoutMs: _2, tenant: _3, budgetUsd: _4, ...rest } = options
+  return rest
+}

@@ -1,0 +1,6 @@
+import { native } from './native.js'
+
+/** Runs the command line with these arguments, without the name of the program; returns the exit code. */
+export function run(args: string[]): number {
+  return native.cli(args)
+}

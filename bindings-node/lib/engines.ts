@@ -1,0 +1,163 @@
+/** The engines `creative`, `gate`, `router` and `team`. */
+import { withoutCall, type Caller } from './call.js'
+import { generateRequest } from './generate.js'
+import type {
+  Agent,
+  ArtifactKind,
+  CallOptions,
+  Constraint,
+  CreativeSolution,
+  Epic,
+  EpicPlan,
+  EpicReport,
+  GateReport,
+  GenerateOptions,
+  JsonSchema,
+  LedgerEntry,
+  LedgerTotals,
+  Message,
+  ModelProfile,
+  Needs,
+  RoutePlan,
+} from './types.js'
+import { fromWire } from './wire.js'
+
+export interface SolveOptions extends CallOptions {
+  /** What a solution must meet. */
+  constraints?: Constraint[]
+  /** Ideas wanted, 1 to 100. Default 6. */
+  ideas?: number
+  /** What the models must offer. */
+  needs?: Needs
+  /** Tokens of one idea at most. Default 120. */
+  maxTokens?: number
+  seed?: number
+  /** Where ideas are remembered. Default `ideas`. */
+  namespace?: string
+}
+
+/** Ideas from several prompts and models, measured and ranked. */
+export class Creative {
+  readonly #caller: Caller
+
+  /** @internal */
+  constructor(caller: Caller) {
+    this.#caller = caller
+  }
+
+  /** Solves a problem. */
+  solve(problem: string, options: SolveOptions = {}): Promise<CreativeSolution> {
+    return this.#caller.ask('creative', 'solve', { problem, ...withoutCall(options) }, options)
+  }
+}
+
+export interface CheckOptions extends CallOptions {
+  /** Default `text`. */
+  kind?: ArtifactKind
+  /** What it is called in reports. */
+  name?: string
+  /** JSON schema it must fit (kind `json`). */
+  schema?: JsonSchema
+  /** By these gates; by all that there are when absent. */
+  gates?: string[]
+}
+
+/** Checks on what was generated. */
+export class Gates {
+  readonly #caller: Caller
+
+  /** @internal */
+  constructor(caller: Caller) {
+    this.#caller = caller
+  }
+
+  /** Checks `content`. */
+  check(content: string, options: CheckOptions = {}): Promise<GateReport> {
+    const { gates, ...artifact } = withoutCall(options)
+    return this.#caller.ask('gate', 'check', { artifact: { content, ...artifact }, gates }, options)
+  }
+}
+
+export interface LedgerOptions extends CallOptions {
+  /** From this time on, in milliseconds since the Unix epoch. */
+  sinceMs?: number
+  /** At most this many, newest first. Default 100. */
+  limit?: number
+}
+
+/** What models cost and saved, and which one would serve a request. */
+export class RouterFacet {
+  readonly #caller: Caller
+
+  /** @internal */
+  constructor(caller: Caller) {
+    this.#caller = caller
+  }
+
+  /** What every call cost and saved; of `tenant` when it is given. */
+  ledger(options: LedgerOptions = {}): Promise<LedgerEntry[]> {
+    return this.#caller.ask('router', 'ledger', { tenant: options.tenant, ...withoutCall(options) }, options)
+  }
+
+  /** Sums of the ledger; of `tenant` when it is given. */
+  totals(options: CallOptions = {}): Promise<LedgerTotals> {
+    return this.#caller.ask('router', 'totals', { tenant: options.tenant }, options)
+  }
+
+  /** The models there are. */
+  models(options: CallOptions = {}): Promise<ModelProfile[]> {
+    return this.#caller.ask('router', 'models', {}, options)
+  }
+
+  /** Which models would serve a request, and why; nothing is called. */
+  async route(prompt: string | Message[], options: GenerateOptions = {}): Promise<RoutePlan> {
+    const request = { do: 'route', ...generateRequest(prompt, options) }
+    return fromWire<RoutePlan>(await this.#caller.json('router', request, options))
+  }
+}
+
+export interface TeamOptions {
+  /** How many agents, or which. Default: the configured number. */
+  agents?: number | Agent[]
+}
+
+const isPlan = (work: Epic | EpicPlan): work is EpicPlan => 'planner' in work && 'tasks' in work
+
+/** A team of agents that plans and works on epics. */
+export class Team {
+  readonly #caller: Caller
+  readonly #agents: number | Agent[] | undefined
+
+  /** @internal */
+  constructor(caller: Caller, options: TeamOptions = {}) {
+    this.#caller = caller
+    this.#agents = options.agents
+  }
+
+  /** Plans an epic. The plan can be looked at and edited. */
+  plan(epic: Epic, options: CallOptions = {}): Promise<EpicPlan> {
+    return this.#caller.ask('team', 'plan', { epic: this.#staffed(epic) }, options)
+  }
+
+  /** Works on an epic, or on a plan, to its end. */
+  run(work: Epic | EpicPlan, options: CallOptions = {}): Promise<EpicReport> {
+    return isPlan(work)
+      ? this.#caller.ask('team', 'run_plan', { plan: work }, options)
+      : this.#caller.ask('team', 'run', { epic: this.#staffed(work) }, options)
+  }
+
+  /** Goes on with an epic that was interrupted. */
+  resume(epic: string, options: CallOptions = {}): Promise<EpicReport> {
+    return this.#caller.ask('team', 'resume', { epic }, options)
+  }
+
+  /** Ids of epics that have not ended, oldest first. */
+  async unfinished(options: CallOptions = {}): Promise<string[]> {
+    return (await this.#caller.ask<{ epics: string[] }>('team', 'unfinished', {}, options)).epics
+  }
+
+  #staffed(epic: Epic): Epic {
+    if (typeof this.#agents === 'number') return { teamSize: this.#agents, ...epic }
+    return this.#agents ? { agents: this.#agents, ...epic } : epic
+  }
+}

@@ -1,0 +1,560 @@
+/** What calls are asked and answer. Times are milliseconds and end in `Ms`; money is in dollars and ends in `Usd`. */
+
+/** Any JSON value. */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
+
+/** A JSON schema. */
+export type JsonSchema = Record<string, unknown>
+
+/** Facts about an item; your own keys and values. */
+export type Metadata = Record<string, unknown>
+
+/** Options that every call takes. */
+export interface CallOptions {
+  /** Stops the work; the call rejects with the signal's reason. */
+  signal?: AbortSignal
+  /** Longest time for the call. Default: no limit. */
+  timeoutMs?: number
+  /** Who the call is for: caches, budgets and ledgers keep tenants apart. */
+  tenant?: string
+  /** The most the call may spend, in dollars. Default: no limit. */
+  budgetUsd?: number
+}
+
+// Models ------------------------------------------------------------------------------------------------------------
+
+/** Dollars for a million tokens. */
+export interface Price {
+  /** Tokens read. */
+  inputUsd?: number
+  /** Tokens read from the provider's cache. */
+  cachedUsd?: number
+  /** Tokens written. */
+  outputUsd?: number
+}
+
+/** What a model can do beyond text. Default: nothing. */
+export interface Capabilities {
+  tools?: boolean
+  jsonSchema?: boolean
+  images?: boolean
+  logprobs?: boolean
+}
+
+/** Facts about a model that routing and budgets need. */
+export interface ModelProfile {
+  /** The name it is routed, priced and reported by. */
+  id: string
+  /** Tokens of request and answer together, at most. */
+  contextLength: number
+  /** Whose model it is. Default `host`. */
+  provider?: string
+  /** Whether prompts stay in this process. Default true. */
+  local?: boolean
+  /** What it costs. Default: nothing. */
+  price?: Price
+  /** What it can do. */
+  capabilities?: Capabilities
+  /** How good its answers are, 0 to 1, as far as known. */
+  quality?: number
+  /** Time to a usual answer, as far as known. */
+  latencyMs?: number
+}
+
+/** One message of a chat. */
+export interface Message {
+  role: 'system' | 'user' | 'assistant' | 'tool'
+  content?: string
+  /** Images that go with it, as `https:` or `data:` URLs. */
+  images?: { url: string }[]
+  /** Tools the model called in it. */
+  toolCalls?: ToolCall[]
+  /** The call it answers (role `tool`). */
+  toolCallId?: string
+}
+
+/** A tool the model wants called. */
+export interface ToolCall {
+  id: string
+  name: string
+  arguments: unknown
+}
+
+/** What a function is called, what it does and what it takes. */
+export interface FunctionSpec {
+  /** Letters, digits, `_`, `-`, `.`, `:` and `/`, at most 64. */
+  name: string
+  description?: string
+  /** JSON schema of its input. Default: any object. */
+  parameters?: JsonSchema
+}
+
+/** The form an answer must have. Default: any text. */
+export type ResponseFormat =
+  | { type: 'text' }
+  | { type: 'json_object' }
+  | { type: 'json_schema'; name: string; schema: JsonSchema }
+
+/** How the next token is chosen. Absent fields are the model's own defaults. */
+export interface Sampling {
+  /** 0 takes the likeliest token; 1 samples from the model's distribution. 0 to 2. */
+  temperature?: number
+  topP?: number
+  topK?: number
+  minP?: number
+  repetitionPenalty?: number
+  /** Makes sampling repeatable. */
+  seed?: number
+  /** Texts that end the answer; at most 8. */
+  stop?: string[]
+  /** Tokens to write at most. */
+  maxTokens?: number
+  /** Log-probabilities wanted, of this many likeliest tokens; at most 20. */
+  logprobs?: number
+}
+
+/** What a model must offer to serve a request. Absent fields ask for nothing. */
+export interface Needs {
+  /** This model and no other. */
+  model?: string
+  /** The prompt must not leave this process. */
+  localOnly?: boolean
+  /** At least this quality, 0 to 1; a model of unknown quality does not qualify. */
+  minQuality?: number
+  /** The call may cost at most this. */
+  maxCostUsd?: number
+  /** The model's usual latency may be at most this. */
+  maxLatencyMs?: number
+}
+
+/** Options of `generate` and `stream`. */
+export interface GenerateOptions extends CallOptions, Needs, Sampling {
+  /** Instructions before the prompt. */
+  system?: string
+  /** Tools the model may call; the caller runs them. */
+  tools?: FunctionSpec[]
+  responseFormat?: ResponseFormat
+}
+
+/** Tokens read and written. */
+export interface Usage {
+  inputTokens: number
+  /** Tokens of the request that the provider had cached. */
+  cachedTokens: number
+  outputTokens: number
+}
+
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter'
+
+/** The log-probability of one token of the answer. */
+export interface TokenLogprob {
+  token: string
+  logprob: number
+  /** The likeliest tokens in its place, likeliest first. */
+  top: [token: string, logprob: number][]
+}
+
+/** One try of one model. */
+export interface Attempt {
+  model: string
+  /** The error code when it failed. */
+  code?: string
+  message?: string
+  latencyMs: number
+}
+
+/** The models to try for a request, and why. */
+export interface RoutePlan {
+  /** Best first; each further one is a fallback. */
+  steps: { model: string; maxCostUsd: number; maxCostNanoUsd: number; reason: string }[]
+  /** The others. */
+  passedOver: { model: string; reason: string }[]
+}
+
+/** Money of one or more calls. `...NanoUsd` is exact up to 9,007 dollars a value; `...Usd` is for display. */
+export interface Cost {
+  costUsd: number
+  costNanoUsd: number
+  /** What the same tokens would have cost on the reference model. */
+  referenceCostUsd: number
+  referenceCostNanoUsd: number
+  /** The difference; negative when the reference model would have been cheaper. */
+  savedUsd: number
+  savedNanoUsd: number
+}
+
+/** An answer, and what it took. */
+export interface Reply extends Cost {
+  /** Identifies the reply in the ledger. */
+  id: string
+  text: string
+  /** Tools the model wants called. */
+  toolCalls: ToolCall[]
+  /** Log-probabilities, when asked for. */
+  logprobs: TokenLogprob[]
+  finishReason: FinishReason
+  /** The model that answered. */
+  model: string
+  usage: Usage
+  latencyMs: number
+  /** Every model tried, failed ones first. */
+  attempts: Attempt[]
+  /** Why these models, in this order. */
+  route: RoutePlan
+}
+
+/** One call in the ledger. */
+export interface LedgerEntry extends Cost, Usage {
+  id: string
+  atMs: number
+  tenant: string
+  model: string
+}
+
+/** Sums over entries of the ledger. */
+export interface LedgerTotals extends Cost, Usage {
+  calls: number
+}
+
+// Recall ------------------------------------------------------------------------------------------------------------
+
+/** A condition on metadata. */
+export type Filter =
+  | { eq: [key: string, value: unknown] }
+  | { in: [key: string, values: unknown[]] }
+  | { prefix: [key: string, prefix: string] }
+  | { range: { key: string; min?: number; max?: number } }
+  | { exists: string }
+  | { and: Filter[] }
+  | { or: Filter[] }
+  | { not: Filter }
+
+/** Knowledge to keep. */
+export interface NewItem {
+  content: string
+  metadata?: Metadata
+  /** Keeps knowledge apart. Default `default`. */
+  namespace?: string
+  /** A known id puts the new text in the place of the old. Default: a fresh one. */
+  id?: string
+  /** Embedded when absent. */
+  vector?: number[] | Float32Array
+}
+
+/** A stored item. */
+export interface Item {
+  id: string
+  text: string
+  metadata: Metadata
+  namespace: string
+  storedMs: number
+  /** Whether the embedder read only its beginning. */
+  truncated: boolean
+}
+
+/** An item that was found. */
+export interface Hit extends Item {
+  /** Higher is better; comparable within one answer only. */
+  score: number
+  /** What the score is made of. */
+  why: {
+    /** Cosine of query and item. */
+    meaning?: number
+    /** BM25 of the query's words in the item. */
+    words?: number
+    /** The words shared, stemmed. */
+    terms: string[]
+  }
+}
+
+/** Something near something else. */
+export interface Neighbour {
+  name: string
+  hops: number
+  relation: { from: string; kind: string; to: string; weight: number }
+}
+
+// Parallel Mind -----------------------------------------------------------------------------------------------------
+
+/** What a function is given as the body of a task. */
+export interface TaskCall<Input = any> {
+  run: string
+  task: string
+  /** 1 for the first attempt. */
+  attempt: number
+  input: Input
+  /** Results of the tasks it waited for, by name. */
+  results: Record<string, any>
+}
+
+/** The end of a task. */
+export interface TaskResult {
+  task: string
+  outcome: 'succeeded' | 'failed' | 'skipped' | 'cancelled'
+  /** Its result; null unless it succeeded. */
+  value: any
+  /** The error code when it failed. */
+  code?: string
+  /** The error in words when it failed, or why it was skipped. */
+  error?: string
+  /** Attempts made, over all processes. */
+  attempts: number
+  latencyMs: number
+  /** Whether it had finished before this process took the run over. */
+  restored: boolean
+}
+
+export type RunState = 'running' | 'succeeded' | 'failed' | 'cancelled'
+
+// Creative ----------------------------------------------------------------------------------------------------------
+
+/** Something a solution must meet: words for a judge, or a check by code. */
+export type Constraint =
+  | string
+  | { maxWords: number }
+  | { minWords: number }
+  | { mentions: string }
+  | { avoids: string }
+  | { maxAmount: number }
+
+/** One idea, measured. */
+export interface Idea {
+  text: string
+  model: string
+  /** The prompt variation it is from. */
+  operator: string
+  /** 1 - the highest cosine with any idea seen before it. Absent for the very first. */
+  novelty?: number
+  /** Share of the constraints it meets; absent when none could be checked. */
+  feasibility?: number
+  violated: string[]
+  unchecked: string[]
+}
+
+/** Ideas for a problem, best first. */
+export interface CreativeSolution {
+  solutions: Idea[]
+  noveltyIndex?: number
+  feasibilityScore?: number
+  creativityScore?: number
+  /** Answers that were dropped as repeats. */
+  repeats: number
+  costUsd: number
+  costNanoUsd: number
+  savedUsd: number
+  savedNanoUsd: number
+  /** What the numbers do not say. */
+  notes: string[]
+}
+
+// Gates -------------------------------------------------------------------------------------------------------------
+
+export type ArtifactKind = 'text' | 'json' | 'rust' | 'python' | 'javascript'
+
+/** Something that was generated. */
+export interface Artifact {
+  name: string
+  kind: ArtifactKind
+  content: string
+  /** JSON schema it must fit (kind `json`). */
+  schema?: JsonSchema
+}
+
+/** What a gate says. */
+export interface Verdict {
+  gate: string
+  passed: boolean
+  findings: { message: string; line?: number }[]
+}
+
+/** What all gates say. */
+export interface GateReport {
+  passed: boolean
+  verdicts: Verdict[]
+}
+
+// Team --------------------------------------------------------------------------------------------------------------
+
+/** A worker of the team. */
+export interface Agent {
+  name: string
+  role?: string
+  /** Tasks are given by their similarity to these. */
+  skills?: string[]
+  instructions?: string
+  /** This model and no other. */
+  model?: string
+  /** Names of registered functions it may call. */
+  tools?: string[]
+}
+
+/** Work to do. */
+export interface Epic {
+  /** With the id of an epic that was interrupted, that one goes on. Default: a fresh one. */
+  id?: string
+  title: string
+  description?: string
+  /** What must be there in the end; at least one. */
+  requirements: string[]
+  agents?: Agent[]
+  /** How many agents, when `agents` is empty. */
+  teamSize?: number
+  needs?: Needs
+  /** Tokens of one task's answer at most. */
+  maxTokens?: number
+}
+
+/** A task of an epic. */
+export interface EpicTask {
+  name: string
+  description: string
+  /** Indexes of the requirements it serves. */
+  requirements?: number[]
+  after?: string[]
+  agent?: string
+  produces?: ArtifactKind
+}
+
+export type Planner = { by: 'model'; model: string } | { by: 'rules'; because: string } | { by: 'caller' }
+
+/** A plan of an epic: it can be looked at and edited before it is run. */
+export interface EpicPlan {
+  epic: Epic
+  tasks: EpicTask[]
+  planner: Planner
+}
+
+/** One task in a report. */
+export interface TaskReport {
+  task: string
+  agent: string
+  outcome: TaskResult['outcome']
+  result: string
+  model?: string
+  gates: Verdict[]
+  error?: string
+  inputTokens: number
+  outputTokens: number
+  costUsd: number
+  costNanoUsd: number
+  savedUsd: number
+  savedNanoUsd: number
+  attempts: number
+  restored: boolean
+  latencyMs: number
+}
+
+/** What came of an epic. */
+export interface EpicReport extends Cost {
+  epic: string
+  title: string
+  outcome: 'succeeded' | 'failed' | 'cancelled'
+  planner: Planner
+  tasks: TaskReport[]
+  agents: number
+  inputTokens: number
+  outputTokens: number
+  latencyMs: number
+  /** The namespace of the memory it left behind. */
+  namespace: string
+}
+
+// Monitoring --------------------------------------------------------------------------------------------------------
+
+/** A distribution of times. */
+export interface Latency {
+  count: number
+  meanMs: number
+  p50Ms: number
+  p95Ms: number
+  p99Ms: number
+  maxMs: number
+}
+
+/** What happened so far in this process. */
+export interface Metrics {
+  /** Events by type. */
+  events: Record<string, number>
+  /** Model calls by model. */
+  models: Record<
+    string,
+    {
+      attempts: number
+      failures: Record<string, number>
+      inputTokens: number
+      outputTokens: number
+      costUsd: number
+      costNanoUsd: number
+      latency: Latency
+    }
+  >
+  /** Tasks by outcome. */
+  tasks: Record<string, number>
+  taskLatency: Latency
+  recallLatency: Latency
+  costUsd: number
+  costNanoUsd: number
+  savedUsd: number
+  savedNanoUsd: number
+}
+
+/** How a part is. */
+export interface Health {
+  ok: boolean
+  /** What is wrong and what to do, or an empty text. */
+  detail: string
+}
+
+/** One thing that happened. Further fields go with the type, see `docs` of the Rust enum `EventKind`. */
+export interface TriuneEvent {
+  type: string
+  atMs: number
+  /** Identifies the call. */
+  trace: string
+  tenant: string
+  [field: string]: any
+}
+
+// Settings ----------------------------------------------------------------------------------------------------------
+
+/** A chat model by name. */
+export interface ModelConfig {
+  /** Default: the name of its source. */
+  id?: string
+  /** Default `local`. */
+  provider?: 'local' | 'openai' | 'anthropic'
+  /** Local: a path, a catalogue name or a hub id. Cloud: the provider's name of the model. */
+  source: string
+  baseUrl?: string
+  apiKey?: string
+  apiKeyEnv?: string
+  contextLength?: number
+  price?: Price
+  capabilities?: Capabilities
+  quality?: number
+  latencyMs?: number
+}
+
+/** An embedder by name. */
+export interface EmbedderConfig {
+  provider?: 'local' | 'openai' | 'anthropic'
+  source?: string
+  baseUrl?: string
+  apiKey?: string
+  apiKeyEnv?: string
+  dimensions?: number
+}
+
+/** Settings; every field has a default. The names of the TOML file (`reference_model`) are taken too. */
+export interface Config {
+  models?: ModelConfig[]
+  embedder?: EmbedderConfig
+  /** Whether to use the catalogued models found in the cache folder where none is named. Default true. */
+  discover?: boolean
+  store?: Record<string, unknown>
+  router?: Record<string, unknown>
+  recall?: Record<string, unknown>
+  parallel?: Record<string, unknown>
+  creative?: Record<string, unknown>
+  team?: Record<string, unknown>
+}

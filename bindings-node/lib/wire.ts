@@ -1,0 +1,105 @@
+/**
+ * The one place where names and money change between JavaScript (`maxTokens`, dollars) and the engine (`max_tokens`,
+ * nano-dollars). What belongs to the user (metadata, inputs, results, schemas) passes as it is.
+ */
+
+type Json = Record<string, unknown>
+
+/** Fields whose content belongs to the user, or has the form of the engine already. */
+const OPAQUE = new Set([
+  'arguments',
+  'context',
+  'filter',
+  'input',
+  'metadata',
+  'parameters',
+  'request',
+  'results',
+  'schema',
+  'value',
+])
+
+/** Fields that hold an object whose keys are names of the user, or of events and errors. */
+const KEYED = new Set(['budgets_usd', 'events', 'failures', 'models', 'tasks'])
+
+/** Fields of the engine that hold nano-dollars. */
+const MONEY = new Set(['cost', 'max_cost', 'reference_cost', 'saved'])
+
+const NANO = 1_000_000_000
+
+const toSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+const toCamel = (name: string): string => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
+
+/** Nano-dollars for dollars. */
+export const nanoUsd = (usd: number): number => Math.round(usd * NANO)
+
+const mapValues = (object: Json, map: (value: unknown) => unknown): Json =>
+  Object.fromEntries(Object.entries(object).map(([key, value]) => [key, map(value)]))
+
+/** The form of the engine. */
+export function toWire(value: unknown): unknown {
+  if (ArrayBuffer.isView(value)) return Array.from(value as Float32Array)
+  if (Array.isArray(value)) return value.map(toWire)
+  if (!isObject(value)) return value
+  const wire: Json = {}
+  for (const [key, inner] of Object.entries(value)) {
+    if (inner === undefined) continue
+    const name = toSnake(key)
+    const money = /^(.+?)_(nano_)?usd$/.exec(name)
+    if (money?.[1] && MONEY.has(money[1])) {
+      // The exact amount goes before the rounded one where a reply is handed in again.
+      if (money[2]) wire[money[1]] = inner
+      else wire[money[1]] ??= nanoUsd(inner as number)
+    } else if (name === 'price' && isObject(inner)) {
+      wire[name] = priceToWire(inner)
+    } else if (OPAQUE.has(name)) {
+      wire[name] = inner
+    } else if (KEYED.has(name) && isObject(inner)) {
+      wire[name] = mapValues(inner, toWire)
+    } else {
+      wire[name] = toWire(inner)
+    }
+  }
+  return wire
+}
+
+/** The form of JavaScript. Fields without a value are left out. */
+export function fromWire<T>(value: unknown): T {
+  return fromWireUntyped(value) as T
+}
+
+function fromWireUntyped(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(fromWireUntyped)
+  if (!isObject(value)) return value
+  const own: Json = {}
+  for (const [name, inner] of Object.entries(value)) {
+    if (OPAQUE.has(name)) {
+      own[toCamel(name)] = inner
+    } else if (inner === null) {
+      continue
+    } else if (MONEY.has(name) && typeof inner === 'number') {
+      own[`${toCamel(name)}Usd`] = inner / NANO
+      own[`${toCamel(name)}NanoUsd`] = inner
+    } else if (name === 'price' && isObject(inner)) {
+      own[name] = priceFromWire(inner)
+    } else if (KEYED.has(name) && isObject(inner)) {
+      own[toCamel(name)] = mapValues(inner, fromWireUntyped)
+    } else {
+      own[toCamel(name)] = fromWireUntyped(inner)
+    }
+  }
+  return own
+}
+
+const priceToWire = (price: Json): Json =>
+  Object.fromEntries(
+    Object.entries(price)
+      .filter(([, usd]) => usd !== undefined)
+      .map(([key, usd]) => (key.endsWith('Usd') ? [key.slice(0, -3), nanoUsd(usd as number)] : [key, usd])),
+  )
+
+const priceFromWire = (price: Json): Json =>
+  Object.fromEntries(Object.entries(price).map(([key, nano]) => [`${key}Usd`, (nano as number) / NANO]))

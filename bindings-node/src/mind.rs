@@ -1,0 +1,165 @@
+//! The handle that JavaScript holds.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use napi::bindgen_prelude::{Float32Array, Function};
+use napi_derive::napi;
+use tokio_util::sync::CancellationToken;
+use triune::{
+    Error, Triune,
+    router::{EmbedRequest, GenerateRequest},
+};
+
+use crate::{
+    call::context,
+    cancel::Cancel,
+    embedder::HostEmbedder,
+    engine::HostEngine,
+    error::{Answer, read, write},
+    events::Events,
+    function::HostFunction,
+    gate::HostGate,
+    host::HostCallback,
+    model::HostModel,
+    stream::Pieces,
+};
+
+/// An open [`Triune`].
+#[napi]
+#[derive(Debug)]
+pub struct Mind {
+    /// None once it is closed.
+    triune: RwLock<Option<Triune>>,
+    /// Above the cancellation of every call.
+    closing: CancellationToken,
+}
+
+impl Mind {
+    pub(crate) fn new(triune: Triune) -> Self {
+        Self { triune: RwLock::new(Some(triune)), closing: CancellationToken::new() }
+    }
+
+    fn triune(&self) -> triune::Result<Triune> {
+        let triune = self.triune.read().unwrap_or_else(PoisonError::into_inner);
+        triune.clone().ok_or_else(|| Error::invalid("this Triune is closed; open the folder again with Triune.open"))
+    }
+}
+
+/// Vectors and what is to be known of them.
+#[napi(object)]
+pub struct Embedded {
+    /// All vectors, one after the other.
+    pub vectors: Float32Array,
+    /// How many there are.
+    pub count: u32,
+    /// For each text, whether it was longer than the embedder reads.
+    pub truncated: Vec<bool>,
+    /// The embedder.
+    pub embedder: String,
+}
+
+#[napi]
+impl Mind {
+    /// What stops one call, or all when this is closed.
+    #[napi]
+    pub fn cancel(&self) -> Cancel {
+        Cancel::new(self.closing.child_token())
+    }
+
+    /// Asks an engine.
+    #[napi]
+    pub async fn call(&self, engine: String, request: String, options: Option<String>, cancel: &Cancel) -> Answer<String> {
+        let triune = self.triune()?;
+        let cx = context(&triune, options.as_deref(), cancel.token())?;
+        let reply = triune.call(&cx, &engine, read("the request", &request)?).await?;
+        Ok(write(&reply)?)
+    }
+
+    /// Generates piece by piece.
+    #[napi]
+    pub async fn stream(&self, request: String, options: Option<String>, cancel: &Cancel) -> Answer<Pieces> {
+        let triune = self.triune()?;
+        let cx = context(&triune, options.as_deref(), cancel.token())?;
+        let request: GenerateRequest = read("the request", &request)?;
+        let stream = cx.run(triune.stream(&cx, request)).await?;
+        Ok(Pieces::new(cx, stream))
+    }
+
+    /// Embeds texts.
+    #[napi]
+    pub async fn embed(&self, texts: Vec<String>, options: Option<String>, cancel: &Cancel) -> Answer<Embedded> {
+        let triune = self.triune()?;
+        let cx = context(&triune, options.as_deref(), cancel.token())?;
+        let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts })).await?;
+        Ok(Embedded {
+            count: reply.vectors.len() as u32,
+            vectors: reply.vectors.concat().into(),
+            truncated: reply.truncated,
+            embedder: reply.embedder,
+        })
+    }
+
+    /// Counters and latencies, as JSON.
+    #[napi]
+    pub async fn metrics(&self) -> Answer<String> {
+        Ok(write(&self.triune()?.metrics())?)
+    }
+
+    /// How every engine is, as JSON.
+    #[napi]
+    pub async fn health(&self, options: Option<String>, cancel: &Cancel) -> Answer<String> {
+        let triune = self.triune()?;
+        let cx = context(&triune, options.as_deref(), cancel.token())?;
+        let health = cx.run(async { Ok(triune.health(&cx).await) }).await?;
+        Ok(write(&health)?)
+    }
+
+    /// Hands events to `listener`.
+    #[napi]
+    pub fn events(&self, listener: Function<'_, String, ()>) -> Answer<Events> {
+        let listener = listener.build_threadsafe_function().weak::<true>().build();
+        let listener = listener.map_err(|e| Error::unexpected("the listener cannot be called").caused_by(e))?;
+        Ok(Events::new(self.triune()?.events(), listener))
+    }
+
+    /// Adds a chat model.
+    #[napi]
+    pub fn register_model(&self, profile: String, callback: HostCallback<'_, String>) -> Answer<()> {
+        Ok(self.triune()?.register_model(Arc::new(HostModel::new(&profile, &callback)?))?)
+    }
+
+    /// Sets the embedder.
+    #[napi]
+    pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> Answer<()> {
+        self.triune()?.set_embedder(Arc::new(HostEmbedder::new(&profile, &callback)?));
+        Ok(())
+    }
+
+    /// Adds a function.
+    #[napi]
+    pub fn register_function(&self, spec: String, callback: HostCallback<'_, String>) -> Answer<()> {
+        Ok(self.triune()?.register_function(Arc::new(HostFunction::new(&spec, &callback)?))?)
+    }
+
+    /// Adds an engine.
+    #[napi]
+    pub fn register_engine(&self, name: String, callback: HostCallback<'_, String>) -> Answer<()> {
+        Ok(self.triune()?.register_engine(Arc::new(HostEngine::new(name, &callback)?))?)
+    }
+
+    /// Adds a gate.
+    #[napi]
+    pub fn register_gate(&self, name: String, callback: HostCallback<'_, String>) -> Answer<()> {
+        Ok(self.triune()?.register_gate(Arc::new(HostGate::new(name, &callback)?))?)
+    }
+
+    /// Stops what still runs, waits for it and closes the folder. Closing again does nothing.
+    #[napi]
+    pub async fn close(&self) {
+        let triune = self.triune.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.closing.cancel();
+        if let Some(triune) = triune {
+            triune.close().await;
+        }
+    }
+}

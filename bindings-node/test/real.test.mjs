@@ -1,0 +1,62 @@
+// With the real models, where the cache has them.
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { folder } from './support.mjs'
+import { longestDelay } from './load.test.mjs'
+import { Triune } from 'triune'
+
+const models = ['smollm2-135m']
+const embedder = 'all-minilm-l6-v2'
+
+async function real(t) {
+  try {
+    const mind = await Triune.open(await folder(t), { config: { discover: false }, models, embedder })
+    t.after(() => mind.close())
+    return mind
+  } catch (error) {
+    if (error.code !== 'NOT_FOUND' || process.env.TRIUNE_MODELS) throw error
+    t.skip('the models are not there; get them with `npx triune models pull smollm2-135m` and `... all-minilm-l6-v2`')
+  }
+}
+
+test('a local model answers, streams and remembers', { timeout: 300_000 }, async (t) => {
+  const mind = await real(t)
+  if (!mind) return
+  await mind.recall.storeMany([
+    'Ada moved to Paris in 2024',
+    'The canteen closes at three',
+    'Our boiler was repaired by Mrs Kim',
+  ])
+  const [hit] = await mind.recall.query('In which city does Ada live?', { k: 1 })
+  assert.match(hit.text, /Paris/)
+
+  const options = { maxTokens: 24, seed: 1 }
+  const [delay, reply] = await longestDelay(() => mind.generate('Say hello to Ada.', options))
+  t.diagnostic(`${reply.usage.outputTokens} tokens in ${reply.latencyMs} ms: event loop held up for at most ${delay.toFixed(1)} ms`)
+  assert.ok(reply.text.length > 0)
+  assert.equal(reply.costNanoUsd, 0)
+  assert.ok(reply.savedNanoUsd > 0)
+  if (!process.env.TRIUNE_BUSY_MACHINE) assert.ok(delay < 10, `${delay} ms`)
+
+  const stream = mind.stream('Say hello to Ada.', options)
+  let text = ''
+  for await (const piece of stream) text += piece
+  assert.equal(text, reply.text)
+  assert.equal(stream.reply.text, reply.text)
+
+  let pieces = 0
+  for await (const _ of mind.stream('Write a long story.', { maxTokens: 400 })) if (++pieces === 3) break
+  assert.equal(pieces, 3)
+})
+
+test('a local generation stops with its signal', { timeout: 300_000 }, async (t) => {
+  const mind = await real(t)
+  if (!mind) return
+  await mind.generate('Hi', { maxTokens: 1 })
+  const begun = performance.now()
+  await assert.rejects(
+    mind.generate('Write a very long story.', { maxTokens: 1500, signal: AbortSignal.timeout(200) }),
+    { name: 'TimeoutError' },
+  )
+  assert.ok(performance.now() - begun < 5_000)
+})

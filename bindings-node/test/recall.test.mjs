@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { HostError, InvalidError } from 'triune'
+import { letters, open } from './support.mjs'
+
+test('knowledge is stored, found, read and forgotten', async (t) => {
+  const mind = await open(t, { embedder: letters })
+  const metadata = { user: 'ada', camelCase: 1, snake_case: { deepKey: [null, true] }, costUsd: 2, when: null }
+  const id = await mind.recall.store('Ada moved to Paris', { metadata })
+  const [b] = await mind.recall.storeMany([{ content: 'zzz xxx qqq', metadata: { user: 'bob' } }, 'mmm kkk'])
+  const [hit] = await mind.recall.query('Paris', { k: 1 })
+  assert.equal(hit.id, id)
+  assert.equal(hit.text, 'Ada moved to Paris')
+  assert.deepEqual(hit.metadata, metadata, 'metadata must stay as it is')
+  assert.ok(hit.score > 0 && hit.why.meaning > 0 && hit.why.words > 0)
+  assert.ok(hit.storedMs > 1_700_000_000_000)
+  assert.deepEqual((await mind.recall.query('Paris', { filter: { eq: ['user', 'bob'] } })).map((hit) => hit.id), [b])
+  assert.deepEqual((await mind.recall.get(id)).metadata, metadata)
+  assert.equal(await mind.recall.forget({ filter: { eq: ['user', 'bob'] } }), 1)
+  assert.equal(await mind.recall.get(b), undefined)
+  await mind.recall.store('elsewhere', { namespace: 'notes', id: 'n1' })
+  assert.deepEqual((await mind.recall.namespaces()).sort(), ['default', 'notes'])
+  assert.equal((await mind.recall.get('n1', { namespace: 'notes' })).text, 'elsewhere')
+})
+
+test('relations lead to neighbours', async (t) => {
+  const mind = await open(t, { embedder: letters })
+  assert.equal(await mind.recall.relate('ada', 'knows', 'bob'), true)
+  assert.equal(await mind.recall.relate('ada', 'knows', 'bob'), false)
+  const [near] = await mind.recall.neighbours('ada', { hops: 1 })
+  assert.deepEqual(near, { name: 'bob', hops: 1, relation: { from: 'ada', kind: 'knows', to: 'bob', weight: 1 } })
+})
+
+test('the words of the mission are the same things', async (t) => {
+  const mind = await open(t, { embedder: letters })
+  const id = await mind.storeKnowledge('Ada moved to Paris', { metadata: { user: 'ada' } })
+  await mind.storeKnowledge('Bob stayed')
+  const hits = await mind.recallKnowledge('Ada', { top: 1, filter: { exists: 'user' } })
+  assert.deepEqual(hits.map((hit) => hit.id), [id])
+})
+
+test('vectors are brought to length 1, and can be given', async (t) => {
+  const mind = await open(t, { embedder: letters })
+  const [a, empty] = await mind.embed(['aabb', ''])
+  assert.ok(a instanceof Float32Array && a.length === 26)
+  for (const vector of [a, empty]) assert.ok(Math.abs(Math.hypot(...vector) - 1) < 1e-5)
+  assert.deepEqual(await mind.embed([]), [])
+  const id = await mind.recall.store('given', { vector: a })
+  const [hit] = await mind.recall.query('zzzz', { vector: a })
+  assert.equal(hit.id, id)
+  assert.ok(hit.why.meaning > 0.999)
+})
+
+test('an embedder that does not keep its word is told so', async (t) => {
+  const profile = { id: 'odd', dimensions: 3, maxTokens: 8 }
+  const cases = [
+    [() => [[1, 2]], HostError, /profile says 3/],
+    [() => [], HostError, /0 vectors for 1 texts/],
+    [() => [[0, 0, 0]], HostError, /zeros/],
+    [() => [[NaN, 0, 1]], HostError, /no number/],
+  ]
+  for (const [embed, type, message] of cases) {
+    const mind = await open(t, { embedder: { profile, embed } })
+    await assert.rejects(mind.embed(['a']), (error) => error instanceof type && message.test(error.message))
+    await assert.rejects(mind.recall.store('a'), type)
+  }
+  const thrown = new TypeError('no network')
+  const mind = await open(t, { embedder: { profile, embed: () => { throw thrown } } })
+  await assert.rejects(mind.recall.store('a'), (error) => error === thrown)
+  await assert.rejects(mind.recall.store(' '), InvalidError)
+})

@@ -1,0 +1,7 @@
+//! The `triune` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    triune::cli::main()
+}

@@ -1,0 +1,76 @@
+//! The `triune` command, as the Rust binary and both bindings run it. The only place that prints.
+
+mod bar;
+mod models;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+};
+
+/// An AI engine that lives inside an application.
+#[derive(Debug, Parser)]
+#[command(name = "triune", version, arg_required_else_help = true)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Local models: what there is, and what is on this machine.
+    #[command(subcommand)]
+    Models(models::Models),
+}
+
+/// Runs the command with `args`, the first of which is the name it was called by. Returns what the process should exit
+/// with: 0 when all is well, 1 after an error, 2 for a wrong use, 130 when interrupted. It prints; it never exits.
+pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> u8 {
+    let command = match Command::try_parse_from(args) {
+        Ok(command) => command,
+        Err(usage) => {
+            // Help and version are no errors and go to stdout; clap knows. A closed pipe is no concern.
+            let _ = usage.print();
+            return u8::try_from(usage.exit_code()).unwrap_or(2);
+        }
+    };
+    match start(command) {
+        Ok(()) => 0,
+        Err(error) => {
+            models::tell(&format!("error: {error}"));
+            if error.kind() == ErrorKind::Cancelled { 130 } else { 1 }
+        }
+    }
+}
+
+/// As [`run`], for `main`.
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os()))
+}
+
+fn start(command: Command) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Unavailable, "the runtime cannot be started").caused_by(e))?;
+    runtime.block_on(async {
+        let cx = Context::new();
+        let work = async {
+            match command.what {
+                What::Models(models) => models.run(&cx).await,
+            }
+        };
+        tokio::pin!(work);
+        tokio::select! {
+            result = &mut work => return result,
+            _ = tokio::signal::ctrl_c() => cx.cancel.cancel(),
+        }
+        // The work ends by itself at its next step, and keeps what it has.
+        work.await
+    })
+}

@@ -1,0 +1,148 @@
+use super::*;
+use crate::{
+    engine::FunctionSpec,
+    error::ErrorKind,
+    model::{Sampling, ToolCall},
+};
+
+fn read(events: &[&str]) -> Vec<Delta> {
+    let mut parser = MessageParser::new(9);
+    let mut deltas: Vec<_> = events.iter().flat_map(|event| parser.read(event).unwrap()).collect();
+    deltas.extend(parser.end().unwrap());
+    deltas
+}
+
+fn text(text: &str) -> Delta {
+    Delta::Text { text: text.into() }
+}
+
+fn done(input_tokens: u64, cached_tokens: u64, output_tokens: u64, finish_reason: FinishReason) -> Delta {
+    Delta::Done { usage: Usage { input_tokens, cached_tokens, output_tokens }, finish_reason }
+}
+
+#[test]
+fn a_text_with_cached_tokens() {
+    let deltas = read(&[
+        r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":25,"cache_read_input_tokens":100,"cache_creation_input_tokens":10,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"ping"}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"!"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":15}}"#,
+        r#"{"type":"message_stop"}"#,
+    ]);
+    assert_eq!(deltas, [text("Hello"), text("!"), done(135, 100, 15, FinishReason::Stop)]);
+}
+
+#[test]
+fn an_answer_of_litellm_whose_first_word_on_tokens_is_zero() {
+    let deltas = read(&[
+        r#"{"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 0, "output_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}}}"#,
+        r#"{"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}"#,
+        r#"{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}}"#,
+        r#"{"type": "content_block_stop", "index": 0}"#,
+        r#"{"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"input_tokens": 12, "output_tokens": 4}}"#,
+        r#"{"type": "message_stop"}"#,
+    ]);
+    assert_eq!(deltas, [text("Hello"), done(12, 0, 4, FinishReason::Length)]);
+}
+
+#[test]
+fn tool_use_is_put_together_by_index() {
+    let deltas = read(&[
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"I look"}}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"search","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":""}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"q\": \"a"}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"b\"}"}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"input_tokens":3,"output_tokens":7}}"#,
+        r#"{"type":"message_stop"}"#,
+    ]);
+    let call = ToolCall { id: "t".into(), name: "search".into(), arguments: json!({ "q": "ab" }) };
+    assert_eq!(deltas, [text("I look"), Delta::ToolCall { call }, done(3, 0, 7, FinishReason::ToolCalls)]);
+}
+
+#[test]
+fn an_error_or_an_early_end_is_no_answer() {
+    let mut parser = MessageParser::new(1);
+    let event = r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#;
+    assert!(matches!(parser.read(event), Err(Unreadable::Refusal(_))));
+    assert!(matches!(parser.read("{}"), Err(Unreadable::Foreign)));
+    assert_eq!(read(&[r#"{"type":"message_stop"}"#]), []);
+}
+
+#[test]
+fn a_request_has_anthropics_form() {
+    let profile = ModelProfile::local("m", 10_000);
+    let mut request = ChatRequest::user("look");
+    request.messages.insert(0, Message::system("be brief"));
+    request.messages[1].images.push(ImageInput { url: "data:image/png;base64,AAAA".into() });
+    let call = |id: &str| ToolCall { id: id.into(), name: "search".into(), arguments: json!({ "q": 1 }) };
+    request.messages.push(Message { tool_calls: vec![call("a"), call("b")], ..Message::new(Role::Assistant, "") });
+    for id in ["a", "b"] {
+        request.messages.push(Message { tool_call_id: Some(id.into()), ..Message::new(Role::Tool, "found") });
+    }
+    request.tools.push(FunctionSpec::new("search"));
+    request.response_format = ResponseFormat::JsonSchema { name: "city".into(), schema: json!({ "type": "object" }) };
+    let body = body(&profile, "name", &request, 9_900).unwrap();
+    let used = |id: &str| json!({ "type": "tool_use", "id": id, "name": "search", "input": { "q": 1 } });
+    let result = |id: &str| json!({ "type": "tool_result", "tool_use_id": id, "content": "found" });
+    assert_eq!(
+        body,
+        json!({
+            "model": "name",
+            "max_tokens": 100,
+            "stream": true,
+            "system": "be brief",
+            "messages": [
+                { "role": "user", "content": [
+                    { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "AAAA" } },
+                    { "type": "text", "text": "look" },
+                ] },
+                { "role": "assistant", "content": [used("a"), used("b")] },
+                { "role": "user", "content": [result("a"), result("b")] },
+            ],
+            "tools": [{ "name": "search", "description": "", "input_schema": { "type": "object" } }],
+            "output_config": { "format": { "type": "json_schema", "schema": { "type": "object" } } },
+        })
+    );
+}
+
+#[test]
+fn one_text_goes_as_a_text() {
+    let body = body(&ModelProfile::local("m", 10_000), "m", &ChatRequest::user("hi"), 5).unwrap();
+    assert_eq!(body["messages"], json!([{ "role": "user", "content": "hi" }]));
+    assert_eq!(body["max_tokens"], json!(1024));
+}
+
+#[test]
+fn what_the_protocol_does_not_have_is_refused() {
+    let profile = ModelProfile::local("m", 10_000);
+    let samplings = [
+        Sampling { seed: Some(1), ..Sampling::default() },
+        Sampling { temperature: Some(1.5), ..Sampling::default() },
+        Sampling { logprobs: Some(1), ..Sampling::default() },
+    ];
+    for sampling in samplings {
+        let request = ChatRequest { sampling, ..ChatRequest::user("x") };
+        assert_eq!(body(&profile, "m", &request, 1).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    let request = ChatRequest { response_format: ResponseFormat::JsonObject, ..ChatRequest::user("x") };
+    assert_eq!(body(&profile, "m", &request, 1).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_json_makes_it_panic(
+        events in proptest::collection::vec(super::super::super::openai::json_event(), 0..4)
+    ) {
+        let mut parser = MessageParser::new(1);
+        for event in &events {
+            let _ = parser.read(&event.to_string());
+        }
+        let _ = parser.end();
+    }
+}

@@ -1,0 +1,309 @@
+//! One provider's HTTP API: address, key, limits, and errors in our words.
+
+use std::{fmt, time::Duration};
+
+use futures_util::StreamExt;
+use reqwest::{
+    Response, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    redirect,
+};
+use serde_json::Value;
+
+use super::failure::{self, Refusal};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::ModelConfig,
+};
+
+/// Time to reach a server.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Time between two pieces of an answer.
+const IDLE: Duration = Duration::from_mins(1);
+/// Bytes of an error that are read.
+const ERROR_BODY: usize = 64 << 10;
+/// Bytes of an answer that is not streamed; ten large images fit.
+const WHOLE_BODY: usize = 128 << 20;
+
+/// What a client is built from.
+pub(super) struct Access<'a> {
+    pub(super) base_url: Option<&'a str>,
+    pub(super) api_key: Option<&'a str>,
+    pub(super) api_key_env: Option<&'a str>,
+}
+
+impl<'a> Access<'a> {
+    /// What `config` says.
+    pub(super) fn of(config: &'a ModelConfig) -> Self {
+        Self {
+            base_url: config.base_url.as_deref(),
+            api_key: config.api_key.as_deref(),
+            api_key_env: config.api_key_env.as_deref(),
+        }
+    }
+}
+
+/// What differs between providers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Protocol {
+    pub(super) base_url: &'static str,
+    pub(super) key_env: &'static str,
+    pub(super) key_header: &'static str,
+    /// What stands before the key.
+    pub(super) key_prefix: &'static str,
+    pub(super) headers: &'static [(&'static str, &'static str)],
+}
+
+/// A provider's API. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    /// Where the key came from, for messages.
+    key_from: String,
+    /// Whether `base` is the provider's own.
+    official: bool,
+}
+
+/// Without headers: they hold the key. Without user and password of the address.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.base.host_str().unwrap_or_default();
+        f.debug_struct("Client").field("host", &host).field("key_from", &self.key_from).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client of `protocol`.
+    ///
+    /// # Errors
+    /// `Unauthorized`, naming the variable, when there is no key and the address is the provider's own, or when a
+    /// variable is named that is not set; `Invalid` for an address that is none.
+    pub(super) fn new(protocol: Protocol, access: &Access<'_>) -> Result<Self> {
+        Self::with_env(protocol, access, |name| std::env::var(name).ok())
+    }
+
+    fn with_env(protocol: Protocol, access: &Access<'_>, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let base = base_url(access.base_url.unwrap_or(protocol.base_url))?;
+        let official = access.base_url.is_none();
+        let (key, key_from) = key(protocol, access, official, env)?;
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(IDLE)
+            // A key must not follow a redirect to another place.
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("triune/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers(protocol, key.as_deref())?);
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "no secure connection can be made here; set SSL_CERT_FILE to the roots")
+                .during("Client::new")
+                .caused_by(e.without_url())
+        })?;
+        Ok(Self { http, base, key_from, official })
+    }
+
+    /// Whether the address is the provider's own.
+    pub(super) fn official(&self) -> bool {
+        self.official
+    }
+
+    /// Sends `body` to `path`; the answer has begun when this returns.
+    pub(super) async fn post(&self, path: &str, model: &str, body: &Value) -> Result<Response> {
+        let url = self.url(path)?;
+        let response = self.http.post(url).json(body).send().await.map_err(|e| broken(e, model))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (status, retry_after_ms) = (response.status().as_u16(), retry_after_ms(response.headers()));
+        // An error whose body breaks off is still the error of its status.
+        let body = read(response, ERROR_BODY, model).await.unwrap_or_default();
+        Err(failure::error(Refusal { status, retry_after_ms, body: &body, key_from: &self.key_from, model }))
+    }
+
+    /// Sends `body` to `path` and reads the whole answer.
+    pub(super) async fn post_json(&self, path: &str, model: &str, body: &Value) -> Result<Value> {
+        let response = self.post(path, model, body).await?;
+        let body = read(response, WHOLE_BODY, model).await?;
+        serde_json::from_slice(&body).map_err(|_| not_understood(model))
+    }
+
+    /// The error inside a stream whose event is `data`.
+    pub(super) fn stream_error(&self, data: &Value, model: &str) -> Error {
+        let body = data.to_string();
+        let body = body.as_bytes();
+        failure::error(Refusal { status: 200, retry_after_ms: None, body, key_from: &self.key_from, model })
+    }
+
+    fn url(&self, path: &str) -> Result<Url> {
+        self.base.join(path).map_err(|_| Error::invalid("`base_url` cannot have a path added; correct it"))
+    }
+}
+
+/// What `error` of the connection means.
+pub(super) fn broken(error: reqwest::Error, model: &str) -> Error {
+    let (kind, message) = if error.is_timeout() && !error.is_connect() {
+        (ErrorKind::Timeout, "the server was silent for too long; try again, or ask for less")
+    } else if error.is_connect() || error.is_timeout() {
+        (ErrorKind::Unavailable, "the server cannot be reached; check `base_url` and the network")
+    } else {
+        (ErrorKind::Unavailable, "the connection to the server broke; try again")
+    };
+    Error::new(kind, message).with("model", model).caused_by(error.without_url())
+}
+
+/// The server answered what its protocol does not have.
+pub(super) fn not_understood(model: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, "the server's answer is not of its protocol; check `provider` and `base_url`")
+        .with("model", model)
+}
+
+async fn read(response: Response, limit: usize, model: &str) -> Result<Vec<u8>> {
+    let (mut body, mut bytes) = (Vec::new(), response.bytes_stream());
+    while let Some(more) = bytes.next().await {
+        let more = more.map_err(|e| broken(e, model))?;
+        let room = limit - body.len();
+        body.extend_from_slice(&more[..more.len().min(room)]);
+        if more.len() > room {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+fn base_url(text: &str) -> Result<Url> {
+    let wrong = || Error::invalid("`base_url` is an address such as https://api.openai.com/v1; correct it");
+    // Paths are joined to it, so it ends with a slash.
+    let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).map_err(|_| wrong())?;
+    if matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.query().is_none() {
+        Ok(url)
+    } else {
+        Err(wrong())
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The key and where it came from. The provider's usual variable is read for the provider's own address only, so that
+/// its key never goes to another server.
+fn key(
+    protocol: Protocol,
+    access: &Access<'_>,
+    official: bool,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<(Option<String>, String)> {
+    if let Some(key) = access.api_key.filter(|key| !key.trim().is_empty()) {
+        return Ok((Some(key.trim().to_owned()), "`api_key` of the model".into()));
+    }
+    let Some(variable) = access.api_key_env.or(official.then_some(protocol.key_env)) else {
+        return Ok((None, "`api_key` or `api_key_env` of the model".into()));
+    };
+    match env(variable).filter(|key| !key.trim().is_empty()) {
+        Some(key) => Ok((Some(key.trim().to_owned()), variable.to_owned())),
+        None => Err(Error::new(
+            ErrorKind::Unauthorized,
+            format!("there is no key: set {variable}, or `api_key` of the model"),
+        )),
+    }
+}
+
+fn headers(protocol: Protocol, key: Option<&str>) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in protocol.headers {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if let Some(key) = key {
+        // The parse error would repeat the key.
+        let mut value = HeaderValue::from_str(&format!("{}{key}", protocol.key_prefix)).map_err(|_| {
+            Error::new(ErrorKind::Unauthorized, "the key has characters that no key has; copy it again")
+        })?;
+        value.set_sensitive(true);
+        headers.insert(HeaderName::from_static(protocol.key_header), value);
+    }
+    Ok(headers)
+}
+
+fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let ms = number(&HeaderName::from_static("retry-after-ms"));
+    let ms = ms.or_else(|| number(&RETRY_AFTER).map(|seconds| seconds * 1000.0))?;
+    (ms >= 0.0).then_some(ms as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROTOCOL: Protocol = Protocol {
+        base_url: "https://api.example.com/v1",
+        key_env: "EXAMPLE_KEY",
+        key_header: "authorization",
+        key_prefix: "Bearer ",
+        headers: &[],
+    };
+    const NOTHING: Access<'_> = Access { base_url: None, api_key: None, api_key_env: None };
+
+    #[expect(clippy::unnecessary_wraps, reason = "it stands for a variable that may be absent")]
+    fn set(_: &str) -> Option<String> {
+        Some("sk-from-env".into())
+    }
+
+    #[test]
+    fn a_missing_key_is_told_by_the_name_of_its_variable() {
+        let error = Client::with_env(PROTOCOL, &NOTHING, |_| None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized);
+        assert!(error.message().contains("EXAMPLE_KEY"));
+        let access = Access { base_url: Some("http://127.0.0.1:1"), api_key_env: Some("OTHER"), ..NOTHING };
+        assert!(Client::with_env(PROTOCOL, &access, |_| Some(" ".into())).unwrap_err().message().contains("OTHER"));
+    }
+
+    #[test]
+    fn the_providers_key_stays_with_the_provider() {
+        let access = Access { base_url: Some("https://elsewhere.example"), ..NOTHING };
+        assert_eq!(key(PROTOCOL, &access, false, set).unwrap().0, None);
+        assert_eq!(key(PROTOCOL, &NOTHING, true, set).unwrap().0.as_deref(), Some("sk-from-env"));
+    }
+
+    #[test]
+    fn no_key_is_ever_shown() {
+        let access = Access { api_key: Some("sk-very-secret"), ..NOTHING };
+        let client = Client::with_env(PROTOCOL, &access, set).unwrap();
+        assert!(!format!("{client:?}").contains("secret"));
+        let broken = Access { api_key: Some("sk-very-\u{7}secret"), ..NOTHING };
+        let error = Client::with_env(PROTOCOL, &broken, set).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"));
+        let url = Access { base_url: Some("https://user:secret@example.com/v1"), ..NOTHING };
+        assert!(!format!("{:?}", Client::with_env(PROTOCOL, &url, set).unwrap()).contains("secret"));
+        assert!(!format!("{:?}", headers(PROTOCOL, Some("sk-very-secret")).unwrap()).contains("secret"));
+    }
+
+    #[test]
+    fn paths_are_joined_whether_or_not_the_address_ends_with_a_slash() {
+        for base in ["http://localhost:8000/v1", "http://localhost:8000/v1/"] {
+            let client = Client::with_env(PROTOCOL, &Access { base_url: Some(base), ..NOTHING }, set).unwrap();
+            assert_eq!(client.url("chat/completions").unwrap().as_str(), "http://localhost:8000/v1/chat/completions");
+        }
+        for base in ["", "ftp://example.com", "localhost:8000", "http://x/?q=1", "http://"] {
+            let error = Client::with_env(PROTOCOL, &Access { base_url: Some(base), ..NOTHING }, set).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{base}");
+        }
+    }
+
+    #[test]
+    fn the_wait_is_read_from_either_header() {
+        let wait = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            retry_after_ms(&headers)
+        };
+        assert_eq!(wait("retry-after", "2"), Some(2000));
+        assert_eq!(wait("retry-after-ms", "150"), Some(150));
+        assert_eq!((wait("retry-after", "-1"), wait("retry-after", "soon")), (None, None));
+    }
+}

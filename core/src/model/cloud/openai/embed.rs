@@ -1,0 +1,191 @@
+//! Embedders behind OpenAI's embeddings.
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    super::client::{Access, Client, not_understood},
+    PROTOCOL,
+};
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+    model::{Embedder, EmbedderConfig, EmbedderProfile, Embedding, Prices},
+};
+
+/// Texts of one request.
+const BATCH: usize = 128;
+/// Tokens of a text that are read, when the price table does not say: what OpenAI's embedders read.
+const MAX_TOKENS: usize = 8191;
+/// Bytes of a token, rather too few: longer texts are cut off so that none is refused.
+const TOKEN_BYTES: usize = 3;
+
+/// An embedder behind OpenAI's embeddings, of OpenAI or of any server that speaks them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OpenAiEmbedder {
+    client: Client,
+    profile: EmbedderProfile,
+    /// The length to ask for, when it is not the model's own.
+    shortened: Option<usize>,
+}
+
+impl OpenAiEmbedder {
+    /// The embedder that `config` names. Asks the server for the length of its vectors when neither the configuration
+    /// nor the price table has it.
+    ///
+    /// # Errors
+    /// `Unauthorized`, naming the variable, when the key is missing; what the server answers when it was asked.
+    pub async fn from_config(cx: &Context, config: &EmbedderConfig, prices: &Prices) -> Result<Self> {
+        if config.source.is_empty() {
+            return Err(Error::invalid("a remote embedder needs `source`: the provider's name of it"));
+        }
+        let access = Access {
+            base_url: config.base_url.as_deref(),
+            api_key: config.api_key.as_deref(),
+            api_key_env: config.api_key_env.as_deref(),
+        };
+        let listed = prices.get(&config.source);
+        let own = listed.and_then(|listed| listed.dimensions);
+        let max_tokens = listed.and_then(|listed| listed.context_length).map_or(MAX_TOKENS, |n| n as usize);
+        let profile = EmbedderProfile {
+            id: config.source.clone(),
+            dimensions: config.dimensions.or(own).unwrap_or(0),
+            max_tokens,
+            local: false,
+        };
+        let shortened = config.dimensions.filter(|wanted| own.is_some_and(|own| own != *wanted));
+        let mut embedder = Self { client: Client::new(PROTOCOL, &access)?, profile, shortened };
+        if embedder.profile.dimensions == 0 {
+            let probe = cx.run(embedder.request(&["length".to_owned()])).await?;
+            embedder.profile.dimensions = probe.first().map_or(0, |(_, vector)| vector.len());
+        }
+        Ok(embedder)
+    }
+
+    /// The vectors of one batch, in order.
+    async fn request(&self, texts: &[String]) -> Result<Vec<(u64, Vec<f32>)>> {
+        let id = &self.profile.id;
+        let mut body = json!({ "model": id, "input": texts, "encoding_format": "float" });
+        if let Some(length) = self.shortened {
+            body["dimensions"] = json!(length);
+        }
+        let answer = self.client.post_json("embeddings", id, &body).await?;
+        vectors(&answer, texts.len()).ok_or_else(|| not_understood(id))
+    }
+
+    async fn batch(&self, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        let read: Vec<_> = texts.into_iter().map(|text| cut(text, self.profile.max_tokens * TOKEN_BYTES)).collect();
+        let sent: Vec<_> = read.iter().map(|(text, _)| text.clone()).collect();
+        let vectors = self.request(&sent).await?;
+        let pairs = read.into_iter().zip(vectors);
+        pairs
+            .map(|((text, truncated), (_, vector))| {
+                if vector.len() != self.profile.dimensions {
+                    return Err(Error::invalid("the server's vectors are of another length; correct `dimensions`")
+                        .with("dimensions", self.profile.dimensions)
+                        .with("got", vector.len()));
+                }
+                let vector = unit(vector).ok_or_else(|| {
+                    Error::new(ErrorKind::Unavailable, "the server gave a vector without direction; try again")
+                        .with("embedder", &self.profile.id)
+                })?;
+                Ok(Embedding { vector, tokens: text.len().div_ceil(TOKEN_BYTES), truncated })
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Embedder for OpenAiEmbedder {
+    fn profile(&self) -> &EmbedderProfile {
+        &self.profile
+    }
+
+    async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        let mut embedded = Vec::with_capacity(texts.len());
+        let mut texts = texts.into_iter();
+        loop {
+            let batch: Vec<_> = texts.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(embedded);
+            }
+            embedded.extend(cx.run(self.batch(batch)).await?);
+        }
+    }
+}
+
+/// The text that is sent for `text`, of at most `limit` bytes, and whether that is less. Servers refuse an empty text;
+/// a space stands for it.
+fn cut(mut text: String, limit: usize) -> (String, bool) {
+    if text.is_empty() {
+        return (" ".into(), false);
+    }
+    let truncated = text.len() > limit;
+    if truncated {
+        text.truncate(text.floor_char_boundary(limit));
+    }
+    (text, truncated)
+}
+
+/// The `count` vectors of `answer` in the order of the texts.
+fn vectors(answer: &Value, count: usize) -> Option<Vec<(u64, Vec<f32>)>> {
+    let read = |(at, item): (usize, &Value)| {
+        let numbers = item["embedding"].as_array()?.iter();
+        let vector: Option<Vec<f32>> = numbers.map(|number| number.as_f64().map(|n| n as f32)).collect();
+        Some((item["index"].as_u64().unwrap_or(at as u64), vector?))
+    };
+    let mut vectors = answer["data"].as_array()?.iter().enumerate().map(read).collect::<Option<Vec<_>>>()?;
+    vectors.sort_by_key(|(index, _)| *index);
+    let in_order = vectors.iter().enumerate().all(|(at, (index, _))| at as u64 == *index);
+    (in_order && vectors.len() == count).then_some(vectors)
+}
+
+/// `vector` with length 1; none for a vector that has no direction.
+fn unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
+    let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    if !length.is_normal() {
+        return None;
+    }
+    for x in &mut vector {
+        *x = (f64::from(*x) / length) as f32;
+    }
+    Some(vector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn vectors_come_in_the_order_of_the_texts() {
+        let answer = json!({ "data": [{ "index": 1, "embedding": [0, 2] }, { "index": 0, "embedding": [3.0, 4.0] }] });
+        assert_eq!(vectors(&answer, 2).unwrap(), [(0, vec![3.0, 4.0]), (1, vec![0.0, 2.0])]);
+        assert!(vectors(&answer, 3).is_none(), "one is missing");
+        let twice = json!({ "data": [{ "index": 0, "embedding": [1] }, { "index": 0, "embedding": [1] }] });
+        assert!(vectors(&twice, 2).is_none());
+        assert!(vectors(&json!({ "data": [{ "embedding": ["x"] }] }), 1).is_none());
+    }
+
+    #[test]
+    fn a_vector_without_direction_is_none() {
+        assert_eq!(unit(vec![3.0, 4.0]), Some(vec![0.6, 0.8]));
+        assert!(
+            unit(vec![0.0, 0.0]).is_none() && unit(vec![f32::NAN]).is_none() && unit(vec![f32::INFINITY]).is_none()
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("äää".into(), 5), ("ää".into(), true));
+        assert_eq!(cut("ab".into(), 5), ("ab".into(), false));
+        assert_eq!(cut(String::new(), 5), (" ".into(), false));
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_makes_it_panic(answer in super::super::json_event(), count in 0usize..4) {
+            let _ = vectors(&json!({ "data": answer }), count);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Chat completions as they go over the wire: a request to JSON, events to pieces. Pure functions.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    request::unsupported,
+    stream::{Parser, PartialCalls, Unreadable},
+};
+use crate::{
+    error::Result,
+    model::{ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, TokenLogprob, Usage},
+};
+
+/// The body of a streamed request. `official` is OpenAI itself, which takes fewer ways of sampling than other servers.
+pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: &ChatRequest) -> Result<Value> {
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Value| {
+        if !value.is_null() {
+            body.insert(name.into(), value);
+        }
+    };
+    put("model", json!(name));
+    put("messages", request.messages.iter().map(message).collect());
+    put("stream", json!(true));
+    put("stream_options", json!({ "include_usage": true }));
+    let sampling = &request.sampling;
+    // OpenAI's newer models refuse the old name, other servers do not know the new one.
+    put(if official { "max_completion_tokens" } else { "max_tokens" }, json!(sampling.max_tokens));
+    put("temperature", json!(sampling.temperature));
+    put("top_p", json!(sampling.top_p));
+    put("seed", json!(sampling.seed));
+    if !sampling.stop.is_empty() {
+        put("stop", json!(sampling.stop));
+    }
+    if let Some(top) = sampling.logprobs {
+        put("logprobs", json!(true));
+        put("top_logprobs", json!(top));
+    }
+    let others = [
+        ("top_k", json!(sampling.top_k)),
+        ("min_p", json!(sampling.min_p)),
+        ("repetition_penalty", json!(sampling.repetition_penalty)),
+    ];
+    for (name, value) in others {
+        if official && !value.is_null() {
+            return Err(unsupported(profile, &format!("takes no {name}; leave it out")));
+        }
+        put(name, value);
+    }
+    if !request.tools.is_empty() {
+        put("tools", request.tools.iter().map(|tool| json!({ "type": "function", "function": tool })).collect());
+    }
+    put("response_format", response_format(&request.response_format));
+    Ok(Value::Object(body))
+}
+
+fn message(message: &Message) -> Value {
+    let role = match message.role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+    };
+    let mut out = json!({ "role": role, "content": message.content });
+    if !message.images.is_empty() {
+        let images =
+            message.images.iter().map(|image| json!({ "type": "image_url", "image_url": { "url": image.url } }));
+        let text = json!({ "type": "text", "text": message.content });
+        out["content"] = std::iter::once(text).chain(images).collect();
+    }
+    if !message.tool_calls.is_empty() {
+        let calls = message.tool_calls.iter().map(|call| {
+            let function = json!({ "name": call.name, "arguments": call.arguments.to_string() });
+            json!({ "id": call.id, "type": "function", "function": function })
+        });
+        out["tool_calls"] = calls.collect();
+    }
+    if let Some(id) = &message.tool_call_id {
+        out["tool_call_id"] = json!(id);
+    }
+    out
+}
+
+fn response_format(format: &ResponseFormat) -> Value {
+    match format {
+        ResponseFormat::Text => Value::Null,
+        ResponseFormat::JsonObject => json!({ "type": "json_object" }),
+        ResponseFormat::JsonSchema { name, schema } => json!({
+            "type": "json_schema",
+            "json_schema": { "name": name, "schema": schema, "strict": true },
+        }),
+    }
+}
+
+/// Reads the events of one answer.
+#[derive(Debug)]
+pub(super) struct ChatParser {
+    /// Tokens of the request as estimated, for servers that do not say.
+    estimated_input: u64,
+    usage: Option<Usage>,
+    finish_reason: Option<FinishReason>,
+    calls: PartialCalls,
+    pieces: u64,
+    bytes: usize,
+    ended: bool,
+}
+
+impl ChatParser {
+    pub(super) fn new(estimated_input: u64) -> Self {
+        Self {
+            estimated_input,
+            usage: None,
+            finish_reason: None,
+            calls: PartialCalls::default(),
+            pieces: 0,
+            bytes: 0,
+            ended: false,
+        }
+    }
+
+    fn choice(&mut self, choice: &Value, deltas: &mut Vec<Delta>) -> Result<(), Unreadable> {
+        let delta = &choice["delta"];
+        // A refusal is what the model says, in a field of its own.
+        for text in [&delta["content"], &delta["refusal"]].into_iter().filter_map(Value::as_str) {
+            if !text.is_empty() {
+                self.pieces += 1;
+                self.bytes += text.len();
+                deltas.push(Delta::Text { text: text.to_owned() });
+            }
+        }
+        let logprobs = choice["logprobs"]["content"].as_array().into_iter().flatten();
+        deltas.extend(logprobs.filter_map(logprob).map(|logprob| Delta::Logprob { logprob }));
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            let partial = self.calls.at(call["index"].as_u64().unwrap_or(0))?;
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            if partial.id.is_empty() {
+                partial.id = text(&call["id"]);
+            }
+            if partial.name.is_empty() {
+                partial.name = text(&call["function"]["name"]);
+            }
+            partial.arguments.push_str(call["function"]["arguments"].as_str().unwrap_or_default());
+        }
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            self.finish_reason = Some(finish_reason(reason));
+        }
+        Ok(())
+    }
+
+    /// What the server said, or an estimate that is rather too high.
+    fn usage(&self) -> Usage {
+        self.usage.unwrap_or_else(|| {
+            tracing::debug!("the server did not say how many tokens it used; they are estimated");
+            let output_tokens = self.pieces.max((self.bytes + self.calls.bytes()).div_ceil(3) as u64);
+            Usage { input_tokens: self.estimated_input, cached_tokens: 0, output_tokens }
+        })
+    }
+}
+
+impl Parser for ChatParser {
+    fn read(&mut self, data: &str) -> Result<Vec<Delta>, Unreadable> {
+        if data.trim() == "[DONE]" {
+            self.ended = true;
+            return Ok(Vec::new());
+        }
+        let event: Value = serde_json::from_str(data).map_err(|_| Unreadable::Foreign)?;
+        if event.get("error").is_some_and(|error| !error.is_null()) {
+            return Err(Unreadable::Refusal(event));
+        }
+        if !event.is_object() {
+            return Err(Unreadable::Foreign);
+        }
+        let mut deltas = Vec::new();
+        if let Some(choice) = event["choices"].get(0) {
+            self.choice(choice, &mut deltas)?;
+        }
+        self.usage = usage(&event["usage"]).or(self.usage);
+        Ok(deltas)
+    }
+
+    fn ended(&self) -> bool {
+        self.ended
+    }
+
+    fn end(&mut self) -> Result<Vec<Delta>> {
+        // Some servers close without [DONE]; one that gave no reason to end was cut off.
+        let Some(finish_reason) = self.finish_reason else { return Ok(Vec::new()) };
+        let usage = self.usage();
+        let mut deltas = self.calls.finish(finish_reason)?;
+        deltas.push(Delta::Done { usage, finish_reason });
+        Ok(deltas)
+    }
+}
+
+fn usage(value: &Value) -> Option<Usage> {
+    Some(Usage {
+        input_tokens: value["prompt_tokens"].as_u64()?,
+        cached_tokens: value["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0),
+        output_tokens: value["completion_tokens"].as_u64()?,
+    })
+}
+
+fn logprob(value: &Value) -> Option<TokenLogprob> {
+    let one = |value: &Value| Some((value["token"].as_str()?.to_owned(), value["logprob"].as_f64()? as f32));
+    let (token, logprob) = one(value)?;
+    let top = value["top_logprobs"].as_array().into_iter().flatten().filter_map(one).collect();
+    Some(TokenLogprob { token, logprob, top })
+}
+
+fn finish_reason(reason: &str) -> FinishReason {
+    match reason {
+        "length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        _ => FinishReason::Stop,
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+pub(super) mod tests;

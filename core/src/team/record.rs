@@ -1,0 +1,148 @@
+//! What is kept of an epic in table `epics`: its plan before it runs, what each task took, its report in the end.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EpicPlan, EpicReport};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    gate::Verdict,
+    money::NanoUsd,
+    router::GenerateReply,
+    store::{Job, Store, Unit},
+};
+
+/// An epic; its key is the id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct EpicRecord {
+    pub(super) plan: EpicPlan,
+    pub(super) begun_ms: u64,
+    /// Set when it ended; one that was cancelled may go on.
+    pub(super) report: Option<EpicReport>,
+}
+
+/// What a task took so far, refused answers and failed runs included; its key is the id of the epic, 0, its name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct TaskRecord {
+    pub(super) attempts: u32,
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+    pub(super) cost: NanoUsd,
+    pub(super) reference_cost: NanoUsd,
+    pub(super) saved: NanoUsd,
+    pub(super) model: Option<String>,
+    pub(super) gates: Vec<Verdict>,
+    pub(super) notes: Vec<String>,
+}
+
+impl TaskRecord {
+    /// Counts an answer.
+    pub(super) fn add(&mut self, reply: &GenerateReply) {
+        self.input_tokens += reply.usage.input_tokens;
+        self.output_tokens += reply.usage.output_tokens;
+        self.cost = self.cost + reply.cost;
+        self.reference_cost = self.reference_cost + reply.reference_cost;
+        self.saved = self.saved + reply.saved;
+        self.model = Some(reply.model.clone());
+    }
+}
+
+fn task_key(epic: &str, task: &str) -> Vec<u8> {
+    [epic.as_bytes(), &[0], task.as_bytes()].concat()
+}
+
+/// The epic called `id`.
+///
+/// # Errors
+/// `NotFound` when there is none.
+pub(super) fn epic(store: &Store, id: &str) -> Result<EpicRecord> {
+    find(store, id)?.ok_or_else(|| Error::not_found("there is no epic with this id in this store").with("epic", id))
+}
+
+/// The epic called `id`, if there is one.
+pub(super) fn find(store: &Store, id: &str) -> Result<Option<EpicRecord>> {
+    store.read(|read| read.tables.epics.get_json(read.txn, id.as_bytes()))
+}
+
+/// What `task` of `epic` took so far.
+pub(super) fn task(store: &Store, epic: &str, task: &str) -> Result<TaskRecord> {
+    let record = store.read(|read| read.tables.epics.get_json(read.txn, &task_key(epic, task)))?;
+    Ok(record.unwrap_or_default())
+}
+
+/// Keeps `plan` before it runs; answers what is known of the epic.
+///
+/// # Errors
+/// `Conflict` when the epic was begun by another plan.
+pub(super) async fn begin(store: &Store, id: String, plan: &EpicPlan) -> Result<EpicRecord> {
+    // As it will be read: a number may lose its last digit on its way through JSON.
+    let plan: EpicPlan = serde_json::to_vec(plan)
+        .and_then(|json| serde_json::from_slice(&json))
+        .map_err(|e| Error::unexpected("a plan has no JSON form").caused_by(e))?;
+    store
+        .write(move |write| match write.tables.epics.get_json::<EpicRecord>(write.txn, id.as_bytes())? {
+            Some(known) if known.plan == plan => Ok(known),
+            Some(_) => Err(Error::new(
+                ErrorKind::Conflict,
+                "an epic with this id was begun by another plan; resume it by its id, or choose another id",
+            )
+            .during("Coordinator::run")
+            .with("epic", &id)),
+            None => {
+                let record = EpicRecord { plan: plan.clone(), begun_ms: now_ms(), report: None };
+                write.tables.epics.put_json(write.txn, id.as_bytes(), &record)?;
+                Ok(record)
+            }
+        })
+        .await
+}
+
+/// Keeps what `task` of `epic` took, whether the task succeeds or not: what was spent stays spent.
+pub(super) async fn keep(
+    store: &Store,
+    unit: Option<&Unit>,
+    epic: &str,
+    task: &str,
+    record: &TaskRecord,
+) -> Result<()> {
+    let (key, record) = (task_key(epic, task), record.clone());
+    let job: Job = Box::new(move |write| write.tables.epics.put_json(write.txn, &key, &record));
+    store.commit_with(unit, true, job).await
+}
+
+/// Keeps the report of an epic that ended.
+pub(super) async fn end(store: &Store, report: EpicReport) -> Result<()> {
+    store
+        .write(move |write| {
+            let key = report.epic.as_bytes();
+            let Some(mut record) = write.tables.epics.get_json::<EpicRecord>(write.txn, key)? else { return Ok(()) };
+            record.report = Some(report.clone());
+            write.tables.epics.put_json(write.txn, key, &record)
+        })
+        .await
+}
+
+/// Ids of epics without a report, oldest first.
+pub(super) fn unfinished(store: &Store) -> Result<Vec<String>> {
+    let mut epics = store.read(|read| {
+        let mut epics = Vec::new();
+        for row in read.tables.epics.prefix(read.txn, b"")? {
+            let (key, value) = row?;
+            if key.contains(&0) {
+                continue;
+            }
+            let record: EpicRecord = read.tables.epics.parse(value)?;
+            if record.report.is_none() {
+                epics.push((record.begun_ms, String::from_utf8_lossy(key).into_owned()));
+            }
+        }
+        Ok(epics)
+    })?;
+    epics.sort();
+    Ok(epics.into_iter().map(|(_, id)| id).collect())
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}

@@ -1,0 +1,134 @@
+//! The local models against llama.cpp and sentence-transformers; `tests/parity/` makes the fixtures. Needs the models in
+//! the cache folder: `triune models pull smollm2-135m all-minilm-l6-v2`.
+#![cfg(feature = "local")]
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use triune::{
+    Context,
+    model::{
+        ChatModel, ChatRequest, Embedder, ModelKind, Sampling, collect, cosine,
+        local::{LocalConfig, LocalEmbedder, LocalModel},
+        source::locate,
+    },
+};
+
+#[derive(Deserialize)]
+struct LlamaCpp {
+    texts: Vec<Text>,
+    prompts: Vec<Prompt>,
+}
+
+#[derive(Deserialize)]
+struct Text {
+    text: String,
+    tokens: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Prompt {
+    tokens: Vec<u32>,
+    top: Vec<(u32, f32)>,
+}
+
+#[derive(Deserialize)]
+struct Embeddings {
+    texts: Vec<String>,
+    vectors: Vec<Vec<f32>>,
+}
+
+/// Where the model is, or none, said aloud: the test then shows nothing.
+fn model(name: &str, kind: ModelKind) -> Option<PathBuf> {
+    let found = locate(name, kind);
+    if let Err(error) = &found {
+        eprintln!("NOT RUN: {error}");
+    }
+    found.ok()
+}
+
+fn smollm() -> Option<LocalModel> {
+    let path = model("smollm2-135m", ModelKind::Chat)?;
+    Some(LocalModel::load("smollm2-135m", &path, &LocalConfig::default()).unwrap())
+}
+
+#[test]
+fn tokens_are_those_of_llama_cpp() {
+    let Some(model) = smollm() else { return };
+    let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/llama_cpp.json")).unwrap();
+    assert_eq!(fixture.texts.len(), 200);
+    for Text { text, tokens } in &fixture.texts {
+        assert_eq!(&model.tokenize(text).unwrap(), tokens, "{text:?}");
+    }
+}
+
+#[test]
+fn the_likeliest_tokens_are_those_of_llama_cpp() {
+    let Some(model) = smollm() else { return };
+    let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/llama_cpp.json")).unwrap();
+    let mut furthest = 0.0_f32;
+    for Prompt { tokens, top } in &fixture.prompts {
+        let ours = model.next_logprobs(tokens, 20).unwrap();
+        assert_eq!(ours[0].0, top[0].0);
+        for (token, logprob) in top {
+            let found = ours.iter().find(|(found, _)| found == token).expect("a likely token is missing").1;
+            furthest = furthest.max((found - logprob).abs());
+        }
+    }
+    eprintln!("furthest log-probability from llama.cpp: {furthest}");
+    assert!(furthest < 0.15);
+}
+
+#[tokio::test]
+async fn an_answer_is_the_same_in_steps_and_at_once() {
+    let Some(model) = smollm() else { return };
+    // Longer than one prefill step, so that the steps are tested against one pass.
+    let prompt = "Count the words of this sentence, and say which of them is the longest one of all. ".repeat(4);
+    let sampling = Sampling { temperature: Some(0.0), max_tokens: Some(1), logprobs: Some(5), ..Sampling::default() };
+    let request = ChatRequest { sampling, ..ChatRequest::user(prompt.as_str()) };
+    let reply = collect(model.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+
+    let text = |text: &str| model.tokenize(text).unwrap();
+    let system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+    let (start, end) = ([1], [2]);
+    let tokens = [
+        &start[..],
+        &text(&format!("system\n{system}")),
+        &end,
+        &text("\n"),
+        &start,
+        &text(&format!("user\n{prompt}")),
+        &end,
+        &text("\n"),
+        &start,
+        &text("assistant\n"),
+    ]
+    .concat();
+    assert_eq!(reply.usage.input_tokens, tokens.len() as u64);
+    let at_once = model.next_logprobs(&tokens, 5).unwrap();
+    for ((_, in_steps), (_, at_once)) in reply.logprobs[0].top.iter().zip(&at_once) {
+        assert!((in_steps - at_once).abs() < 1e-3, "{in_steps} {at_once}");
+    }
+}
+
+#[tokio::test]
+async fn embeddings_are_those_of_sentence_transformers() {
+    let Some(folder) = model("all-minilm-l6-v2", ModelKind::Embedder) else { return };
+    let embedder = LocalEmbedder::load("all-minilm-l6-v2", &folder).unwrap();
+    let fixture: Embeddings = serde_json::from_str(include_str!("fixtures/embeddings.json")).unwrap();
+    assert_eq!(fixture.texts.len(), 100);
+    let found = embedder.embed(&Context::new(), fixture.texts.clone()).await.unwrap();
+    let mut least = 1.0_f32;
+    for ((text, found), expected) in fixture.texts.iter().zip(&found).zip(&fixture.vectors) {
+        let near = cosine(&found.vector, expected);
+        least = least.min(near);
+        assert!(near >= 0.9999, "{near} for {text:?}");
+        assert!((cosine(&found.vector, &found.vector) - 1.0).abs() < 1e-5);
+        assert!(found.tokens <= embedder.profile().max_tokens);
+    }
+    eprintln!("least cosine with sentence-transformers: {least}");
+    assert!(found.iter().any(|e| e.truncated) && found.iter().any(|e| !e.truncated));
+    assert_eq!(found[0].tokens, 2, "the empty text has its two marks");
+    let alone = embedder.embed(&Context::new(), vec![fixture.texts[9].clone()]).await.unwrap();
+    assert!(cosine(&alone[0].vector, &found[9].vector) > 0.99999, "alone or in a batch is the same");
+}
