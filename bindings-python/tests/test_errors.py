@@ -128,7 +128,7 @@ def test_a_failed_task_is_told_in_the_report(opened: Opened) -> None:
     ("call", "error", "words"),
     [
         (lambda mind: mind.generate("x", temperature=9), triune.InvalidError, "temperature"),
-        (lambda mind: mind.recall.store(""), triune.InvalidError, ""),
+        (lambda mind: mind.recall.store(""), triune.InvalidError, "empty"),
         (lambda mind: mind.recall.store("x", metadata={"when": object()}), triune.InvalidError, "JSON"),
         (lambda mind: mind.recall.store("x", metadata={"n": float("nan")}), triune.InvalidError, "JSON"),
         (lambda mind: mind.generate("x", model="absent"), triune.TriuneError, "absent"),

@@ -73,7 +73,7 @@ async def main() -> None:
         async with triune.AsyncTriune.open(
             folder, config={"discover": False}, models=[Calculator(), Reverser()], embedder=Trigrams()
         ) as mind:
-            for prompt in ("6 * 7", "step on no pets", "(1 + 2) / 4"):
+            for prompt in ("6 * 7", "hello world", "(1 + 2) / 4"):
                 reply = await mind.generate(prompt, max_tokens=20)
                 tried = ", ".join(f"{attempt.model} {attempt.code or 'ok'}" for attempt in reply.attempts)
                 print(f"{prompt!r} -> {reply.text!r} by {reply.model} (${reply.cost_usd:.9f}; tried: {tried})")

@@ -61,6 +61,6 @@ if __name__ == "__main__":
         print("another one goes on:")
         report = run(kept)
         restored = [result.task for result in report.tasks if result.restored]
-        print(f"{report.state}; not done again: {', '.join(restored)}")
+        print(f"{report.state}; on disk before the kill, so not done again: {', '.join(restored)}")
         print("most frequent words:", ", ".join(f"{word} {times}" for word, times in report["add up"].value))
         assert report.state == "succeeded" and restored

@@ -47,7 +47,7 @@ class AsyncTriune(Handle):
 
     @staticmethod
     def open(
-        url: str | os.PathLike[str] = "./mind",
+        url: str | os.PathLike[str],
         *,
         config: Config | None = None,
         models: Iterable[str | ChatModel] = (),

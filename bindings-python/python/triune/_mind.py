@@ -48,7 +48,7 @@ class Triune(Handle):
     @classmethod
     def open(
         cls,
-        url: str | os.PathLike[str] = "./mind",
+        url: str | os.PathLike[str],
         *,
         config: Config | None = None,
         models: Iterable[str | ChatModel] = (),
@@ -152,7 +152,7 @@ class Triune(Handle):
 
 
 def open(
-    url: str | os.PathLike[str] = "./mind",
+    url: str | os.PathLike[str],
     *,
     config: Config | None = None,
     models: Iterable[str | ChatModel] = (),

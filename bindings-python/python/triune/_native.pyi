@@ -4,6 +4,7 @@ from asyncio import Future
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, final
 
+__all__ = ["Feed", "Mind", "Work", "__version__", "cli"]
 __version__: str
 
 _T = TypeVar("_T")
