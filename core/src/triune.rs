@@ -343,18 +343,18 @@ impl TriuneBuilder {
             gate.clone(),
             runtime.clone(),
         )?;
-        let own: [Arc<dyn DynEngine>; OWN_ENGINES.len()] = [
+        let own: [Arc<dyn DynEngine>; 5] = [
             Arc::new(router.clone()),
             Arc::new(recall.clone()),
             Arc::new(parallel.clone()),
             Arc::new(creative.clone()),
             Arc::new(gate.clone()),
-            Arc::new(team.clone()),
         ];
         for engine in own {
             let name = engine.dyn_name().to_owned();
             engines.register(&name, engine)?;
         }
+        team.register_in(&engines)?;
         let parts = Parts { runtime, events, engines, router, recall, parallel, creative, gate, team, store };
         let mind = Triune(Arc::new(parts));
         let (chosen_model, chosen_embedder) = (!self.models.is_empty(), self.embedder.is_some());
