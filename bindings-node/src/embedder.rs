@@ -10,7 +10,7 @@ use triune::{
 };
 
 use crate::{
-    error::{Answer, read, write},
+    error::{Thrown, read, write},
     host::{Host, HostCallback},
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct HostEmbedder {
 }
 
 impl HostEmbedder {
-    pub(crate) fn new(profile: &str, callback: &HostCallback<'_, Float32Array>) -> Answer<Self> {
+    pub(crate) fn new(profile: &str, callback: &HostCallback<'_, Float32Array>) -> Result<Self, Thrown> {
         let profile: EmbedderProfile = read("the profile of the embedder", profile)?;
         if profile.dimensions == 0 {
             return Err(Error::invalid("an embedder needs at least one dimension").with("embedder", profile.id).into());

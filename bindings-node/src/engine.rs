@@ -7,7 +7,7 @@ use serde_json::Value;
 use triune::{Context, Engine, Result};
 
 use crate::{
-    error::{Answer, read},
+    error::{Thrown, read},
     host::{Host, HostCallback},
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct HostEngine {
 }
 
 impl HostEngine {
-    pub(crate) fn new(name: String, callback: &HostCallback<'_, String>) -> Answer<Self> {
+    pub(crate) fn new(name: String, callback: &HostCallback<'_, String>) -> Result<Self, Thrown> {
         Ok(Self { name, host: Host::new(callback)? })
     }
 }

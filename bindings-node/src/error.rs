@@ -14,9 +14,6 @@ use triune::{Error, ErrorKind};
 #[derive(Debug)]
 pub(crate) struct Thrown(Error);
 
-/// What a function of the binding answers.
-pub(crate) type Answer<T> = Result<T, Thrown>;
-
 impl From<Error> for Thrown {
     fn from(error: Error) -> Self {
         Self(error)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use triune::{Context, Function, FunctionSpec, Result};
 
 use crate::{
-    error::{Answer, read},
+    error::{Thrown, read},
     host::{Host, HostCallback},
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct HostFunction {
 }
 
 impl HostFunction {
-    pub(crate) fn new(spec: &str, callback: &HostCallback<'_, String>) -> Answer<Self> {
+    pub(crate) fn new(spec: &str, callback: &HostCallback<'_, String>) -> Result<Self, Thrown> {
         Ok(Self { spec: read("the description of the function", spec)?, host: Host::new(callback)? })
     }
 }

@@ -9,7 +9,7 @@ use triune::{
 };
 
 use crate::{
-    error::{Answer, read, write},
+    error::{Thrown, read, write},
     host::{Host, HostCallback},
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct HostGate {
 }
 
 impl HostGate {
-    pub(crate) fn new(name: String, callback: &HostCallback<'_, String>) -> Answer<Self> {
+    pub(crate) fn new(name: String, callback: &HostCallback<'_, String>) -> Result<Self, Thrown> {
         Ok(Self { name, host: Host::new(callback)? })
     }
 }

@@ -12,7 +12,7 @@ use napi::{
 };
 use triune::{Context, Error, Result};
 
-use crate::error::{Answer, from_host};
+use crate::error::{Thrown, from_host};
 
 /// The number of a turn and what is asked in it; nothing to ask means that the turn was given up.
 type Arguments = FnArgs<(u32, Option<String>)>;
@@ -30,7 +30,7 @@ pub(crate) struct Host<R: FromNapiValue + 'static> {
 }
 
 impl<R: FromNapiValue + Send + 'static> Host<R> {
-    pub(crate) fn new(callback: &HostCallback<'_, R>) -> Answer<Self> {
+    pub(crate) fn new(callback: &HostCallback<'_, R>) -> Result<Self, Thrown> {
         let callback = callback.build_threadsafe_function().weak::<true>().build().map_err(|e| {
             Error::unexpected("a function of JavaScript cannot be called from other threads").caused_by(e)
         })?;

@@ -24,9 +24,3 @@ use napi_derive::napi;
 pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
-
-/// The command line; answers the exit code of the process.
-#[napi]
-pub fn cli(arguments: Vec<String>) -> i32 {
-    triune::cli::run(arguments)
-}

@@ -15,7 +15,7 @@ use crate::{
     cancel::Cancel,
     embedder::HostEmbedder,
     engine::HostEngine,
-    error::{Answer, read, write},
+    error::{Thrown, read, write},
     events::Events,
     function::HostFunction,
     gate::HostGate,
@@ -68,7 +68,13 @@ impl Mind {
 
     /// Asks an engine.
     #[napi]
-    pub async fn call(&self, engine: String, request: String, options: Option<String>, cancel: &Cancel) -> Answer<String> {
+    pub async fn call(
+        &self,
+        engine: String,
+        request: String,
+        options: Option<String>,
+        cancel: &Cancel,
+    ) -> Result<String, Thrown> {
         let triune = self.triune()?;
         let cx = context(&triune, options.as_deref(), cancel.token())?;
         let reply = triune.call(&cx, &engine, read("the request", &request)?).await?;
@@ -77,7 +83,7 @@ impl Mind {
 
     /// Generates piece by piece.
     #[napi]
-    pub async fn stream(&self, request: String, options: Option<String>, cancel: &Cancel) -> Answer<Pieces> {
+    pub async fn stream(&self, request: String, options: Option<String>, cancel: &Cancel) -> Result<Pieces, Thrown> {
         let triune = self.triune()?;
         let cx = context(&triune, options.as_deref(), cancel.token())?;
         let request: GenerateRequest = read("the request", &request)?;
@@ -87,7 +93,12 @@ impl Mind {
 
     /// Embeds texts.
     #[napi]
-    pub async fn embed(&self, texts: Vec<String>, options: Option<String>, cancel: &Cancel) -> Answer<Embedded> {
+    pub async fn embed(
+        &self,
+        texts: Vec<String>,
+        options: Option<String>,
+        cancel: &Cancel,
+    ) -> Result<Embedded, Thrown> {
         let triune = self.triune()?;
         let cx = context(&triune, options.as_deref(), cancel.token())?;
         let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts })).await?;
@@ -101,13 +112,13 @@ impl Mind {
 
     /// Counters and latencies, as JSON.
     #[napi]
-    pub async fn metrics(&self) -> Answer<String> {
+    pub async fn metrics(&self) -> Result<String, Thrown> {
         Ok(write(&self.triune()?.metrics())?)
     }
 
     /// How every engine is, as JSON.
     #[napi]
-    pub async fn health(&self, options: Option<String>, cancel: &Cancel) -> Answer<String> {
+    pub async fn health(&self, options: Option<String>, cancel: &Cancel) -> Result<String, Thrown> {
         let triune = self.triune()?;
         let cx = context(&triune, options.as_deref(), cancel.token())?;
         let health = cx.run(async { Ok(triune.health(&cx).await) }).await?;
@@ -116,7 +127,7 @@ impl Mind {
 
     /// Hands events to `listener`.
     #[napi]
-    pub fn events(&self, listener: Function<'_, String, ()>) -> Answer<Events> {
+    pub fn events(&self, listener: Function<'_, String, ()>) -> Result<Events, Thrown> {
         let listener = listener.build_threadsafe_function().weak::<true>().build();
         let listener = listener.map_err(|e| Error::unexpected("the listener cannot be called").caused_by(e))?;
         Ok(Events::new(self.triune()?.events(), listener))
@@ -124,32 +135,32 @@ impl Mind {
 
     /// Adds a chat model.
     #[napi]
-    pub fn register_model(&self, profile: String, callback: HostCallback<'_, String>) -> Answer<()> {
+    pub fn register_model(&self, profile: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
         Ok(self.triune()?.register_model(Arc::new(HostModel::new(&profile, &callback)?))?)
     }
 
     /// Sets the embedder.
     #[napi]
-    pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> Answer<()> {
+    pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> Result<(), Thrown> {
         self.triune()?.set_embedder(Arc::new(HostEmbedder::new(&profile, &callback)?));
         Ok(())
     }
 
     /// Adds a function.
     #[napi]
-    pub fn register_function(&self, spec: String, callback: HostCallback<'_, String>) -> Answer<()> {
+    pub fn register_function(&self, spec: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
         Ok(self.triune()?.register_function(Arc::new(HostFunction::new(&spec, &callback)?))?)
     }
 
     /// Adds an engine.
     #[napi]
-    pub fn register_engine(&self, name: String, callback: HostCallback<'_, String>) -> Answer<()> {
+    pub fn register_engine(&self, name: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
         Ok(self.triune()?.register_engine(Arc::new(HostEngine::new(name, &callback)?))?)
     }
 
     /// Adds a gate.
     #[napi]
-    pub fn register_gate(&self, name: String, callback: HostCallback<'_, String>) -> Answer<()> {
+    pub fn register_gate(&self, name: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
         Ok(self.triune()?.register_gate(Arc::new(HostGate::new(name, &callback)?))?)
     }
 

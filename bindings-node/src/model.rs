@@ -11,7 +11,7 @@ use triune::{
 };
 
 use crate::{
-    error::{Answer, read, write},
+    error::{Thrown, read, write},
     host::{Host, HostCallback, Turn},
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct HostModel {
 }
 
 impl HostModel {
-    pub(crate) fn new(profile: &str, callback: &HostCallback<'_, String>) -> Answer<Self> {
+    pub(crate) fn new(profile: &str, callback: &HostCallback<'_, String>) -> Result<Self, Thrown> {
         Ok(Self { profile: read("the profile of the model", profile)?, host: Host::new(callback)? })
     }
 

@@ -11,7 +11,7 @@ use triune::{
 
 use crate::{
     embedder::HostEmbedder,
-    error::{Answer, read},
+    error::{Thrown, read},
     host::HostCallback,
     mind::Mind,
     model::HostModel,
@@ -39,9 +39,7 @@ impl Settings {
     fn config(self) -> triune::Result<Config> {
         match self {
             Self::Environment => Config::from_environment(),
-            Self::Json(text) => {
-                Config::from_json(read("the settings", &text)?)?.with_environment(std::env::vars())
-            }
+            Self::Json(text) => Config::from_json(read("the settings", &text)?)?.with_environment(std::env::vars()),
             Self::File(path) => Config::from_file(&path),
         }
     }
@@ -69,21 +67,21 @@ impl Opening {
 
     /// With a chat model of the user.
     #[napi]
-    pub fn model(&mut self, profile: String, callback: HostCallback<'_, String>) -> Answer<()> {
+    pub fn model(&mut self, profile: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
         self.models.push(Arc::new(HostModel::new(&profile, &callback)?));
         Ok(())
     }
 
     /// With an embedder of the user.
     #[napi]
-    pub fn embedder(&mut self, profile: String, callback: HostCallback<'_, Float32Array>) -> Answer<()> {
+    pub fn embedder(&mut self, profile: String, callback: HostCallback<'_, Float32Array>) -> Result<(), Thrown> {
         self.embedder = Some(Arc::new(HostEmbedder::new(&profile, &callback)?));
         Ok(())
     }
 
     /// Opens.
     #[napi]
-    pub async fn open(&self) -> Answer<Mind> {
+    pub async fn open(&self) -> Result<Mind, Thrown> {
         let mut builder = Triune::builder(&self.url);
         let settings = self.settings.clone();
         let config = napi::bindgen_prelude::spawn_blocking(move || settings.config()).await;

@@ -10,7 +10,7 @@ use triune::{
     router::{GenerateStream, StreamEvent},
 };
 
-use crate::error::{Answer, write};
+use crate::error::{Thrown, write};
 
 /// Pieces handed over at once, at most: a fast model would otherwise cost a turn of the event loop for each token.
 const BATCH: usize = 64;
@@ -32,7 +32,7 @@ impl Pieces {
 impl Pieces {
     /// The pieces that are there, at least one, as a JSON list; none at the end.
     #[napi]
-    pub async fn next(&self) -> Answer<Option<String>> {
+    pub async fn next(&self) -> Result<Option<String>, Thrown> {
         let mut slot = self.stream.lock().await;
         let Some(stream) = slot.as_mut() else { return Ok(None) };
         let first = self.cx.run(async { stream.next().await.transpose() }).await;
