@@ -29,7 +29,6 @@ mod _native {
 
 /// Runs the command line; answers its exit code.
 #[pyfunction]
-fn cli(py: Python<'_>, arguments: Vec<String>) -> PyResult<i32> {
-    let runtime = runtime::get().map_err(error::to_py)?;
-    Ok(py.detach(|| runtime.block_on(triune::cli::run(arguments))))
+fn cli(py: Python<'_>, arguments: Vec<String>) -> u8 {
+    py.detach(|| triune::cli::run(arguments))
 }

@@ -42,11 +42,17 @@ def test_bodies_of_all_kinds_in_the_order_of_the_plan(opened: Opened) -> None:
         concurrency=4,
     )
     assert report.state == "succeeded", report
-    assert [result.task for result in report.tasks][:3] == ["five", "whole", "nothing"]
+    assert len(report) == 7 and [result.task for result in report][:3] == ["five", "whole", "nothing"]
     assert report["whole"].value == {"task": "whole", "input": "in", "results": {"five": 5}, "attempt": 1}
     values = report.values
     assert (values["nothing"], values["by-name"], values["lambda"], values["prompt"]) == ("nothing", 3, 10, "SAY 5")
     assert values["engine"]["passed"]
+
+
+def test_functions_may_call_the_mind_they_belong_to(opened: Opened) -> None:
+    mind = opened(Echo())
+    report = mind.parallel.run([triune.Task("a", lambda call: mind.generate(call.task).text)])
+    assert report["a"].value == "A"
 
 
 def test_failing_tasks_are_tried_again_and_skip_those_after(opened: Opened) -> None:

@@ -2,7 +2,8 @@
 
 Methods may be `def` or `async def`. Plain ones run on a thread where they may block. Coroutines run on the event loop
 that awaits an AsyncTriune, or, with a Triune, on a loop of triune in a thread of its own; when triune no longer wants
-the answer (a timeout, a cancelled call), they are cancelled.
+the answer (a timeout, a cancelled call), they are cancelled. As in any coroutine, do not block in one: await an
+AsyncTriune there, instead of calling a Triune.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ def sync(mind: triune.Triune) -> None:
 
     assert_type(other(1), int)
     mind.generate("x", quality=1)  # type: ignore[call-arg]
-    triune.open(models=["smollm2-135m", Host()])
-    triune.open(models=[3])  # type: ignore[list-item]
+    triune.open("x", models=["smollm2-135m", Host()])
+    triune.open("x", models=[3])  # type: ignore[list-item]
 
 
 async def asynchronous() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -112,6 +112,12 @@ class RunReport:
     latency_ms: int
     tasks: list[TaskResult] = field(default_factory=list)
     """The tasks that ended."""
+
+    def __iter__(self) -> Iterator[TaskResult]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
 
     def __getitem__(self, task: str) -> TaskResult:
         for result in self.tasks:

@@ -54,6 +54,10 @@ impl LocalConfig {
 ///
 /// Where a request leaves sampling out: temperature 0.7, top_k 40, top_p 0.95, min_p 0.05 (setting one of the three
 /// filters turns the others off), no repetition penalty, and at most 1024 tokens.
+///
+/// candle spreads each step over the cores by a pool of its own, one for the process, whose threads wait for each other.
+/// Where several answers are written at once, or the cores are busy with other work, set `CANDLE_NUM_THREADS=1` in the
+/// environment before the first answer: each answer then keeps to one thread, and none waits for another.
 pub struct LocalModel {
     profile: ModelProfile,
     parts: Arc<Parts>,
