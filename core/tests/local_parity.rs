@@ -3,7 +3,11 @@
 #![cfg(feature = "local")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
 
 use serde::Deserialize;
 use triune::{
@@ -30,7 +34,10 @@ struct Text {
 #[derive(Deserialize)]
 struct Prompt {
     tokens: Vec<u32>,
-    top: Vec<(u32, f32)>,
+    /// Computed with the weights as they are in the file, where llama.cpp rounds activations to 8 bits.
+    quantised: Vec<(u32, f32)>,
+    /// Computed with the same weights in f32, and nothing rounded.
+    exact: Vec<(u32, f32)>,
 }
 
 #[derive(Deserialize)]
@@ -63,26 +70,62 @@ fn tokens_are_those_of_llama_cpp() {
     }
 }
 
-#[test]
-fn the_likeliest_tokens_are_those_of_llama_cpp() {
-    let Some(model) = smollm() else { return };
+/// How far our log-probabilities of the five likeliest tokens of each prompt are from theirs.
+struct Distance {
+    mean: f32,
+    furthest: f32,
+    /// Prompts of the 8 with the same likeliest token.
+    same: usize,
+}
+
+fn distance(theirs: impl Fn(&Prompt) -> &[(u32, f32)]) -> Option<Distance> {
+    let model = smollm()?;
     let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/llama_cpp.json")).unwrap();
-    let (mut furthest, mut sum, mut count) = (0.0_f32, 0.0, 0.0);
-    for Prompt { tokens, top } in &fixture.prompts {
-        let ours = model.next_logprobs(tokens, 20).unwrap();
-        assert_eq!(ours[0].0, top[0].0);
-        for (token, logprob) in top {
+    assert_eq!(fixture.prompts.len(), 8);
+    let (mut distances, mut same) = (Vec::new(), 0);
+    for prompt in &fixture.prompts {
+        let ours = model.next_logprobs(&prompt.tokens, 100).unwrap();
+        same += usize::from(ours[0].0 == theirs(prompt)[0].0);
+        for (token, logprob) in theirs(prompt) {
             let found = ours.iter().find(|(found, _)| found == token).expect("a likely token is missing").1;
-            furthest = furthest.max((found - logprob).abs());
-            sum += (found - logprob).abs();
-            count += 1.0;
+            distances.push((found - logprob).abs());
         }
     }
-    let mean = sum / count;
-    eprintln!("log-probabilities from llama.cpp: mean distance {mean}, furthest {furthest}");
-    // Both engines round activations to 8 bits, each in its own way. llama.cpp differs from itself by up to 0.25 when
-    // its KV cache is f32 instead of f16, so single unlikely tokens may lie further apart than the mean.
-    assert!(mean < 0.15 && furthest < 0.4);
+    let mean = distances.iter().sum::<f32>() / distances.len() as f32;
+    let furthest = distances.iter().copied().fold(0.0, f32::max);
+    eprintln!("log-probabilities from llama.cpp: mean distance {mean}, furthest {furthest}, same first {same}");
+    Some(Distance { mean, furthest, same })
+}
+
+/// Runs one test of this file in a process of its own, where candle computes with the weights in f32.
+fn in_f32(test: &str) -> ExitStatus {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args([test, "--exact", "--ignored", "--nocapture"]).env("CANDLE_DEQUANTIZE_ALL", "1").status().unwrap()
+}
+
+#[test]
+fn the_likeliest_tokens_are_those_of_llama_cpp() {
+    assert!(in_f32("f32_weights_give_the_tokens_of_llama_cpp").success());
+}
+
+#[test]
+#[ignore = "the_likeliest_tokens_are_those_of_llama_cpp runs it, with CANDLE_DEQUANTIZE_ALL=1"]
+fn f32_weights_give_the_tokens_of_llama_cpp() {
+    assert_eq!(env::var("CANDLE_DEQUANTIZE_ALL").as_deref(), Ok("1"), "set it to 1, or run the test that does");
+    // The contract is 0.15 for every token; f32 leaves so little room that a real fault cannot hide in it.
+    let Some(Distance { furthest, same, .. }) = distance(|prompt| &prompt.exact) else { return };
+    assert!(furthest < 0.01 && same == 8);
+}
+
+#[test]
+fn rounded_activations_stay_near_llama_cpp() {
+    // Both engines round activations to 8 bits, so the least change of order in a sum is another draw of the same noise.
+    // llama.cpp differs from itself by up to 0.30 when it reads a prompt token by token: see tests/parity/README.md.
+    let Some(Distance { mean, furthest, same }) = distance(|prompt| &prompt.quantised) else { return };
+    assert!(mean < 0.15 && furthest < 0.4 && same == 8);
+    // No further from the exact values than llama.cpp is: 0.06 to 0.09 on average, 0.22 to 0.39 for the furthest token.
+    let Some(Distance { mean, furthest, .. }) = distance(|prompt| &prompt.exact) else { return };
+    assert!(mean < 0.1 && furthest < 0.3);
 }
 
 #[tokio::test]
