@@ -30,6 +30,11 @@ impl From<Thrown> for napi::Error {
     }
 }
 
+/// What a function answers that is not async: napi takes only its own error there.
+pub(crate) fn answer<T>(work: impl FnOnce() -> Result<T, Thrown>) -> napi::Result<T> {
+    work().map_err(Into::into)
+}
+
 fn envelope(error: &Error) -> Value {
     let mut context = BTreeMap::<_, String>::new();
     for (name, value) in error.context() {

@@ -24,3 +24,9 @@ use napi_derive::napi;
 pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
+
+/// The command line, by its arguments without the name of the program; answers the exit code of the process.
+#[napi]
+pub fn cli(arguments: Vec<String>) -> u32 {
+    u32::from(triune::cli::run(std::iter::once("triune".to_owned()).chain(arguments)))
+}
