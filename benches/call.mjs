@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Triune } from '../bindings-node/dist/esm/index.js'
+import { Triune } from '../bindings-node/index.mjs'
 
 const calls = Number(process.argv[2])
 const folder = mkdtempSync(join(tmpdir(), 'triune-call-'))

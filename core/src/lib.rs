@@ -1,8 +1,8 @@
 #![doc = include_str!("../README.md")]
 
-mod config;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod config;
 mod context;
 pub mod creative;
 mod engine;

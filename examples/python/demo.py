@@ -9,6 +9,7 @@ model: look at what the machine does around it, not at its prose.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -37,6 +38,8 @@ EPIC = triune.Epic(
     ],
     max_tokens=80,
 )
+# The same work under a fixed id, so that another process can go on with it.
+KILLED = dataclasses.replace(EPIC, id="school-garden")
 console = Console()
 
 
@@ -77,7 +80,7 @@ async def follow(mind: triune.AsyncTriune, progress: Progress, live: Live) -> No
 
 async def run(folder: str, epic: triune.Epic) -> triune.EpicReport:
     """Runs an epic, or goes on with it, and shows it live."""
-    async with await triune.AsyncTriune.open(folder) as mind:
+    async with triune.AsyncTriune.open(folder) as mind:
         progress = Progress()
         with Live(progress.table(), console=console, refresh_per_second=4) as live:
             watcher = asyncio.create_task(follow(mind, progress, live))
@@ -108,7 +111,7 @@ def show(report: triune.EpicReport) -> None:
 
 async def ask_memory(folder: str, report: triune.EpicReport) -> None:
     question = "What is dangerous in the garden?"
-    async with await triune.AsyncTriune.open(folder) as mind:
+    async with triune.AsyncTriune.open(folder) as mind:
         console.print(f"[bold]The memory it left behind, asked:[/] {question}")
         for hit in await mind.recall.query(question, k=2, namespace=report.namespace):
             text = " ".join(hit.text.split())[:160]
@@ -134,14 +137,14 @@ def kill_in_the_middle(folder: str) -> int:
 
 
 async def child(folder: str) -> None:
-    async with await triune.AsyncTriune.open(folder) as mind:
+    async with triune.AsyncTriune.open(folder) as mind:
 
         async def tell() -> None:
             async for event in mind.events():
                 print(json.dumps(event), flush=True)
 
         telling = asyncio.create_task(tell())
-        await mind.team(agents=AGENTS).run(EPIC.with_id("school-garden"))
+        await mind.team(agents=AGENTS).run(KILLED)
         telling.cancel()
 
 
@@ -159,7 +162,7 @@ async def main() -> None:
         console.print(f"  [red]killed[/] after {finished} finished tasks\n")
 
         console.rule("3. Started again: it goes on")
-        report = await run(second, EPIC.with_id("school-garden"))
+        report = await run(second, KILLED)
         show(report)
         not_redone = [task.task for task in report.tasks if task.restored]
         console.print(f"Not redone: {', '.join(not_redone)}")

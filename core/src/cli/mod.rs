@@ -1,7 +1,9 @@
 //! The `triune` command, as the Rust binary and both bindings run it. The only place that prints.
 
 mod bar;
+mod check;
 mod models;
+mod print;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -25,11 +27,14 @@ enum What {
     /// Local models: what there is, and what is on this machine.
     #[command(subcommand)]
     Models(models::Models),
+    /// Reads every value of a folder and says what is damaged.
+    Check(check::Check),
 }
 
-/// Runs the command with `args`, the first of which is the name it was called by. Returns what the process should exit
+/// Runs the command with `args`, the first of which is the name it was called by. `program` starts this command again
+/// (as in `python -m triune`): what may end a process by a signal runs in one of its own. Returns what the process should exit
 /// with: 0 when all is well, 1 after an error, 2 for a wrong use, 130 when interrupted. It prints; it never exits.
-pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> u8 {
+pub fn run<A: Into<OsString> + Clone>(program: &[OsString], args: impl IntoIterator<Item = A>) -> u8 {
     let command = match Command::try_parse_from(args) {
         Ok(command) => command,
         Err(usage) => {
@@ -38,10 +43,10 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> u8 {
             return u8::try_from(usage.exit_code()).unwrap_or(2);
         }
     };
-    match start(command) {
+    match start(command, program) {
         Ok(()) => 0,
         Err(error) => {
-            models::tell(&format!("error: {error}"));
+            print::tell(&format!("error: {error}"));
             if error.kind() == ErrorKind::Cancelled { 130 } else { 1 }
         }
     }
@@ -49,10 +54,11 @@ pub fn run<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> u8 {
 
 /// As [`run`], for `main`.
 pub fn main() -> ExitCode {
-    ExitCode::from(run(std::env::args_os()))
+    let program = std::env::current_exe().map(|path| vec![path.into_os_string()]).unwrap_or_default();
+    ExitCode::from(run(&program, std::env::args_os()))
 }
 
-fn start(command: Command) -> Result<()> {
+fn start(command: Command, program: &[OsString]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -63,6 +69,7 @@ fn start(command: Command) -> Result<()> {
         let work = async {
             match command.what {
                 What::Models(models) => models.run(&cx).await,
+                What::Check(check) => check.run(program.to_vec()).await,
             }
         };
         tokio::pin!(work);

@@ -1,19 +1,16 @@
 //! `triune models`: list, pull, remove.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::bar::Bar;
+use super::{bar::Bar, print::say};
 use crate::{
     context::Context,
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     model::{
         Catalogue, CatalogueEntry, ModelKind,
         source::{PullConfig, cache_folder, locate_in, pull, remove},
@@ -118,21 +115,6 @@ fn row<'a>(cache: &Path, entry: &'a CatalogueEntry) -> Row<'a> {
     }
 }
 
-/// To stdout. A reader who is gone, as after `| head`, is no error.
-pub(super) fn say(text: &str) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::Unavailable, "the output cannot be written").caused_by(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// To stderr, where it can be.
-pub(super) fn tell(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,8 +135,8 @@ mod tests {
 
     #[test]
     fn wrong_use_is_told_and_help_is_no_error() {
-        assert_eq!(super::super::run(["triune", "models", "--help"]), 0);
-        assert_eq!(super::super::run(["triune", "modles"]), 2);
-        assert_eq!(super::super::run(["triune", "models", "pull", "no-such-model-of-ours"]), 1);
+        assert_eq!(super::super::run(&[], ["triune", "models", "--help"]), 0);
+        assert_eq!(super::super::run(&[], ["triune", "modles"]), 2);
+        assert_eq!(super::super::run(&[], ["triune", "models", "pull", "no-such-model-of-ours"]), 1);
     }
 }
