@@ -12,7 +12,7 @@ use triune::{Error, ErrorKind};
 
 /// An error of triune that JavaScript will see.
 #[derive(Debug)]
-pub(crate) struct Thrown(Error);
+pub struct Thrown(Error);
 
 impl From<Error> for Thrown {
     fn from(error: Error) -> Self {
@@ -53,7 +53,7 @@ fn envelope(error: &Error) -> Value {
     })
 }
 
-/// How `lib/host.ts` describes what code of the user threw; it is the text of the object that the promise is rejected
+/// How `lib/errors.ts` describes what code of the user threw: the message of the object that the promise is rejected
 /// with.
 #[derive(Deserialize)]
 struct HostFailure {

@@ -1,6 +1,9 @@
 //! The handle that JavaScript holds.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use napi::bindgen_prelude::{Float32Array, Function};
 use napi_derive::napi;
@@ -56,6 +59,12 @@ pub struct Embedded {
     pub truncated: Vec<bool>,
     /// The embedder.
     pub embedder: String,
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Embedded")
+    }
 }
 
 #[napi]
