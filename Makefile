@@ -51,6 +51,7 @@ python-test: models
 
 node:
 	cd bindings-node && npm install --no-audit --no-fund
+	cd examples/node && npm install --no-audit --no-fund
 
 node-test: node models
 	cd bindings-node && npm test

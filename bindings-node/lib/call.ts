@@ -12,6 +12,23 @@ const callOptions = ({ timeoutMs, tenant, budgetUsd }: CallOptions): string | un
         budget_nano_usd: budgetUsd === undefined ? undefined : nanoUsd(budgetUsd),
       })
 
+/** The calls that a signal stops. One listener a signal: a thousand calls may share one, and Node warns from eleven on. */
+const stoppable = new WeakMap<AbortSignal, Set<NativeCancel>>()
+
+/** Stops `cancel` with `signal`; answers what ends the connection. */
+export function connect(signal: AbortSignal | undefined, cancel: NativeCancel): () => void {
+  if (!signal) return () => {}
+  let calls = stoppable.get(signal)
+  if (!calls) {
+    const all = new Set<NativeCancel>()
+    signal.addEventListener('abort', () => all.forEach((call) => call.abort()), { once: true })
+    stoppable.set(signal, all)
+    calls = all
+  }
+  calls.add(cancel)
+  return () => calls.delete(cancel)
+}
+
 /** Makes calls: connects their signals, and throws the right errors. */
 export class Caller {
   constructor(readonly native: NativeMind) {}
@@ -24,15 +41,14 @@ export class Caller {
     const { signal } = options
     signal?.throwIfAborted()
     const cancel = this.native.cancel()
-    const onAbort = () => cancel.abort()
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const disconnect = connect(signal, cancel)
     try {
       return await work(callOptions(options), cancel)
     } catch (error) {
       if (signal?.aborted) throw signal.reason
       throw fromNative(error)
     } finally {
-      signal?.removeEventListener('abort', onAbort)
+      disconnect()
     }
   }
 

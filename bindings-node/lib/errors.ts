@@ -153,20 +153,23 @@ const BY_CODE: ReadonlyMap<string, typeof TriuneError> = new Map(
 )
 
 /**
- * What a promise of a user's part is rejected with: the native half reads its text and keeps the object, so that the
+ * What a promise of a user's part is rejected with: the native half reads its message and keeps the object, so that the
  * user's own error comes back as it was thrown.
  *
  * @internal
  */
-export class HostFailure {
-  constructor(readonly thrown: unknown) {}
+export class HostFailure extends Error {
+  constructor(readonly thrown: unknown) {
+    // napi reads the message of an `Error`, and of nothing else.
+    super(HostFailure.#describe(thrown))
+  }
 
-  toString(): string {
-    const { thrown } = this
+  static #describe(thrown: unknown): string {
     if (thrown instanceof TriuneError) {
       return JSON.stringify({ code: thrown.code, message: thrown.message, retryable: thrown.retryable })
     }
-    return JSON.stringify({ message: thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown) })
+    const words = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : 'what it threw is no Error'
+    return JSON.stringify({ message: `code of the program failed: ${words}` })
   }
 }
 

@@ -52,7 +52,7 @@ export interface NativeOpening {
 interface Native {
   Opening: new (url: string) => NativeOpening
   version(): string
-  cli(args: string[]): number
+  cli(program: string[], args: string[]): number
 }
 
 const root = join(__dirname, '..')

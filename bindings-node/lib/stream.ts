@@ -1,4 +1,4 @@
-import type { Caller } from './call.js'
+import { connect, type Caller } from './call.js'
 import { fromNative } from './errors.js'
 import type { NativeCancel, NativePieces } from './native.js'
 import type { CallOptions, Reply } from './types.js'
@@ -68,14 +68,14 @@ export class TextStream implements AsyncIterableIterator<string> {
   async *#read(): AsyncGenerator<string, void> {
     const { signal } = this.#options
     let pieces: NativePieces | undefined
-    const onAbort = () => this.#cancel?.abort()
+    let disconnect = () => {}
     try {
       pieces = await this.#caller.run(this.#options, (options, cancel) => {
         this.#cancel = cancel
         return this.#caller.native.stream(JSON.stringify(this.#request), options, cancel)
       })
       if (signal?.aborted) throw signal.reason
-      signal?.addEventListener('abort', onAbort, { once: true })
+      if (this.#cancel) disconnect = connect(signal, this.#cancel)
       for (;;) {
         const batch = await pieces.next()
         if (batch === null) return
@@ -90,7 +90,7 @@ export class TextStream implements AsyncIterableIterator<string> {
       if (this.#left) return
       throw fromNative(error)
     } finally {
-      signal?.removeEventListener('abort', onAbort)
+      disconnect()
       pieces?.close()
     }
   }

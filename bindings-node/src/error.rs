@@ -12,7 +12,7 @@ use triune::{Error, ErrorKind};
 
 /// An error of triune that JavaScript will see.
 #[derive(Debug)]
-pub(crate) struct Thrown(Error);
+pub struct Thrown(Error);
 
 impl From<Error> for Thrown {
     fn from(error: Error) -> Self {
@@ -28,6 +28,11 @@ impl From<Thrown> for napi::Error {
             _ => Self::from_reason(envelope.to_string()),
         }
     }
+}
+
+/// What a function answers that is not async: napi takes only its own error there.
+pub(crate) fn answer<T>(work: impl FnOnce() -> Result<T, Thrown>) -> napi::Result<T> {
+    work().map_err(Into::into)
 }
 
 fn envelope(error: &Error) -> Value {
@@ -48,7 +53,7 @@ fn envelope(error: &Error) -> Value {
     })
 }
 
-/// How `lib/host.ts` describes what code of the user threw; it is the text of the object that the promise is rejected
+/// How `lib/errors.ts` describes what code of the user threw: the message of the object that the promise is rejected
 /// with.
 #[derive(Deserialize)]
 struct HostFailure {

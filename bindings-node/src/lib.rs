@@ -17,10 +17,20 @@ mod model;
 mod open;
 mod stream;
 
+use std::ffi::OsString;
+
 use napi_derive::napi;
 
 /// The version of the engine.
 #[napi]
 pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
+}
+
+/// The command line, by its arguments without the name of the command; answers the exit code of the process. `program`
+/// starts the command again.
+#[napi]
+pub fn cli(program: Vec<String>, arguments: Vec<String>) -> u32 {
+    let program: Vec<OsString> = program.into_iter().map(Into::into).collect();
+    u32::from(triune::cli::run(&program, std::iter::once("triune".to_owned()).chain(arguments)))
 }

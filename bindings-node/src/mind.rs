@@ -1,6 +1,9 @@
 //! The handle that JavaScript holds.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use napi::bindgen_prelude::{Float32Array, Function};
 use napi_derive::napi;
@@ -15,7 +18,7 @@ use crate::{
     cancel::Cancel,
     embedder::HostEmbedder,
     engine::HostEngine,
-    error::{Thrown, read, write},
+    error::{Thrown, answer, read, write},
     events::Events,
     function::HostFunction,
     gate::HostGate,
@@ -56,6 +59,12 @@ pub struct Embedded {
     pub truncated: Vec<bool>,
     /// The embedder.
     pub embedder: String,
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Embedded")
+    }
 }
 
 #[napi]
@@ -127,41 +136,45 @@ impl Mind {
 
     /// Hands events to `listener`.
     #[napi]
-    pub fn events(&self, listener: Function<'_, String, ()>) -> Result<Events, Thrown> {
-        let listener = listener.build_threadsafe_function().weak::<true>().build();
-        let listener = listener.map_err(|e| Error::unexpected("the listener cannot be called").caused_by(e))?;
-        Ok(Events::new(self.triune()?.events(), listener))
+    pub fn events(&self, listener: Function<'_, String, ()>) -> napi::Result<Events> {
+        answer(|| {
+            let listener = listener.build_threadsafe_function().weak::<true>().build();
+            let listener = listener.map_err(|e| Error::unexpected("the listener cannot be called").caused_by(e))?;
+            Ok(Events::new(self.triune()?.events(), listener))
+        })
     }
 
     /// Adds a chat model.
     #[napi]
-    pub fn register_model(&self, profile: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
-        Ok(self.triune()?.register_model(Arc::new(HostModel::new(&profile, &callback)?))?)
+    pub fn register_model(&self, profile: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
+        answer(|| Ok(self.triune()?.register_model(Arc::new(HostModel::new(&profile, &callback)?))?))
     }
 
     /// Sets the embedder.
     #[napi]
-    pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> Result<(), Thrown> {
-        self.triune()?.set_embedder(Arc::new(HostEmbedder::new(&profile, &callback)?));
-        Ok(())
+    pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> napi::Result<()> {
+        answer(|| {
+            self.triune()?.set_embedder(Arc::new(HostEmbedder::new(&profile, &callback)?));
+            Ok(())
+        })
     }
 
     /// Adds a function.
     #[napi]
-    pub fn register_function(&self, spec: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
-        Ok(self.triune()?.register_function(Arc::new(HostFunction::new(&spec, &callback)?))?)
+    pub fn register_function(&self, spec: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
+        answer(|| Ok(self.triune()?.register_function(Arc::new(HostFunction::new(&spec, &callback)?))?))
     }
 
     /// Adds an engine.
     #[napi]
-    pub fn register_engine(&self, name: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
-        Ok(self.triune()?.register_engine(Arc::new(HostEngine::new(name, &callback)?))?)
+    pub fn register_engine(&self, name: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
+        answer(|| Ok(self.triune()?.register_engine(Arc::new(HostEngine::new(name, &callback)?))?))
     }
 
     /// Adds a gate.
     #[napi]
-    pub fn register_gate(&self, name: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
-        Ok(self.triune()?.register_gate(Arc::new(HostGate::new(name, &callback)?))?)
+    pub fn register_gate(&self, name: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
+        answer(|| Ok(self.triune()?.register_gate(Arc::new(HostGate::new(name, &callback)?))?))
     }
 
     /// Stops what still runs, waits for it and closes the folder. Closing again does nothing.

@@ -11,7 +11,7 @@ use triune::{
 
 use crate::{
     embedder::HostEmbedder,
-    error::{Thrown, read},
+    error::{Thrown, answer, read},
     host::HostCallback,
     mind::Mind,
     model::HostModel,
@@ -67,16 +67,20 @@ impl Opening {
 
     /// With a chat model of the user.
     #[napi]
-    pub fn model(&mut self, profile: String, callback: HostCallback<'_, String>) -> Result<(), Thrown> {
-        self.models.push(Arc::new(HostModel::new(&profile, &callback)?));
-        Ok(())
+    pub fn model(&mut self, profile: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
+        answer(|| {
+            self.models.push(Arc::new(HostModel::new(&profile, &callback)?));
+            Ok(())
+        })
     }
 
     /// With an embedder of the user.
     #[napi]
-    pub fn embedder(&mut self, profile: String, callback: HostCallback<'_, Float32Array>) -> Result<(), Thrown> {
-        self.embedder = Some(Arc::new(HostEmbedder::new(&profile, &callback)?));
-        Ok(())
+    pub fn embedder(&mut self, profile: String, callback: HostCallback<'_, Float32Array>) -> napi::Result<()> {
+        answer(|| {
+            self.embedder = Some(Arc::new(HostEmbedder::new(&profile, &callback)?));
+            Ok(())
+        })
     }
 
     /// Opens.

@@ -1,6 +1,6 @@
 //! A streamed answer.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt};
 use napi_derive::napi;
@@ -20,6 +20,12 @@ const BATCH: usize = 64;
 pub struct Pieces {
     cx: Context,
     stream: Arc<Mutex<Option<GenerateStream>>>,
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pieces")
+    }
 }
 
 impl Pieces {

@@ -78,8 +78,8 @@ test('a worker thread may open a mind too', async (t) => {
   const code = `
     import { Worker } from 'node:worker_threads'
     const worker = new Worker(\`
-      const { Triune } = require('triune')
-      const { workerData } = require('node:worker_threads')
+      import { workerData } from 'node:worker_threads'
+      import { Triune } from 'triune'
       const profile = { id: 'a', contextLength: 100 }
       Triune.open(workerData, { config: { discover: false }, models: [{ profile, chat: () => 'from a worker' }] })
         .then(async (mind) => { console.log((await mind.generate('x')).text); await mind.close() })

@@ -13,6 +13,8 @@ mod model;
 mod runtime;
 mod work;
 
+use std::ffi::OsString;
+
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
@@ -27,8 +29,8 @@ mod _native {
     }
 }
 
-/// Runs the command line; answers its exit code.
+/// Runs the command line; answers its exit code. `program` starts this command again, in a process of its own.
 #[pyfunction]
-fn cli(py: Python<'_>, arguments: Vec<String>) -> u8 {
-    py.detach(|| triune::cli::run(arguments))
+fn cli(py: Python<'_>, program: Vec<OsString>, arguments: Vec<OsString>) -> u8 {
+    py.detach(move || triune::cli::run(&program, arguments))
 }

@@ -12,7 +12,7 @@ def main() -> int:
     """Runs the command line on the arguments of the process; its exit code."""
     # The command waits in native code: there, Python's own handler of Ctrl-C would never have its turn.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _native.cli(["triune", *sys.argv[1:]])
+    return _native.cli([sys.executable, "-m", "triune"], ["triune", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

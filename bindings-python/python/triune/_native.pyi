@@ -10,7 +10,7 @@ __version__: str
 _T = TypeVar("_T")
 _Part = tuple[str, Callable[[str], Any]]
 
-def cli(arguments: list[str]) -> int: ...
+def cli(program: list[str], arguments: list[str]) -> int: ...
 
 @final
 class Work(Generic[_T]):

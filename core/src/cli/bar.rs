@@ -43,6 +43,6 @@ impl Progress for Bar {
 
     fn note(&self, text: &str) {
         self.finish();
-        super::models::tell(text);
+        super::print::tell(text);
     }
 }

@@ -60,7 +60,7 @@ async fn as_a_child() {
             for i in begin.. {
                 // Two rows a write: both must be there, or none.
                 let both = move |write: &mut Write<'_, '_>| {
-                    write.tables.ideas.put(write.txn, &i.to_be_bytes(), &vec![7; 3_000])?;
+                    write.tables.cache.put(write.txn, &i.to_be_bytes(), &vec![7; 3_000])?;
                     write.tables.runs.put(write.txn, &i.to_be_bytes(), b"1")
                 };
                 store.write(both).await.unwrap();
@@ -77,14 +77,14 @@ async fn as_a_child() {
 
 async fn fill(store: &Store, count: u32) {
     for i in 0..count {
-        store.write(move |write| write.tables.ideas.put(write.txn, &i.to_be_bytes(), &vec![7; 100_000])).await.unwrap();
+        store.write(move |write| write.tables.cache.put(write.txn, &i.to_be_bytes(), &vec![7; 100_000])).await.unwrap();
     }
 }
 
 fn count(store: &Store) -> Result<usize> {
     store.read(|read| {
         let mut count = 0;
-        for row in read.tables.ideas.prefix(read.txn, b"")? {
+        for row in read.tables.cache.prefix(read.txn, b"")? {
             row?;
             count += 1;
         }
@@ -99,7 +99,7 @@ async fn fixture(folder: &Path) {
         let store = store.clone();
         async move {
             let value = format!("findme-{i}-").repeat(300).into_bytes();
-            store.write(move |write| write.tables.ideas.put(write.txn, &i.to_be_bytes(), &value)).await.unwrap();
+            store.write(move |write| write.tables.cache.put(write.txn, &i.to_be_bytes(), &value)).await.unwrap();
         }
     };
     for i in 1_000..1_020 {
@@ -107,7 +107,7 @@ async fn fixture(folder: &Path) {
     }
     fill(&store, 20).await;
     store
-        .write(|write| (0..20_u32).try_for_each(|i| write.tables.ideas.delete(write.txn, &i.to_be_bytes()).map(drop)))
+        .write(|write| (0..20_u32).try_for_each(|i| write.tables.cache.delete(write.txn, &i.to_be_bytes()).map(drop)))
         .await
         .unwrap();
     for _ in 0..3 {
@@ -169,9 +169,9 @@ async fn a_flipped_bit_is_found_when_read_and_by_a_check() {
     assert!(!report.ok && report.damaged == 1 && report.rows["ideas"] == 19, "{report:?}");
     assert!(report.problems[0].contains("table ideas, row 10"), "{report:?}");
     let store = Store::open(folder.path(), &small()).unwrap();
-    let read = store.read(|read| Ok(read.tables.ideas.get(read.txn, &1_010_u32.to_be_bytes())?.map(<[u8]>::len)));
+    let read = store.read(|read| Ok(read.tables.cache.get(read.txn, &1_010_u32.to_be_bytes())?.map(<[u8]>::len)));
     assert_eq!(read.unwrap_err().kind(), ErrorKind::Corrupt);
-    assert!(store.read(|read| read.tables.ideas.get(read.txn, &1_011_u32.to_be_bytes()).map(drop)).is_ok());
+    assert!(store.read(|read| read.tables.cache.get(read.txn, &1_011_u32.to_be_bytes()).map(drop)).is_ok());
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn the_growth_of_another_process_is_followed() {
     assert_eq!(count(&store).unwrap(), 0);
     run("write", folder.path()).unwrap();
     assert_eq!(count(&store).unwrap(), 40);
-    store.write(|write| write.tables.ideas.put(write.txn, b"mine", b"1")).await.unwrap();
+    store.write(|write| write.tables.cache.put(write.txn, b"mine", b"1")).await.unwrap();
     assert_eq!(run("read", folder.path()).unwrap(), "41");
 }
 
@@ -290,7 +290,7 @@ async fn many_writes_at_once_with_failures_among_them_grow_the_map_and_stay_apar
         let store = &store;
         async move {
             let done = store.write(move |write| {
-                write.tables.ideas.put(write.txn, &i.to_be_bytes(), &vec![1; 60_000])?;
+                write.tables.cache.put(write.txn, &i.to_be_bytes(), &vec![1; 60_000])?;
                 if i % 10 == 3 { Err(Error::invalid("this one fails")) } else { Ok(()) }
             });
             done.await.is_ok()
@@ -307,7 +307,7 @@ async fn closing_and_opening_again_at_once_works() {
     for i in 0..30_u32 {
         let store = Store::open(folder.path(), &small()).unwrap();
         assert_eq!(count(&store).unwrap(), i as usize);
-        store.write(move |write| write.tables.ideas.put(write.txn, &i.to_be_bytes(), b"1")).await.unwrap();
+        store.write(move |write| write.tables.cache.put(write.txn, &i.to_be_bytes(), b"1")).await.unwrap();
     }
 }
 

@@ -77,8 +77,6 @@ tables! {
     /// `router`: length of tenant u16·tenant·0·key, or ·1·SHA-256 of a key over 200 bytes → expiry u64 (ms, 0 for
     /// never), then the value.
     cache,
-    /// `creative`: run id → JSON record of ideas seen.
-    ideas,
     /// `team`: epic id → JSON record of epic, plan and report; epic id·0·task → JSON record of what the task took.
     epics,
 }
