@@ -101,7 +101,7 @@ async fn live(folder: &Path) {
 }
 
 async fn run_tasks(mind: &Triune, notes: &Notes) {
-    for run in mind.parallel().unfinished().await.unwrap() {
+    for run in mind.parallel().unfinished(&mind.context()).await.unwrap() {
         let report = mind.parallel().resume(&mind.context(), &run).await.unwrap();
         notes.note(json!({"reported": report.tasks.iter().map(|task| &task.value).collect::<Vec<_>>()}));
     }

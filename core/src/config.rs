@@ -84,7 +84,8 @@ impl Config {
     /// # Errors
     /// `Invalid`, naming for an unknown key the nearest known one.
     pub fn from_json(value: Value) -> Result<Self> {
-        serde_json::from_value(value).map_err(|e| explain(&e.to_string(), &e.to_string()))
+        // The path to the key goes into the message: a JSON value has no lines to name.
+        serde_path_to_error::deserialize(value).map_err(|e| explain(&e.to_string(), &e.to_string()))
     }
 
     /// From a TOML file, with the environment on top.

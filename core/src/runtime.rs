@@ -44,7 +44,7 @@ impl Runtime {
 ///
 /// # Errors
 /// What `work` returns; `Unexpected` when it panicked; `Cancelled` when the process is shutting down.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(failed) if failed.is_panic() => {

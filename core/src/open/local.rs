@@ -6,7 +6,7 @@ use crate::{
     context::Context,
     error::Result,
     model::{
-        ChatModel, Embedder, ModelConfig, ModelKind,
+        Catalogue, ChatModel, Embedder, ModelConfig, ModelKind,
         local::{LocalConfig, LocalEmbedder, LocalModel},
         source::locate,
     },
@@ -35,4 +35,10 @@ pub(super) async fn open_embedder(cx: &Context, source: &str) -> Result<Arc<dyn 
     let name = embedder.profile().id.clone();
     cx.emit(EventKind::ModelLoaded { model: name, load_ms: embedder.load_ms(), bytes: embedder.bytes() });
     Ok(Arc::new(embedder))
+}
+
+/// Names of the catalogued models of `kind` that are on this machine.
+pub(super) fn present(kind: ModelKind) -> Result<Vec<String>> {
+    let names = Catalogue::built_in()?.models.into_iter().filter(|model| model.kind == kind).map(|model| model.name);
+    Ok(names.filter(|name| locate(name, kind).is_ok()).collect())
 }

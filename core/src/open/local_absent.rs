@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, Embedder, ModelConfig},
+    model::{ChatModel, Embedder, ModelConfig, ModelKind},
 };
 
 #[expect(clippy::unused_async, reason = "the signature of the part that is there")]
@@ -16,6 +16,10 @@ pub(super) async fn open_chat(_: &Context, _: &ModelConfig) -> Result<Arc<dyn Ch
 #[expect(clippy::unused_async, reason = "the signature of the part that is there")]
 pub(super) async fn open_embedder(_: &Context, _: &str) -> Result<Arc<dyn Embedder>> {
     Err(absent())
+}
+
+pub(super) fn present(_: ModelKind) -> Result<Vec<String>> {
+    Ok(Vec::new())
 }
 
 fn absent() -> Error {

@@ -20,8 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Where a [`Triune`](crate::Triune) keeps what it knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Location {
+pub(crate) enum Location {
     /// A folder with an LMDB environment.
     Folder(PathBuf),
 }
@@ -33,7 +32,7 @@ const PLANNED: &[&str] = &["redis", "postgres", "postgresql", "chroma", "neo4j"]
 ///
 /// # Errors
 /// `Unsupported` for a scheme that this version does not open, `Invalid` for an empty path.
-pub fn parse_url(url: &str) -> Result<Location> {
+pub(crate) fn parse_url(url: &str) -> Result<Location> {
     let path = match url.split_once("://") {
         None => url,
         Some(("lmdb", path)) => path,

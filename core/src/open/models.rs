@@ -10,8 +10,7 @@ use crate::{
     context::Context,
     error::Result,
     model::{
-        Catalogue, ChatModel, ChatRequest, ChatStream, EmbedderConfig, ModelConfig, ModelKind, ModelProfile, Prices,
-        Provider, source::locate,
+        ChatModel, ChatRequest, ChatStream, EmbedderConfig, ModelConfig, ModelKind, ModelProfile, Prices, Provider,
     },
     router::RouterEngine,
 };
@@ -35,13 +34,13 @@ pub(crate) async fn open_models(
         router.models().register(&id, model)?;
     }
     if config.models.is_empty() && !own_models && config.discover {
-        for name in present(ModelKind::Chat)? {
+        for name in local::present(ModelKind::Chat)? {
             let found = ModelConfig { source: name.clone(), ..ModelConfig::default() };
             router.models().register(&name, open_chat(cx, &found, &prices).await?)?;
         }
     }
     let found =
-        || Ok::<_, crate::Error>(present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
+        || Ok::<_, crate::Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
     let embedder = match &config.embedder {
         Some(named) => Some(named.clone()),
         None if config.discover && !own_embedder => {
@@ -72,12 +71,6 @@ async fn open_chat(cx: &Context, config: &ModelConfig, prices: &Prices) -> Resul
     profile.quality = config.quality.or(profile.quality);
     profile.latency_ms = config.latency_ms.or(profile.latency_ms);
     if profile == *model.profile() { Ok(model) } else { Ok(Arc::new(Reprofiled { profile, model })) }
-}
-
-/// Names of the catalogued models of `kind` that are on this machine.
-fn present(kind: ModelKind) -> Result<Vec<String>> {
-    let names = Catalogue::built_in()?.models.into_iter().filter(|model| model.kind == kind).map(|model| model.name);
-    Ok(names.filter(|name| locate(name, kind).is_ok()).collect())
 }
 
 /// A model of which the configuration knows better.

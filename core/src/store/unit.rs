@@ -37,7 +37,8 @@ impl Unit {
         if always { staged.always.push(job) } else { staged.on_success.push(job) }
     }
 
-    /// Takes what is to be committed with the end of the task, and forgets the rest.
+    /// Takes what is to be committed with the end of the task, as Parallel Mind does, and forgets the rest.
+    #[cfg(test)]
     pub(crate) fn take(&self, success: bool) -> Vec<Job> {
         let (mut always, on_success) = self.split();
         if success {
