@@ -66,7 +66,7 @@ fn print(figure: &str, value: f64, unit: &str, n: usize, note: &str) {
 async fn models(size: &Size) -> Result<()> {
     let path = locate("smollm2-135m", ModelKind::Chat)?;
     let begun = Instant::now();
-    let model = LocalModel::load("smollm2-135m", &path, LocalConfig::default())?;
+    let model = LocalModel::load("smollm2-135m", &path, &LocalConfig::default())?;
     print("load-smollm2", ms(begun), "ms", 1, "file in the page cache; until the first token can be asked for");
     let cx = triune::Context::new();
     let words: Vec<_> = (0..size.prompt).map(|i| WORDS[i % WORDS.len()]).collect();
