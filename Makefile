@@ -32,7 +32,7 @@ rust-test: models
 	cargo test --workspace --all-features
 
 python: $(VENV)/bin/maturin
-	$(PY) -m pip install --quiet --no-build-isolation ./bindings-python
+	PATH="$(VENV)/bin:$$PATH" $(PY) -m pip install --quiet --no-build-isolation ./bindings-python
 
 $(VENV)/bin/maturin: Makefile
 	python3 -m venv $(VENV)

@@ -66,6 +66,8 @@ impl Notes {
 
 fn small(prompt: impl Into<String>) -> GenerateRequest {
     let mut request = GenerateRequest::new(prompt);
+    // Shorter than the model's own instructions, which would be read before every answer.
+    request.system = Some("Be brief.".into());
     request.sampling = Sampling { max_tokens: Some(3), temperature: Some(0.0), ..Sampling::default() };
     request
 }
@@ -156,7 +158,7 @@ async fn kill_and_look() {
     for _ in 0..KILLS {
         let mut child = spawn(&folder);
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis(50 + (seed >> 33) % 1_500));
+        std::thread::sleep(Duration::from_millis(100 + (seed >> 33) % 4_000));
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -166,8 +166,8 @@ async fn a_flipped_bit_is_found_when_read_and_by_a_check() {
     }
     fs::write(&path, bytes).unwrap();
     let report = check_in(&mut child("check", folder.path()), Duration::from_mins(1)).unwrap();
-    assert!(!report.ok && report.damaged == 1 && report.rows["ideas"] == 19, "{report:?}");
-    assert!(report.problems[0].contains("table ideas, row 10"), "{report:?}");
+    assert!(!report.ok && report.damaged == 1 && report.rows["cache"] == 19, "{report:?}");
+    assert!(report.problems[0].contains("table cache, row 10"), "{report:?}");
     let store = Store::open(folder.path(), &small()).unwrap();
     let read = store.read(|read| Ok(read.tables.cache.get(read.txn, &1_010_u32.to_be_bytes())?.map(<[u8]>::len)));
     assert_eq!(read.unwrap_err().kind(), ErrorKind::Corrupt);
@@ -180,7 +180,7 @@ async fn a_damaged_page_ends_the_child_at_most() {
     fixture(folder.path()).await;
     let path = folder.path().join(DATA);
     let sound = check_in(&mut child("check", folder.path()), Duration::from_mins(1)).unwrap();
-    assert!(sound.ok && sound.rows["ideas"] == 20, "{sound:?}");
+    assert!(sound.ok && sound.rows["cache"] == 20, "{sound:?}");
     let whole = fs::read(&path).unwrap();
     let (mut found, mut quiet) = (0, 0);
     for page in 2..14 {
