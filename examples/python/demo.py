@@ -40,7 +40,8 @@ EPIC = triune.Epic(
 )
 # The same work under a fixed id, so that another process can go on with it.
 KILLED = dataclasses.replace(EPIC, id="school-garden")
-console = Console()
+# Where the output is no terminal, its width is not known.
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 class Progress:
@@ -94,13 +95,13 @@ async def run(folder: str, epic: triune.Epic) -> triune.EpicReport:
 def show(report: triune.EpicReport) -> None:
     table = Table(title=f"Report: {report.title}, {report.outcome}", title_justify="left")
     for column in ("task", "agent", "outcome", "redone?", "tokens in/out", "cost", "saved", "result"):
-        table.add_column(column, overflow="fold", max_width=48 if column == "result" else None)
+        table.add_column(column, overflow="ellipsis", no_wrap=column != "result")
     for task in report.tasks:
         redone = "[cyan]no: it was finished[/]" if task.restored else ""
         tokens = f"{task.input_tokens}/{task.output_tokens}"
         cost, saved = f"${task.cost_usd:.6f}", f"${task.saved_usd:.6f}"
         result = " ".join(task.result.split())
-        table.add_row(task.task, task.agent, task.outcome, redone, tokens, cost, saved, result[:96] + "…")
+        table.add_row(task.task, task.agent, task.outcome, redone, tokens, cost, saved, result[:80] + "…")
     console.print(table)
     console.print(
         f"{report.agents} of {AGENTS} agents worked {report.latency_ms / 1000:.1f} s · planned by {report.planner} · "
