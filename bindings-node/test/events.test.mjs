@@ -59,10 +59,13 @@ test('a reader who falls behind loses the oldest events, and knows', async (t) =
   await mind.recall.storeMany(items)
   await mind.recall.query('last')
   const seen = []
+  // Listening does not keep a process alive, and nothing else does here.
+  const alive = setInterval(() => {}, 1000)
   for await (const event of events) {
     seen.push(event)
     if (event.type === 'recalled') break
   }
+  clearInterval(alive)
   const { stored } = (await mind.metrics()).events
   const got = seen.filter((event) => event.type === 'stored').length
   // How many events a store makes is the engine's own; none may vanish without being counted.

@@ -39,8 +39,9 @@ pub(crate) async fn open_models(
             router.models().register(&name, open_chat(cx, &found, &prices).await?)?;
         }
     }
-    let found =
-        || Ok::<_, crate::Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
+    let found = || {
+        Ok::<_, crate::Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER))
+    };
     let embedder = match &config.embedder {
         Some(named) => Some(named.clone()),
         None if config.discover && !own_embedder => {
