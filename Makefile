@@ -28,8 +28,10 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
+# Compiled first, so that the servers run only while they are needed. They are real: llama-cpp-python and litellm.
 rust-test: models
-	cargo test --workspace --all-features
+	cargo test --workspace --all-features --no-run
+	TRIUNE_TEST_REQUIRE_SERVERS=1 python3 tests/cloud/servers.py -- cargo test --workspace --all-features
 
 python: $(VENV)/bin/maturin
 	PATH="$(VENV)/bin:$$PATH" $(PY) -m pip install --quiet --no-build-isolation ./bindings-python
@@ -60,7 +62,8 @@ examples: models node
 	for example in examples/python/quickstart.py examples/python/own_model.py examples/python/tasks.py; do \
 	  echo "== $$example"; $(PY) $$example; done
 	$(PY) tests/readme.py
-	cargo run --quiet --workspace --all-features --example quickstart
+	cargo build --quiet --workspace --all-features --examples
+	CANDLE_NUM_THREADS=1 target/debug/examples/quickstart
 	for example in examples/node/quickstart.mjs examples/node/own-model.mjs examples/node/tasks.mjs; do \
 	  echo "== $$example"; node $$example; done
 

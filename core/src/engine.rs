@@ -253,7 +253,7 @@ mod tests {
     impl Engine for Upper {
         type Request = String;
         type Reply = String;
-        fn name(&self) -> &str {
+        fn name(&self) -> &'static str {
             "upper"
         }
         async fn call(&self, _: &Context, request: String) -> Result<String> {

@@ -321,7 +321,7 @@ impl TriuneBuilder {
 
         let models = Registry::new("model");
         let (engines, functions) = (Registry::new("engine"), Registry::new("function"));
-        let policy = self.router.unwrap_or_else(|| Arc::new(CheapestRouter::default()));
+        let policy = self.router.unwrap_or_else(|| Arc::new(CheapestRouter));
         let router = RouterEngine::new(config.router.clone(), policy, models, store.clone())?;
         let recall = RecallEngine::new(config.recall.clone(), store.clone(), router.clone(), runtime.clone())?;
         let parallel = ParallelEngine::new(

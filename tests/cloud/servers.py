@@ -99,7 +99,9 @@ def main() -> int:
             log = folder / "llama.log"
             servers.append(start(
                 [llama, "-m", "llama_cpp.server", "--model", model_file(llama), "--model_alias", MODEL,
-                 "--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(CONTEXT), "--n_threads", "1"],
+                 "--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(CONTEXT), "--n_threads", "1",
+                 # By default a second request ends the first one.
+                 "--interrupt_requests", "false"],
                 log, {}))
             wait_for(f"{openai_url}/models", "", servers[-1], log)
 

@@ -88,6 +88,7 @@ impl Price {
 /// What a model can do beyond text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each capability is there or not, on its own")]
 pub struct Capabilities {
     /// Calls tools.
     pub tools: bool,
