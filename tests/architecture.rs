@@ -1,5 +1,7 @@
 //! The import rule of `docs/architecture.md`, enforced; and what must never be among the dependencies.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -1,5 +1,7 @@
 //! Runs `tests/conformance/*.json`: the cases that Rust, Python and Node must answer alike.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;

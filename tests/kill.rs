@@ -5,11 +5,13 @@
 //! The test starts itself again as the process to kill. What is acknowledged is noted in a file with O_APPEND, which
 //! a kill cannot take back. Generations come from SmolLM2, at a price a token, so that the ledger has sums to lose.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::{File, OpenOptions},
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -59,7 +61,7 @@ impl Notes {
         Self(Arc::new(Mutex::new(OpenOptions::new().create(true).append(true).open(path).unwrap())))
     }
 
-    fn note(&self, note: Value) {
+    fn note(&self, note: &Value) {
         self.0.lock().unwrap().write_all(format!("{note}\n").as_bytes()).unwrap();
     }
 }
@@ -74,7 +76,7 @@ fn small(prompt: impl Into<String>) -> GenerateRequest {
 
 /// The body of every task: notes that it began, stores, generates, and gives back what must be acknowledged.
 async fn work(mind: Triune, notes: Notes, cx: Context, call: Value) -> Result<Value> {
-    notes.note(json!({"began": [call["run"], call["task"]]}));
+    notes.note(&json!({"began": [call["run"], call["task"]]}));
     let text = format!("task {} of run {}", call["task"], call["run"]);
     let id = mind.store_knowledge(&cx, StoreRequest::new(text)).await?;
     let mut paid = Vec::new();
@@ -95,7 +97,7 @@ async fn live(folder: &Path) {
     let to_note = notes.clone();
     mind.add_sink(Arc::new(FnSink(move |event: &triune::monitor::Event| {
         if let EventKind::TaskFinished { run, task, .. } = &event.kind {
-            to_note.note(json!({"finished": [run, task]}));
+            to_note.note(&json!({"finished": [run, task]}));
         }
     })));
     println!("ready");
@@ -105,7 +107,7 @@ async fn live(folder: &Path) {
 async fn run_tasks(mind: &Triune, notes: &Notes) {
     for run in mind.parallel().unfinished(&mind.context()).await.unwrap() {
         let report = mind.parallel().resume(&mind.context(), &run).await.unwrap();
-        notes.note(json!({"reported": report.tasks.iter().map(|task| &task.value).collect::<Vec<_>>()}));
+        notes.note(&json!({"reported": report.tasks.iter().map(|task| &task.value).collect::<Vec<_>>()}));
     }
     loop {
         let tasks = (0..TASKS).map(|i| {
@@ -114,7 +116,7 @@ async fn run_tasks(mind: &Triune, notes: &Notes) {
         });
         let request = RunRequest::new(Plan { tasks: tasks.collect() });
         let report = mind.coordinate_parallel_tasks(&mind.context(), request).await.unwrap();
-        notes.note(json!({"reported": report.tasks.iter().map(|task| &task.value).collect::<Vec<_>>()}));
+        notes.note(&json!({"reported": report.tasks.iter().map(|task| &task.value).collect::<Vec<_>>()}));
     }
 }
 
@@ -122,14 +124,14 @@ async fn store(mind: &Triune, notes: &Notes) {
     for i in 0_u64.. {
         let request = StoreRequest::new(format!("fact {i} of process {}", std::process::id()));
         let id = mind.store_knowledge(&mind.context(), request).await.unwrap();
-        notes.note(json!({"stored": id}));
+        notes.note(&json!({"stored": id}));
     }
 }
 
 async fn generate(mind: &Triune, notes: &Notes) {
     loop {
         let reply = mind.generate(&mind.context(), small("Say no.")).await.unwrap();
-        notes.note(json!({"paid": [reply.id, reply.cost]}));
+        notes.note(&json!({"paid": [reply.id, reply.cost]}));
     }
 }
 
@@ -184,7 +186,7 @@ fn read_notes(folder: &Path) -> Vec<Value> {
 }
 
 /// Opens the folder and compares it with what was acknowledged.
-async fn look(folder: &PathBuf) -> BTreeMap<&'static str, i64> {
+async fn look(folder: &Path) -> BTreeMap<&'static str, i64> {
     let notes = read_notes(folder);
     let opened = Instant::now();
     let mind = Triune::builder(folder.join("mind").to_str().unwrap()).config(config()).open().await.unwrap();

@@ -23,7 +23,7 @@ impl From<Error> for Thrown {
 impl From<Thrown> for napi::Error {
     fn from(Thrown(error): Thrown) -> Self {
         let envelope = envelope(&error);
-        match error.into_source().map(|source| source.downcast::<napi::Error>()) {
+        match error.into_source().map(<dyn std::error::Error + Send + Sync>::downcast::<napi::Error>) {
             Some(Ok(thrown)) => *thrown,
             _ => Self::from_reason(envelope.to_string()),
         }

@@ -3,6 +3,8 @@
 //! Requests, replies and settings cross as JSON texts that are read and written on the worker threads, never on the
 //! thread of the event loop; vectors cross as `Float32Array`.
 
+#![expect(clippy::needless_pass_by_value, reason = "napi hands its arguments over by value")]
+
 mod call;
 mod cancel;
 mod embedder;

@@ -121,6 +121,7 @@ impl Mind {
 
     /// Counters and latencies, as JSON.
     #[napi]
+    #[allow(clippy::unused_async, reason = "so that the JSON is written on a worker thread")]
     pub async fn metrics(&self) -> Result<String, Thrown> {
         Ok(write(&self.triune()?.metrics())?)
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use async_trait::async_trait;
 use futures_util::stream;
-use pyo3::types::{PyAnyMethods, PyString};
+use pyo3::types::PyString;
 use serde::Deserialize;
 use triune::{
     Context, Error, ErrorKind, Result,

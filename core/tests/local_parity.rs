@@ -1,7 +1,8 @@
 //! The local models against llama.cpp and sentence-transformers; `tests/parity/` makes the fixtures. Needs the models in
 //! the cache folder: `triune models pull smollm2-135m all-minilm-l6-v2`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 #![cfg(feature = "local")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     env,

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p triune --example quickstart` (models: `triune models pull smollm2-135m all-minilm-l6-v2`)
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use triune::{
     Triune,
     model::Sampling,
