@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
+import test, { after } from 'node:test'
 import { Task } from 'triune'
 import { letters, open, upper } from './support.mjs'
+
+// Listening does not keep a process alive, and while these tests listen nothing else does.
+const alive = setInterval(() => {}, 1000)
+after(() => clearInterval(alive))
 
 test('events tell what happens, in the form of JavaScript', async (t) => {
   const mind = await open(t, { models: [upper], embedder: letters })
@@ -59,13 +63,10 @@ test('a reader who falls behind loses the oldest events, and knows', async (t) =
   await mind.recall.storeMany(items)
   await mind.recall.query('last')
   const seen = []
-  // Listening does not keep a process alive, and nothing else does here.
-  const alive = setInterval(() => {}, 1000)
   for await (const event of events) {
     seen.push(event)
     if (event.type === 'recalled') break
   }
-  clearInterval(alive)
   const { stored } = (await mind.metrics()).events
   const got = seen.filter((event) => event.type === 'stored').length
   // How many events a store makes is the engine's own; none may vanish without being counted.
