@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     config::Config,
     context::Context,
-    creative::{CreativeEngine, CreativeReply, CreativeRequest, CreativeSolution, SolveRequest},
+    creative::{CreativeEngine, CreativeSolution, SolveRequest},
     engine::{DynEngine, Engine, Function, Health, Registry},
     error::{Error, ErrorKind, Result},
     gate::{Gate, GateEngine},
@@ -133,14 +133,13 @@ impl Triune {
     /// # Errors
     /// See [`CreativeEngine::solve`].
     pub async fn generate_creative_solution(&self, cx: &Context, request: SolveRequest) -> Result<CreativeSolution> {
-        let CreativeReply::Solved(solution) = self.0.creative.call(cx, CreativeRequest::Solve(request)).await?;
-        Ok(solution)
+        self.0.creative.solve(cx, request).await
     }
 
     /// Plans and runs an epic to its end.
     ///
     /// # Errors
-    /// See [`TeamEngine::run_epic`].
+    /// Those of [`Coordinator::plan`](crate::team::Coordinator::plan) and [`EpicRun::report`](crate::team::EpicRun::report).
     pub async fn run_epic(&self, cx: &Context, epic: Epic) -> Result<EpicReport> {
         match self.0.team.call(cx, TeamRequest::Run { epic }).await? {
             TeamReply::Report(report) => Ok(*report),

@@ -27,16 +27,16 @@ pub(crate) async fn open_models(
     own_models: bool,
     own_embedder: bool,
 ) -> Result<()> {
-    let prices = Prices::load(config.router.prices.as_deref())?;
+    let prices = router.prices();
     for named in &config.models {
-        let model = open_chat(cx, named, &prices).await?;
+        let model = open_chat(cx, named, prices).await?;
         let id = model.profile().id.clone();
         router.models().register(&id, model)?;
     }
     if config.models.is_empty() && !own_models && config.discover {
         for name in local::present(ModelKind::Chat)? {
             let found = ModelConfig { source: name.clone(), ..ModelConfig::default() };
-            router.models().register(&name, open_chat(cx, &found, &prices).await?)?;
+            router.models().register(&name, open_chat(cx, &found, prices).await?)?;
         }
     }
     let found = || {
@@ -55,7 +55,7 @@ pub(crate) async fn open_models(
                 let source = if embedder.source.is_empty() { DEFAULT_EMBEDDER } else { &embedder.source };
                 local::open_embedder(cx, source).await?
             }
-            Provider::Openai | Provider::Anthropic => cloud::open_embedder(cx, &embedder, &prices).await?,
+            Provider::Openai | Provider::Anthropic => cloud::open_embedder(cx, &embedder, prices).await?,
         });
     }
     Ok(())

@@ -257,8 +257,7 @@ fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)>
 /// What `request` is for `model`: its tokens, and those its answer may have.
 fn measure(model: Arc<dyn ChatModel>, request: &ChatRequest) -> Step {
     // A model that cannot count refuses the request when it is called; until then the usual estimate stands.
-    let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
-    let input_tokens = model.count_tokens(request).unwrap_or(bytes.div_ceil(3) as u64);
+    let input_tokens = model.count_tokens(request).unwrap_or_else(|_| request.estimate_tokens());
     let left = model.profile().context_length.saturating_sub(input_tokens);
     // A full context leaves no room: one token is asked for, which does not fit either.
     let default = DEFAULT_MAX_TOKENS.min(left).max(1);
