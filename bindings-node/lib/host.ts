@@ -7,6 +7,7 @@ import type {
   FunctionSpec,
   Message,
   ModelProfile,
+  Price,
   ResponseFormat,
   Sampling,
   ToolCall,
@@ -62,6 +63,8 @@ export interface Embedder {
     maxTokens: number
     /** Whether texts stay in this process. Default true. */
     local?: boolean
+    /** What it costs. Default: nothing. */
+    price?: Price
   }
   /** One vector a text, in order; brought to length 1 where they are not. */
   embed(texts: string[], context: HostContext): Vectors | Promise<Vectors>

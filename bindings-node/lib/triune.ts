@@ -1,4 +1,4 @@
-import { Caller } from './call.js'
+import { Caller, withoutCall } from './call.js'
 import { Creative, Gates, RouterFacet, Team, type SolveOptions, type TeamOptions } from './engines.js'
 import { InvalidError, fromNative, guarded } from './errors.js'
 import { EventStream } from './events.js'
@@ -30,6 +30,8 @@ import type {
   GenerateOptions,
   Health,
   Hit,
+  ImageOptions,
+  ImageReply,
   Message,
   Metrics,
   ModelConfig,
@@ -151,6 +153,16 @@ export class Triune implements AsyncDisposable {
     const embedded = await this.#caller.run(options, (call, cancel) => this.#native.embed(texts, call, cancel))
     const dimensions = embedded.count && embedded.vectors.length / embedded.count
     return texts.map((_, i) => embedded.vectors.subarray(i * dimensions, (i + 1) * dimensions))
+  }
+
+  /** Makes images by the image model of the settings (`imageModel`). */
+  async generateImage(prompt: string, options: ImageOptions = {}): Promise<ImageReply> {
+    const request = { do: 'image', prompt, ...withoutCall(options) }
+    const reply = fromWire<Omit<ImageReply, 'images'> & { images: { base64: string; url?: string }[] }>(
+      await this.#caller.json('router', request, options),
+    )
+    const images = reply.images.map(({ base64, url }) => ({ data: Buffer.from(base64, 'base64'), ...(url && { url }) }))
+    return { ...reply, images }
   }
 
   /** A team of agents. */

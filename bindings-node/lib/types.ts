@@ -203,6 +203,33 @@ export interface Reply extends Cost {
   route: RoutePlan
 }
 
+export interface ImageOptions extends CallOptions {
+  /** Width x height in pixels, such as `1024x1024`. Default: the model's. */
+  size?: string
+  /** How many, 1 to 10. Default 1. */
+  count?: number
+}
+
+/** One generated image: the bytes of the file, or where the provider keeps it. */
+export interface GeneratedImage {
+  /** The bytes of the file; empty when the provider gave an address only. */
+  data: Buffer
+  url?: string
+}
+
+/** Generated images, and what they took. */
+export interface ImageReply extends Pick<Cost, 'costUsd' | 'costNanoUsd'> {
+  /** Identifies the reply in the ledger. */
+  id: string
+  /** As many as were asked for. */
+  images: GeneratedImage[]
+  /** The model that made them. */
+  model: string
+  /** Tokens read and written, as far as the provider counts them. */
+  usage: Usage
+  latencyMs: number
+}
+
 /** One call in the ledger. */
 export interface LedgerEntry extends Cost, Usage {
   id: string
@@ -543,12 +570,16 @@ export interface EmbedderConfig {
   apiKey?: string
   apiKeyEnv?: string
   dimensions?: number
+  /** Overrides the price table. */
+  price?: Price
 }
 
 /** Settings; every field has a default. The names of the TOML file (`reference_model`) are taken too. */
 export interface Config {
   models?: ModelConfig[]
   embedder?: EmbedderConfig
+  /** The image model, of OpenAI or of a server that speaks its format. Default: none. */
+  imageModel?: ModelConfig
   /** Whether to use the catalogued models found in the cache folder where none is named. Default true. */
   discover?: boolean
   store?: Record<string, unknown>

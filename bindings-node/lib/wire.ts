@@ -27,8 +27,18 @@ const MONEY = new Set(['cost', 'max_cost', 'reference_cost', 'saved'])
 
 const NANO = 1_000_000_000
 
-const toSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-const toCamel = (name: string): string => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+/** Remembers what `change` made of a name: replies have few names, and a thousand times the same ones. */
+function remembered(change: (name: string) => string): (name: string) => string {
+  const known = new Map<string, string>()
+  return (name) => {
+    let changed = known.get(name)
+    if (changed === undefined) known.set(name, (changed = change(name)))
+    return changed
+  }
+}
+
+const toSnake = remembered((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`))
+const toCamel = remembered((name) => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()))
 
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)

@@ -37,6 +37,8 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     /// The embedder. Default: what `discover` finds.
     pub embedder: Option<EmbedderConfig>,
+    /// The image model, of OpenAI or of a server that speaks its format. Default: none.
+    pub image_model: Option<ModelConfig>,
     /// Whether to use the catalogued models found in the cache folder, where no chat model, or no embedder, is
     /// named. Default true.
     pub discover: bool,
@@ -59,6 +61,7 @@ impl Default for Config {
         Self {
             models: Vec::new(),
             embedder: None,
+            image_model: None,
             discover: true,
             store: StoreConfig::default(),
             router: RouterConfig::default(),

@@ -11,12 +11,12 @@ use crate::{
     engine::{DynEngine, Engine, Function, Health, Registry},
     error::{Error, ErrorKind, Result},
     gate::{Gate, GateEngine},
-    model::{ChatModel, Embedder},
+    model::{ChatModel, Embedder, ImageModel, ImageRequest},
     monitor::{EventSink, EventStream, Fanout, Metrics},
     open::{Location, open_models, parse_url},
     parallel::{ParallelEngine, RunReport, RunRequest},
     recall::{Hit, RecallEngine, RecallQuery, StoreRequest},
-    router::{CheapestRouter, GenerateReply, GenerateRequest, GenerateStream, Router, RouterEngine},
+    router::{CheapestRouter, GenerateReply, GenerateRequest, GenerateStream, ImageReply, Router, RouterEngine},
     runtime::{Runtime, blocking},
     store::Store,
     team::{Epic, EpicReport, TeamEngine, TeamReply, TeamRequest},
@@ -102,6 +102,14 @@ impl Triune {
     /// See [`RouterEngine::stream`].
     pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
         self.0.router.stream(cx, request).await
+    }
+
+    /// Makes images by the image model of the settings.
+    ///
+    /// # Errors
+    /// See [`RouterEngine::generate_image`].
+    pub async fn generate_image(&self, cx: &Context, request: ImageRequest) -> Result<ImageReply> {
+        self.0.router.generate_image(cx, request).await
     }
 
     /// Keeps knowledge; returns its id once it is on disk.
@@ -194,6 +202,11 @@ impl Triune {
     /// Sets the embedder.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
         self.0.router.set_embedder(embedder);
+    }
+
+    /// Sets the image model.
+    pub fn set_image_model(&self, model: Arc<dyn ImageModel>) {
+        self.0.router.set_image_model(model);
     }
 
     /// Adds a function of the host: a task body, or a tool.

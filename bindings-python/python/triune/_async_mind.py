@@ -13,7 +13,19 @@ from ._json import dumps, loads, read
 from ._native import Mind, Work
 from ._streams import AsyncEventStream, AsyncTextStream
 from .protocols import ChatModel, Embedder
-from .types import Agent, CallOptions, CreativeSolution, GenerateOptions, Health, Hit, Reply, RunReport, SolveOptions, Task
+from .types import (
+    Agent,
+    CallOptions,
+    CreativeSolution,
+    GenerateOptions,
+    Health,
+    Hit,
+    ImageReply,
+    Reply,
+    RunReport,
+    SolveOptions,
+    Task,
+)
 
 T = TypeVar("T")
 
@@ -77,6 +89,12 @@ class AsyncTriune(Handle):
     async def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
         """See `Triune.embed`."""
         return await self._do(ask.embed(texts), call)
+
+    async def generate_image(
+        self, prompt: str, *, size: str | None = None, count: int = 1, **call: Unpack[CallOptions]
+    ) -> ImageReply:
+        """See `Triune.generate_image`."""
+        return await self._do(ask.generate_image(prompt, size, count), call)
 
     async def call(self, engine: str, request: Mapping[str, Any] | Any, **call: Unpack[CallOptions]) -> Any:
         """See `Triune.call`."""

@@ -13,7 +13,19 @@ from ._json import dumps, loads, read
 from ._native import Mind
 from ._streams import EventStream, TextStream
 from .protocols import ChatModel, Embedder
-from .types import Agent, CallOptions, CreativeSolution, GenerateOptions, Health, Hit, Reply, RunReport, SolveOptions, Task
+from .types import (
+    Agent,
+    CallOptions,
+    CreativeSolution,
+    GenerateOptions,
+    Health,
+    Hit,
+    ImageReply,
+    Reply,
+    RunReport,
+    SolveOptions,
+    Task,
+)
 
 T = TypeVar("T")
 
@@ -78,6 +90,12 @@ class Triune(Handle):
     def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
         """One vector a text, of length 1."""
         return self._do(ask.embed(texts), call)
+
+    def generate_image(
+        self, prompt: str, *, size: str | None = None, count: int = 1, **call: Unpack[CallOptions]
+    ) -> ImageReply:
+        """Images by the image model of the settings (`image_model`), 1 to 10 of them; `size` such as `1024x1024`."""
+        return self._do(ask.generate_image(prompt, size, count), call)
 
     def call(self, engine: str, request: Mapping[str, Any] | Any, **call: Unpack[CallOptions]) -> Any:
         """Calls any engine by name: the JSON form of everything here, and of engines of yours."""

@@ -19,6 +19,7 @@ from .types import (
     EpicPlan,
     EpicReport,
     Hit,
+    ImageReply,
     Item,
     LedgerEntry,
     LedgerTotals,
@@ -154,6 +155,10 @@ def route(prompt: Prompt, **options: Any) -> Request[RoutePlan]:
 
 def embed(texts: Sequence[str]) -> Request[list[list[float]]]:
     return Request("router", {"do": "embed", "texts": list(texts)}, lambda data: list(data["vectors"]))
+
+
+def generate_image(prompt: str, size: str | None, count: int) -> Request[ImageReply]:
+    return Request("router", present(do="image", prompt=prompt, size=size, count=count), ImageReply.from_json)
 
 
 def ledger(tenant: str | None, since_ms: int | None, limit: int | None) -> Request[list[LedgerEntry]]:

@@ -178,11 +178,16 @@ impl ChatRequest {
         Self { messages: vec![Message::user(prompt)], ..Self::default() }
     }
 
-    /// Its tokens where no tokenizer tells: one in three bytes, rounded up, with twelve bytes a message for its frame.
+    /// Its tokens where no tokenizer tells, with twelve bytes a message for its frame.
     pub(crate) fn estimate_tokens(&self) -> u64 {
-        let bytes: usize = self.messages.iter().map(|message| message.content.len() + 12).sum();
-        bytes.div_ceil(3) as u64
+        estimate_tokens(self.messages.iter().map(|message| message.content.len() + 12).sum())
     }
+}
+
+/// Tokens of so many bytes of text where no tokenizer tells: one in three, rounded up, which is more than most texts
+/// have.
+pub(crate) fn estimate_tokens(bytes: usize) -> u64 {
+    bytes.div_ceil(3) as u64
 }
 
 /// Tokens read and written.

@@ -80,6 +80,8 @@ pub struct EmbedderConfig {
     pub api_key_env: Option<String>,
     /// Cloud: length of the vectors; asked of the server when absent.
     pub dimensions: Option<usize>,
+    /// Overrides the price table.
+    pub price: Option<Price>,
 }
 
 /// Keys stay out.

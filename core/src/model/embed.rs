@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::Price;
 use crate::{context::Context, error::Result};
 
 /// What an embedder is.
@@ -18,6 +19,9 @@ pub struct EmbedderProfile {
     pub max_tokens: usize,
     /// Whether texts stay in this process.
     pub local: bool,
+    /// What it costs.
+    #[serde(default)]
+    pub price: Price,
 }
 
 /// One embedded text.
@@ -25,7 +29,7 @@ pub struct EmbedderProfile {
 pub struct Embedding {
     /// Of length 1; `dimensions` numbers.
     pub vector: Vec<f32>,
-    /// Tokens that were read.
+    /// Tokens that were read; their sum over a batch is what is billed.
     pub tokens: usize,
     /// Whether the text was longer than that.
     pub truncated: bool,

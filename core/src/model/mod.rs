@@ -20,6 +20,7 @@ pub use chat::{
 };
 pub use config::{EmbedderConfig, ModelConfig, Provider};
 pub use embed::{Embedder, EmbedderProfile, Embedding, cosine};
-pub use image::{GeneratedImage, ImageModel, ImageRequest};
+pub(crate) use chat::estimate_tokens;
+pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
 pub use prices::{ListedModel, Prices};
 pub use profile::{Capabilities, ModelProfile, Price};

@@ -6,8 +6,8 @@ use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
     model::{
-        ChatModel, Embedder, EmbedderConfig, ModelConfig, Prices, Provider,
-        cloud::{AnthropicModel, OpenAiEmbedder, OpenAiModel},
+        ChatModel, Embedder, EmbedderConfig, ImageModel, ModelConfig, Prices, Provider,
+        cloud::{AnthropicModel, OpenAiEmbedder, OpenAiImageModel, OpenAiModel},
     },
 };
 
@@ -23,4 +23,12 @@ pub(super) async fn open_embedder(cx: &Context, config: &EmbedderConfig, prices:
         return Err(Error::new(ErrorKind::Unsupported, "Anthropic has no embedder; use `local` or `openai`"));
     }
     Ok(Arc::new(OpenAiEmbedder::from_config(cx, config, prices).await?))
+}
+
+/// Images are made by OpenAI's format only, so it need not be named.
+pub(super) fn open_image_model(config: &ModelConfig, prices: &Prices) -> Result<Arc<dyn ImageModel>> {
+    if config.provider == Provider::Anthropic {
+        return Err(Error::new(ErrorKind::Unsupported, "Anthropic makes no images; use `openai`"));
+    }
+    Ok(Arc::new(OpenAiImageModel::from_config(config, prices)?))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, Embedder, EmbedderConfig, ModelConfig, Prices},
+    model::{ChatModel, Embedder, EmbedderConfig, ImageModel, ModelConfig, Prices},
 };
 
 pub(super) fn open_chat(_: &ModelConfig, _: &Prices) -> Result<Arc<dyn ChatModel>> {
@@ -14,6 +14,10 @@ pub(super) fn open_chat(_: &ModelConfig, _: &Prices) -> Result<Arc<dyn ChatModel
 
 #[expect(clippy::unused_async, reason = "the signature of the part that is there")]
 pub(super) async fn open_embedder(_: &Context, _: &EmbedderConfig, _: &Prices) -> Result<Arc<dyn Embedder>> {
+    Err(absent())
+}
+
+pub(super) fn open_image_model(_: &ModelConfig, _: &Prices) -> Result<Arc<dyn ImageModel>> {
     Err(absent())
 }
 

@@ -39,6 +39,9 @@ pub(crate) async fn open_models(
             router.models().register(&name, open_chat(cx, &found, prices).await?)?;
         }
     }
+    if let Some(named) = &config.image_model {
+        router.set_image_model(cloud::open_image_model(named, prices)?);
+    }
     let found = || {
         Ok::<_, crate::Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER))
     };

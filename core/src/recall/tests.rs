@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     Context, Engine, ErrorKind, Registry, Result, Runtime,
-    model::{ChatModel, Embedder, EmbedderProfile, Embedding},
+    model::{ChatModel, Embedder, EmbedderProfile, Embedding, Price},
     monitor::{EventKind, FnSink},
     router::{ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterEngine},
     store::{Store, StoreConfig, Unit},
@@ -28,7 +28,7 @@ struct Letters(EmbedderProfile);
 
 impl Letters {
     fn named(id: &str) -> Arc<Self> {
-        Arc::new(Self(EmbedderProfile { id: id.into(), dimensions: 26, max_tokens: 100, local: true }))
+        Arc::new(Self(EmbedderProfile { id: id.into(), dimensions: 26, max_tokens: 100, local: true, price: Price::default() }))
     }
 }
 

@@ -9,7 +9,7 @@ use super::ledger::{Ledger, LedgerEntry};
 use crate::{
     context::Context,
     error::Result,
-    model::{ModelProfile, Price, Usage},
+    model::{Price, Usage, estimate_tokens},
     money::{Hold, NanoUsd},
     monitor::EventKind,
 };
@@ -45,7 +45,7 @@ impl Bill {
         ledger: Arc<Ledger>,
         cx: &Context,
         id: &str,
-        profile: &ModelProfile,
+        (model, price): (&str, Price),
         reference: Price,
         holds: Vec<Hold>,
         input_tokens: u64,
@@ -54,8 +54,8 @@ impl Bill {
             ledger,
             cx: cx.clone(),
             id: id.to_owned(),
-            model: profile.id.clone(),
-            price: profile.price,
+            model: model.to_owned(),
+            price,
             reference,
             holds,
             input_tokens,
@@ -77,8 +77,13 @@ impl Bill {
     }
 
     /// Pays for `usage`; returns after it is on disk, or staged with the unit of work.
-    pub(super) async fn pay(mut self, usage: Usage) -> Result<Paid> {
+    pub(super) async fn pay(self, usage: Usage) -> Result<Paid> {
         let paid = Paid { cost: self.price.cost(&usage), reference_cost: self.reference.cost(&usage) };
+        self.pay_exactly(usage, paid).await
+    }
+
+    /// The same, where the price of the tokens does not say what it cost.
+    pub(super) async fn pay_exactly(mut self, usage: Usage, paid: Paid) -> Result<Paid> {
         let entry = self.entry(usage, paid);
         (self.begun, self.usage) = (true, Some(usage));
         // Until the entry is queued, a dropped call leaves paying to `drop`; after that, nothing may pay again.
@@ -99,7 +104,7 @@ impl Bill {
         if self.paid || !self.begun {
             return NanoUsd::ZERO;
         }
-        let output_tokens = self.written_bytes.div_ceil(3) as u64;
+        let output_tokens = estimate_tokens(self.written_bytes);
         let known = Usage { input_tokens: self.input_tokens, cached_tokens: 0, output_tokens };
         let usage = self.usage.unwrap_or(known);
         // The reference model would not have needed the attempt: it saves nothing.

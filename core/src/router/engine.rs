@@ -12,17 +12,18 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, LedgerEntry, LedgerQuery, LedgerTotals,
-    ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
-    breaker::{BreakerPolicy, Breakers},
+    ImageReply, ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
+    breaker::{BreakerPolicy, Breakers, Permit},
     budgets::Budgets,
     executor::{Mode, Step, Walk},
     ledger::{Ledger, check_tenant},
+    single::{Answer, Answered, PaidEmbedder, Single},
 };
 use crate::{
     context::Context,
     engine::{Engine, Health, Registry},
-    error::{Error, Result},
-    model::{ChatModel, ChatRequest, Embedder, Price, Prices, ResponseFormat},
+    error::{Error, ErrorKind, Result},
+    model::{ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, Price, Prices, ResponseFormat, estimate_tokens},
     monitor::EventKind,
     runtime::blocking,
     store::Store,
@@ -40,6 +41,7 @@ struct Inner {
     router: Arc<dyn Router>,
     models: Registry<dyn ChatModel>,
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
+    image_model: RwLock<Option<Arc<dyn ImageModel>>>,
     ledger: Arc<Ledger>,
     prices: Prices,
     reference: Price,
@@ -78,6 +80,7 @@ impl RouterEngine {
             router,
             models,
             embedder: RwLock::default(),
+            image_model: RwLock::default(),
             ledger: Arc::new(Ledger::new(store)),
             prices,
             reference,
@@ -102,12 +105,26 @@ impl RouterEngine {
         *self.0.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
     }
 
-    /// The embedder. `NotFound`, with the command that gets one, when there is none.
+    /// The embedder. One that is not of this process, or not free, is tried as often as the settings allow and paid
+    /// for. `NotFound`, with the command that gets one, when there is none.
     pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
-        let embedder = self.0.embedder.read().unwrap_or_else(PoisonError::into_inner);
+        let embedder = self.0.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
         embedder
-            .clone()
+            .map(|embedder| PaidEmbedder::of(self, embedder))
             .ok_or_else(|| Error::not_found("there is no embedder; get one with `triune models pull all-minilm-l6-v2`"))
+    }
+
+    /// Sets the image model.
+    pub fn set_image_model(&self, model: Arc<dyn ImageModel>) {
+        *self.0.image_model.write().unwrap_or_else(PoisonError::into_inner) = Some(model);
+    }
+
+    /// The image model. `NotFound`, with the setting that names one, when there is none.
+    pub fn image_model(&self) -> Result<Arc<dyn ImageModel>> {
+        let model = self.0.image_model.read().unwrap_or_else(PoisonError::into_inner).clone();
+        model.ok_or_else(|| {
+            Error::not_found("there is no image model; name one in the settings: `image_model = { source = \"...\" }`")
+        })
     }
 
     /// Answers `request`. Returns after the money it cost is in the ledger, or staged with the unit of the call.
@@ -142,6 +159,32 @@ impl RouterEngine {
         let truncated = embeddings.iter().map(|embedding| embedding.truncated).collect();
         let vectors = embeddings.into_iter().map(|embedding| embedding.vector).collect();
         Ok(EmbedReply { vectors, truncated, embedder: embedder.profile().id.clone() })
+    }
+
+    /// Makes images by the image model. Returns after the money they cost is in the ledger, or staged with the unit of
+    /// the call.
+    pub async fn generate_image(&self, cx: &Context, request: ImageRequest) -> Result<ImageReply> {
+        request.validate().map_err(|e| e.during("RouterEngine::generate_image"))?;
+        check_tenant(&cx.tenant)?;
+        let model = self.image_model()?;
+        let profile = model.profile();
+        let single = Single {
+            engine: self,
+            cx,
+            model: &profile.id,
+            price: profile.price,
+            input_tokens: estimate_tokens(request.prompt.len()),
+            max_cost: model.max_cost(&request),
+        };
+        let answered = single.ask(|cx| {
+            let (model, request) = (Arc::clone(&model), request.clone());
+            Box::pin(async move {
+                let GeneratedImages { images, usage, cost } = model.generate(&cx, request).await?;
+                Ok(Answer { value: images, usage, cost })
+            })
+        });
+        let Answered { id, value, usage, cost, latency_ms } = answered.await?;
+        Ok(ImageReply { id, images: value, model: profile.id.clone(), usage, cost, latency_ms })
     }
 
     /// The models that would be tried for `request`, and why; nothing is called.
@@ -205,6 +248,17 @@ impl RouterEngine {
 
     pub(super) fn breakers(&self) -> &Breakers {
         &self.0.breakers
+    }
+
+    /// Leave to call `model`.
+    ///
+    /// # Errors
+    /// `CircuitOpen` when it failed too often.
+    pub(super) fn admit(&self, model: &str) -> Result<Permit> {
+        self.0.breakers.admit(model, Instant::now()).ok_or_else(|| {
+            Error::new(ErrorKind::CircuitOpen, "the model failed too often and is left alone for a while; call later")
+                .with("model", model)
+        })
     }
 
     pub(super) fn budgets(&self) -> &Budgets {
@@ -279,6 +333,7 @@ impl Engine for RouterEngine {
             RouterRequest::Generate(request) => RouterReply::Generated(Box::new(self.generate(cx, request).await?)),
             RouterRequest::Route(request) => RouterReply::Routed(self.route(&request)?),
             RouterRequest::Embed(request) => RouterReply::Embedded(self.embed(cx, request).await?),
+            RouterRequest::Image(request) => RouterReply::Images(Box::pin(self.generate_image(cx, request)).await?),
             RouterRequest::Ledger(query) => RouterReply::Ledger(self.ledger(cx, query).await?),
             RouterRequest::Totals { tenant } => RouterReply::Totals(self.totals(tenant.as_deref())?),
             RouterRequest::Models {} => {

@@ -13,7 +13,7 @@ use super::{
     Attempt, GenerateReply, RouteOutcome, RoutePlan, StreamEvent,
     backoff::{Backoff, retry_after},
     bill::Bill,
-    breaker::{Change, Outcome, Permit},
+    breaker::{Outcome, Permit},
     engine::RouterEngine,
 };
 use crate::{
@@ -180,17 +180,14 @@ impl Walk {
         let step = self.steps.front().ok_or_else(|| Error::unexpected("a plan without a model was walked"))?;
         let profile = step.model.profile();
         self.tries += 1;
-        let permit = self.engine.breakers().admit(&profile.id, Instant::now()).ok_or_else(|| {
-            Error::new(ErrorKind::CircuitOpen, "the model failed too often and is left alone for a while; call later")
-                .with("model", &profile.id)
-        })?;
+        let permit = self.engine.admit(&profile.id)?;
         let worst = Usage { input_tokens: step.input_tokens, cached_tokens: 0, output_tokens: step.max_output_tokens };
         let holds = self.engine.budgets().reserve(&self.cx, profile.price.cost(&worst))?;
         let bill = Bill::new(
             Arc::clone(self.engine.ledger_book()),
             &self.cx,
             &self.id,
-            profile,
+            (&profile.id, profile.price),
             self.engine.reference(),
             holds,
             step.input_tokens,
@@ -259,7 +256,7 @@ impl Walk {
             latency_ms = live.since.elapsed().as_millis() as u64;
             live.span.record("error.type", error.code());
             let outcome = if caller_left { Outcome::Neutral } else { Outcome::of(error) };
-            self.tell_breaker(&model, live.permit.record(outcome, Instant::now()));
+            self.engine.tell_breaker(&self.cx, &model, live.permit.record(outcome, Instant::now()));
             cost = live.bill.give_up();
             self.wasted = self.wasted + cost;
         }
@@ -273,18 +270,6 @@ impl Walk {
         });
         self.engine.router().observe(&RouteOutcome { model: model.clone(), code: code.clone(), latency_ms, cost });
         self.attempts.push(Attempt { model, code, message: Some(error.message().to_owned()), latency_ms });
-    }
-
-    fn tell_breaker(&self, model: &str, change: Option<Change>) {
-        let model = model.to_owned();
-        match change {
-            Some(Change::Opened) => {
-                let for_ms = self.engine.breakers().open_for().as_millis() as u64;
-                self.cx.emit(EventKind::BreakerOpened { model, for_ms });
-            }
-            Some(Change::Closed) => self.cx.emit(EventKind::BreakerClosed { model }),
-            None => {}
-        }
     }
 
     /// The last error, with the story of all of them.
@@ -303,7 +288,7 @@ impl Walk {
         };
         let model = step.model.profile().id.clone();
         let latency_ms = live.since.elapsed().as_millis() as u64;
-        self.tell_breaker(&model, live.permit.record(Outcome::Success, Instant::now()));
+        self.engine.tell_breaker(&self.cx, &model, live.permit.record(Outcome::Success, Instant::now()));
         self.cx.emit(EventKind::Attempted {
             model: model.clone(),
             attempt: self.tries,

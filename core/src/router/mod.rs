@@ -13,6 +13,7 @@ mod layer;
 mod ledger;
 mod request;
 mod route;
+mod single;
 #[cfg(test)]
 mod testkit;
 
@@ -25,8 +26,8 @@ pub use engine::RouterEngine;
 pub use layer::{RetryLayer, TimeoutLayer};
 pub use ledger::{LedgerEntry, LedgerQuery, LedgerTotals};
 pub use request::{
-    Attempt, EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, Needs, Prompt, RouterReply,
-    RouterRequest, StreamEvent,
+    Attempt, EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, Needs, Prompt,
+    RouterReply, RouterRequest, StreamEvent,
 };
 pub use route::{BreakerState, ModelState, PassedOver, RouteOutcome, RoutePlan, RouteRequest, RouteStep};
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     engine::FunctionSpec,
     error::Result,
-    model::{FinishReason, Message, ModelProfile, ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, Usage},
+    model::{FinishReason, GeneratedImage, ImageRequest, Message, ModelProfile, ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, Usage},
     money::NanoUsd,
 };
 
@@ -190,6 +190,24 @@ pub struct EmbedReply {
     pub embedder: String,
 }
 
+/// Images, and what they took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ImageReply {
+    /// Identifies the reply in the ledger.
+    pub id: String,
+    /// As many as were asked for.
+    pub images: Vec<GeneratedImage>,
+    /// The model that made them.
+    pub model: String,
+    /// Tokens read and written, as far as the provider counts them.
+    pub usage: Usage,
+    /// What they cost.
+    pub cost: NanoUsd,
+    /// Time it took.
+    pub latency_ms: u64,
+}
+
 /// What the engine `router` is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -201,6 +219,8 @@ pub enum RouterRequest {
     Route(GenerateRequest),
     /// Vectors.
     Embed(EmbedRequest),
+    /// Images.
+    Image(ImageRequest),
     /// Entries of the ledger.
     Ledger(LedgerQuery),
     /// Sums of the ledger.
@@ -224,6 +244,8 @@ pub enum RouterReply {
     Routed(RoutePlan),
     /// To `embed`.
     Embedded(EmbedReply),
+    /// To `image`.
+    Images(ImageReply),
     /// To `ledger`.
     Ledger(Vec<LedgerEntry>),
     /// To `totals`.

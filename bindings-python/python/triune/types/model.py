@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from .._json import NANO_USD, present, read, read_list
-from ._money import Costed
+from ._money import Costed, Priced
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -216,6 +217,41 @@ class Reply(Costed):
             attempts=read_list(Attempt.from_json, data["attempts"]),
             route=RoutePlan.from_json(data["route"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImage:
+    """One generated image: the bytes of the file, or where the provider keeps it."""
+
+    data: bytes = field(repr=False)
+    """The bytes of the file; empty when the provider gave an address only."""
+    url: str | None = field(repr=False)
+    """Where the provider keeps it."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(b64decode(data["base64"]), data["url"])
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReply(Priced):
+    """Generated images, and what they took."""
+
+    id: str
+    """Identifies the reply in the ledger."""
+    images: list[GeneratedImage]
+    """As many as were asked for."""
+    model: str
+    """The model that made them."""
+    usage: Usage
+    """Tokens read and written, as far as the provider counts them."""
+    cost_nano_usd: int
+    latency_ms: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        images = read_list(GeneratedImage.from_json, data["images"])
+        return read(cls, data, images=images, usage=read(Usage, data["usage"]))
 
 
 @dataclass(frozen=True, slots=True)

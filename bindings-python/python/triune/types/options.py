@@ -91,6 +91,8 @@ class Profile(TypedDict, total=False):
     """Tokens of a text that are read; the rest is cut off."""
     local: bool
     """Whether texts stay in this process. Default true."""
+    price: Mapping[str, int]
+    """What it costs, see `triune.price`. Default: nothing."""
 
 
 class ModelProfile(TypedDict, total=False):

@@ -2,13 +2,13 @@
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{ChatRequest, ModelProfile, ResponseFormat},
+    model::{self, ChatRequest, ModelProfile, ResponseFormat},
 };
 
 /// Tokens that an image counts for, at most, at the providers' usual sizes.
 const IMAGE_TOKENS: u64 = 1600;
 
-/// Tokens of `request`: one in three bytes of everything that is sent, rounded up, which is more than most texts have.
+/// Tokens of `request`, by the bytes of everything that is sent.
 pub(super) fn estimate_tokens(request: &ChatRequest) -> u64 {
     let mut bytes = 0;
     let mut images = 0;
@@ -27,7 +27,7 @@ pub(super) fn estimate_tokens(request: &ChatRequest) -> u64 {
     if let ResponseFormat::JsonSchema { name, schema } = &request.response_format {
         bytes += name.len() + schema.to_string().len();
     }
-    bytes.div_ceil(3) as u64 + images * IMAGE_TOKENS
+    model::estimate_tokens(bytes) + images * IMAGE_TOKENS
 }
 
 /// Checks `request` against what the model can do, before any money is spent.

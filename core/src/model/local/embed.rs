@@ -19,7 +19,7 @@ use super::safetensors;
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{Embedder, EmbedderProfile, Embedding},
+    model::{Embedder, EmbedderProfile, Embedding, Price},
     runtime::blocking,
 };
 
@@ -99,7 +99,7 @@ fn read(id: String, folder: &Path) -> Result<LocalEmbedder> {
     let dimensions = config.hidden_size;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(LocalEmbedder {
-        profile: EmbedderProfile { id, dimensions, max_tokens, local: true },
+        profile: EmbedderProfile { id, dimensions, max_tokens, local: true, price: Price::default() },
         parts: Arc::new(Parts { model, tokenizer, dimensions }),
         turns: Arc::new(Semaphore::new(cores)),
         load_ms: started.elapsed().as_millis() as u64,

@@ -8,7 +8,7 @@ use super::super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{ChatRequest, Delta, FinishReason, ImageInput, Message, ModelProfile, ResponseFormat, Role, Usage},
+    model::{ChatRequest, Delta, FinishReason, ImageInput, Message, ModelProfile, ResponseFormat, Role, Usage, estimate_tokens},
 };
 
 /// Tokens an answer may have when the request does not say; the protocol wants a number.
@@ -211,7 +211,7 @@ impl MessageParser {
         let cached_tokens = cache_read;
         let all = cache_read.saturating_add(cache_written);
         let input_tokens = fresh.map_or(self.estimated_input.max(all), |fresh| fresh.saturating_add(all));
-        let estimate = (self.bytes + self.calls.bytes()).div_ceil(3) as u64;
+        let estimate = estimate_tokens(self.bytes + self.calls.bytes());
         Usage { input_tokens, cached_tokens, output_tokens: output.unwrap_or(estimate) }
     }
 }

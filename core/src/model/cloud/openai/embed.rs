@@ -10,7 +10,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{Embedder, EmbedderConfig, EmbedderProfile, Embedding, Prices},
+    model::{Embedder, EmbedderConfig, EmbedderProfile, Embedding, Price, Prices, estimate_tokens},
 };
 
 /// Texts of one request.
@@ -19,6 +19,14 @@ const BATCH: usize = 128;
 const MAX_TOKENS: usize = 8191;
 /// Bytes of a token, rather too few: longer texts are cut off so that none is refused.
 const TOKEN_BYTES: usize = 3;
+
+/// What a server gave for a batch.
+struct Vectors {
+    /// In the order of the texts.
+    vectors: Vec<Vec<f32>>,
+    /// The tokens it bills, when it says so.
+    tokens: Option<u64>,
+}
 
 /// An embedder behind OpenAI's embeddings, of OpenAI or of any server that speaks them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,7 +42,7 @@ impl OpenAiEmbedder {
     /// nor the price table has it.
     ///
     /// # Errors
-    /// `Unauthorized`, naming the variable, when the key is missing; what the server answers when it was asked.
+    /// `Unauthorized`, naming the variable, when the key is missing; `Invalid` for an embedder of OpenAI without a price; what the server answers when it was asked.
     pub async fn from_config(cx: &Context, config: &EmbedderConfig, prices: &Prices) -> Result<Self> {
         if config.source.is_empty() {
             return Err(Error::invalid("a remote embedder needs `source`: the provider's name of it"));
@@ -44,6 +52,7 @@ impl OpenAiEmbedder {
             api_key: config.api_key.as_deref(),
             api_key_env: config.api_key_env.as_deref(),
         };
+        let client = Client::new(PROTOCOL, &access)?;
         let listed = prices.get(&config.source);
         let own = listed.and_then(|listed| listed.dimensions);
         let max_tokens = listed.and_then(|listed| listed.context_length).map_or(MAX_TOKENS, |n| n as usize);
@@ -52,34 +61,37 @@ impl OpenAiEmbedder {
             dimensions: config.dimensions.or(own).unwrap_or(0),
             max_tokens,
             local: false,
+            price: profile_price(config, prices, client.official())?,
         };
         let shortened = config.dimensions.filter(|wanted| own.is_some_and(|own| own != *wanted));
-        let mut embedder = Self { client: Client::new(PROTOCOL, &access)?, profile, shortened };
+        let mut embedder = Self { client, profile, shortened };
         if embedder.profile.dimensions == 0 {
             let probe = cx.run(embedder.request(&["length".to_owned()])).await?;
-            embedder.profile.dimensions = probe.first().map_or(0, |(_, vector)| vector.len());
+            embedder.profile.dimensions = probe.vectors.first().map_or(0, Vec::len);
         }
         Ok(embedder)
     }
 
     /// The vectors of one batch, in order.
-    async fn request(&self, texts: &[String]) -> Result<Vec<(u64, Vec<f32>)>> {
+    async fn request(&self, texts: &[String]) -> Result<Vectors> {
         let id = &self.profile.id;
         let mut body = json!({ "model": id, "input": texts, "encoding_format": "float" });
         if let Some(length) = self.shortened {
             body["dimensions"] = json!(length);
         }
         let answer = self.client.post_json("embeddings", id, &body).await?;
-        vectors(&answer, texts.len()).ok_or_else(|| not_understood(id))
+        let vectors = vectors(&answer, texts.len()).ok_or_else(|| not_understood(id))?;
+        Ok(Vectors { vectors, tokens: answer["usage"]["prompt_tokens"].as_u64() })
     }
 
     async fn batch(&self, texts: Vec<String>) -> Result<Vec<Embedding>> {
         let read: Vec<_> = texts.into_iter().map(|text| cut(text, self.profile.max_tokens * TOKEN_BYTES)).collect();
         let sent: Vec<_> = read.iter().map(|(text, _)| text.clone()).collect();
-        let vectors = self.request(&sent).await?;
-        let pairs = read.into_iter().zip(vectors);
-        pairs
-            .map(|((text, truncated), (_, vector))| {
+        let Vectors { vectors, tokens } = self.request(&sent).await?;
+        let tokens = shares(tokens, &sent);
+        let parts = read.into_iter().zip(vectors).zip(tokens);
+        parts
+            .map(|(((_, truncated), vector), tokens)| {
                 if vector.len() != self.profile.dimensions {
                     return Err(Error::invalid("the server's vectors are of another length; correct `dimensions`")
                         .with("dimensions", self.profile.dimensions)
@@ -89,7 +101,7 @@ impl OpenAiEmbedder {
                     Error::new(ErrorKind::Unavailable, "the server gave a vector without direction; try again")
                         .with("embedder", &self.profile.id)
                 })?;
-                Ok(Embedding { vector, tokens: text.len().div_ceil(TOKEN_BYTES), truncated })
+                Ok(Embedding { vector, tokens, truncated })
             })
             .collect()
     }
@@ -127,8 +139,34 @@ fn cut(mut text: String, limit: usize) -> (String, bool) {
     (text, truncated)
 }
 
+/// The tokens of each text, which add up to `total` where the server told it: the first bears what does not divide.
+fn shares(total: Option<u64>, texts: &[String]) -> Vec<usize> {
+    let mut shares: Vec<_> = texts.iter().map(|text| estimate_tokens(text.len()) as usize).collect();
+    let Some(total) = total.map(|total| total as usize) else { return shares };
+    let estimated = shares.iter().sum::<usize>().max(1);
+    for share in &mut shares {
+        *share = (*share as f64 / estimated as f64 * total as f64) as usize;
+    }
+    let given: usize = shares.iter().sum();
+    if let Some(first) = shares.first_mut() {
+        *first += total.saturating_sub(given);
+    }
+    shares
+}
+
+/// What a million tokens cost. A server of one's own is free; a provider's embedder must have a price, since nothing
+/// would bound what it spends.
+fn profile_price(config: &EmbedderConfig, prices: &Prices, official: bool) -> Result<Price> {
+    let listed = prices.get(&config.source).and_then(|listed| listed.price);
+    match config.price.or(listed) {
+        Some(price) => Ok(price),
+        None if official => prices.price(&config.source),
+        None => Ok(Price::default()),
+    }
+}
+
 /// The `count` vectors of `answer` in the order of the texts.
-fn vectors(answer: &Value, count: usize) -> Option<Vec<(u64, Vec<f32>)>> {
+fn vectors(answer: &Value, count: usize) -> Option<Vec<Vec<f32>>> {
     let read = |(at, item): (usize, &Value)| {
         let numbers = item["embedding"].as_array()?.iter();
         let vector: Option<Vec<f32>> = numbers.map(|number| number.as_f64().map(|n| n as f32)).collect();
@@ -137,7 +175,7 @@ fn vectors(answer: &Value, count: usize) -> Option<Vec<(u64, Vec<f32>)>> {
     let mut vectors = answer["data"].as_array()?.iter().enumerate().map(read).collect::<Option<Vec<_>>>()?;
     vectors.sort_by_key(|(index, _)| *index);
     let in_order = vectors.iter().enumerate().all(|(at, (index, _))| at as u64 == *index);
-    (in_order && vectors.len() == count).then_some(vectors)
+    (in_order && vectors.len() == count).then(|| vectors.into_iter().map(|(_, vector)| vector).collect())
 }
 
 /// `vector` with length 1; none for a vector that has no direction.
@@ -160,11 +198,21 @@ mod tests {
     #[test]
     fn vectors_come_in_the_order_of_the_texts() {
         let answer = json!({ "data": [{ "index": 1, "embedding": [0, 2] }, { "index": 0, "embedding": [3.0, 4.0] }] });
-        assert_eq!(vectors(&answer, 2).unwrap(), [(0, vec![3.0, 4.0]), (1, vec![0.0, 2.0])]);
+        assert_eq!(vectors(&answer, 2).unwrap(), [vec![3.0, 4.0], vec![0.0, 2.0]]);
         assert!(vectors(&answer, 3).is_none(), "one is missing");
         let twice = json!({ "data": [{ "index": 0, "embedding": [1] }, { "index": 0, "embedding": [1] }] });
         assert!(vectors(&twice, 2).is_none());
         assert!(vectors(&json!({ "data": [{ "embedding": ["x"] }] }), 1).is_none());
+    }
+
+    #[test]
+    fn the_tokens_of_a_batch_add_up_to_what_is_billed() {
+        let texts = ["a".repeat(30), "b".repeat(60), String::from(" ")];
+        assert_eq!(shares(None, &texts), [10, 20, 1]);
+        let shared = shares(Some(100), &texts);
+        assert_eq!(shared.iter().sum::<usize>(), 100);
+        assert!(shared[1] > shared[0] && shared[0] > shared[2], "{shared:?}");
+        assert_eq!(shares(Some(0), &texts), [0, 0, 0]);
     }
 
     #[test]

@@ -14,10 +14,12 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{GeneratedImage, ImageModel, ImageRequest, ModelConfig, ModelProfile, Price, Prices, Usage},
+    model::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest, ModelConfig, ModelProfile, Price, Prices, Usage},
     money::NanoUsd,
 };
 
+/// Tokens of one image at most: OpenAI's largest at its best quality has 6,240.
+const IMAGE_TOKENS: u64 = 8192;
 /// Tokens of a prompt, when the price table does not say: what OpenAI's image models read.
 const CONTEXT: u64 = 32_000;
 
@@ -56,11 +58,23 @@ impl ImageModel for OpenAiImageModel {
         &self.profile
     }
 
-    async fn generate(&self, cx: &Context, request: ImageRequest) -> Result<Vec<GeneratedImage>> {
-        let ImageRequest { prompt, size, count } = request;
-        if !(1..=10).contains(&count) || prompt.trim().is_empty() {
-            return Err(Error::invalid("images are asked for with a prompt and a count of 1 to 10"));
+    fn max_cost(&self, request: &ImageRequest) -> NanoUsd {
+        let count = u64::from(request.count);
+        match self.per_image {
+            Some(each) => NanoUsd(each.0.saturating_mul(count as i64)),
+            None => self.profile.price.cost(&Usage {
+                // No text has more tokens than bytes.
+                input_tokens: request.prompt.len() as u64,
+                cached_tokens: 0,
+                output_tokens: count * IMAGE_TOKENS,
+            }),
         }
+    }
+
+    async fn generate(&self, cx: &Context, request: ImageRequest) -> Result<GeneratedImages> {
+        request.validate()?;
+        let max_cost = self.max_cost(&request);
+        let ImageRequest { prompt, size, count } = request;
         let mut body = json!({ "model": self.name, "prompt": prompt, "n": count });
         if let Some(size) = size {
             body["size"] = json!(size);
@@ -74,9 +88,13 @@ impl ImageModel for OpenAiImageModel {
                 .with("got", images.len()));
         }
         images.truncate(usize::from(count));
-        let costs = costs(&answer, self.profile.price, self.per_image, images.len());
-        images.iter_mut().zip(costs).for_each(|(image, cost)| image.cost = cost);
-        Ok(images)
+        let tokens = usage(&answer);
+        let cost = match (self.per_image, tokens) {
+            // A server that does not say what it took may have taken the most.
+            (Some(_), _) | (None, None) => max_cost,
+            (None, Some(tokens)) => self.profile.price.cost(&tokens),
+        };
+        Ok(GeneratedImages { images, usage: tokens.unwrap_or_default(), cost })
     }
 }
 
@@ -87,27 +105,16 @@ fn images(answer: &Value) -> Option<Vec<GeneratedImage>> {
             None => Vec::new(),
         };
         let url = item["url"].as_str().map(str::to_owned);
-        (!bytes.is_empty() || url.is_some()).then_some(GeneratedImage { bytes, url, cost: None })
+        (!bytes.is_empty() || url.is_some()).then_some(GeneratedImage { bytes, url })
     };
     answer["data"].as_array()?.iter().map(read).collect()
 }
 
-/// What each of `count` images cost: by the image, else its share of the tokens, none when neither is known.
-fn costs(answer: &Value, price: Price, per_image: Option<NanoUsd>, count: usize) -> Vec<Option<NanoUsd>> {
+/// The tokens that were read and written, when the server says so.
+fn usage(answer: &Value) -> Option<Usage> {
     let tokens = |name: &str| answer["usage"][name].as_u64();
-    let total = match (tokens("input_tokens"), tokens("output_tokens")) {
-        (Some(input_tokens), Some(output_tokens)) if price != Price::default() => {
-            Some(price.cost(&Usage { input_tokens, cached_tokens: 0, output_tokens }))
-        }
-        _ => None,
-    };
-    let share = |at: usize| {
-        let total = total?;
-        // The first image bears what does not divide.
-        let rest = if at == 0 { total.0 % count as i64 } else { 0 };
-        Some(NanoUsd(total.0 / count as i64 + rest))
-    };
-    (0..count).map(|at| per_image.or_else(|| share(at))).collect()
+    let (input_tokens, output_tokens) = (tokens("input_tokens")?, tokens("output_tokens")?);
+    Some(Usage { input_tokens, cached_tokens: 0, output_tokens })
 }
 
 #[cfg(test)]
@@ -127,12 +134,24 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_add_up_to_the_whole() {
+    fn what_images_cost_is_bounded_before_they_are_made() {
+        let prices = Prices::built_in().unwrap();
+        let config = |source: &str| ModelConfig {
+            source: source.into(),
+            api_key: Some("sk-test".into()),
+            ..ModelConfig::default()
+        };
+        let model = OpenAiImageModel::from_config(&config("gpt-image-1"), &prices).unwrap();
+        let request = ImageRequest { count: 2, ..ImageRequest::new("a cat") };
+        // 5 dollars for a million tokens read, 40 for a million written: 5 bytes and two images.
+        assert_eq!(model.max_cost(&request), NanoUsd(5 * 5_000 + 2 * 8192 * 40_000));
+        assert!(OpenAiImageModel::from_config(&config("no-such-model"), &prices).is_err(), "it has no price");
+    }
+
+    #[test]
+    fn tokens_are_read_where_they_are_told() {
         let answer = json!({ "usage": { "input_tokens": 10, "output_tokens": 100 } });
-        let price = Price { input: NanoUsd(1_000_000), cached: NanoUsd(0), output: NanoUsd(1_000_000) };
-        let sum: NanoUsd = costs(&answer, price, None, 3).into_iter().flatten().sum();
-        assert_eq!(sum, NanoUsd(110));
-        assert_eq!(costs(&answer, price, Some(NanoUsd(7)), 2), [Some(NanoUsd(7)); 2]);
-        assert_eq!(costs(&json!({}), price, None, 1), [None]);
+        assert_eq!(usage(&answer), Some(Usage { input_tokens: 10, cached_tokens: 0, output_tokens: 100 }));
+        assert_eq!(usage(&json!({ "usage": { "input_tokens": 10 } })), None);
     }
 }

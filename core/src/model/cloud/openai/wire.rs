@@ -8,7 +8,7 @@ use super::super::{
 };
 use crate::{
     error::Result,
-    model::{ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, TokenLogprob, Usage},
+    model::{ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, TokenLogprob, Usage, estimate_tokens},
 };
 
 /// The body of a streamed request. `official` is OpenAI itself, which takes fewer ways of sampling than other servers.
@@ -151,7 +151,7 @@ impl ChatParser {
     fn usage(&self) -> Usage {
         self.usage.unwrap_or_else(|| {
             tracing::debug!("the server did not say how many tokens it used; they are estimated");
-            let output_tokens = self.pieces.max((self.bytes + self.calls.bytes()).div_ceil(3) as u64);
+            let output_tokens = self.pieces.max(estimate_tokens(self.bytes + self.calls.bytes()));
             Usage { input_tokens: self.estimated_input, cached_tokens: 0, output_tokens }
         })
     }

@@ -1,0 +1,199 @@
+//! Calls of one request and one answer, embeddings and images: each with its permit, its bill, its time and its tries.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+
+use super::{
+    backoff::{Backoff, retry_after},
+    bill::{Bill, Paid},
+    breaker::{Change, Outcome},
+    engine::RouterEngine,
+};
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+    model::{Embedder, EmbedderProfile, Embedding, Price, Usage},
+    money::NanoUsd,
+    monitor::EventKind,
+};
+
+/// What is called, and what that can cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Single<'a> {
+    pub(super) engine: &'a RouterEngine,
+    pub(super) cx: &'a Context,
+    pub(super) model: &'a str,
+    pub(super) price: Price,
+    pub(super) input_tokens: u64,
+    /// The most it can cost: held on the budgets before each try.
+    pub(super) max_cost: NanoUsd,
+}
+
+/// What a model gave, and what it took.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    pub(super) value: T,
+    pub(super) usage: Usage,
+    pub(super) cost: NanoUsd,
+}
+
+/// An answer that is in the ledger.
+#[derive(Debug)]
+pub(super) struct Answered<T> {
+    /// Identifies it in the ledger.
+    pub(super) id: String,
+    pub(super) value: T,
+    pub(super) usage: Usage,
+    pub(super) cost: NanoUsd,
+    pub(super) latency_ms: u64,
+}
+
+impl Single<'_> {
+    /// Makes `call` until it gives an answer, as often as the settings allow. Returns after its cost is in the ledger,
+    /// or staged with the unit of the call.
+    ///
+    /// The reference model answers chats only, so the call saves nothing: its reference cost is its cost.
+    pub(super) async fn ask<'c, T>(
+        &self,
+        call: impl Fn(Context) -> BoxFuture<'c, Result<Answer<T>>> + Send,
+    ) -> Result<Answered<T>> {
+        let started = Instant::now();
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let mut backoff = Backoff::new(self.engine.first_wait());
+        let mut tries = 1;
+        loop {
+            match self.attempt(&id, tries, &call).await {
+                Ok(Answer { value, usage, cost }) => {
+                    let latency_ms = started.elapsed().as_millis() as u64;
+                    return Ok(Answered { id, value, usage, cost, latency_ms });
+                }
+                Err(error) if self.cx.check().is_ok() && self.may_retry(&error, tries) => {
+                    self.cx.sleep(backoff.after(&error)).await?;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn may_retry(&self, error: &Error, tries: u32) -> bool {
+        // Waiting longer than the caller or one try may take is a failure told late.
+        let longest = self.cx.time_left().map_or(self.engine.timeout(), |left| left.min(self.engine.timeout()));
+        error.is_retryable()
+            && tries < self.engine.attempts()
+            && error.kind() != ErrorKind::CircuitOpen
+            && retry_after(error).unwrap_or(Duration::ZERO) <= longest
+    }
+
+    async fn attempt<'c, T>(
+        &self,
+        id: &str,
+        attempt: u32,
+        call: &(impl Fn(Context) -> BoxFuture<'c, Result<Answer<T>>> + Send),
+    ) -> Result<Answer<T>> {
+        self.cx.check()?;
+        let permit = self.engine.admit(self.model)?;
+        let holds = self.engine.budgets().reserve(self.cx, self.max_cost)?;
+        let ledger = Arc::clone(self.engine.ledger_book());
+        let model = (self.model, self.price);
+        let mut bill = Bill::new(ledger, self.cx, id, model, self.engine.reference(), holds, self.input_tokens);
+        let (cx, since) = (self.cx.child().within(self.engine.timeout()), Instant::now());
+        let called = cx.run(call(cx.clone())).await;
+        let latency_ms = since.elapsed().as_millis() as u64;
+        let code = called.as_ref().err().map(|error| error.code().to_owned());
+        let outcome = match &called {
+            Ok(_) => Outcome::Success,
+            // The caller's own end says nothing about the model.
+            Err(_) if self.cx.check().is_err() => Outcome::Neutral,
+            Err(error) => Outcome::of(error),
+        };
+        self.engine.tell_breaker(self.cx, self.model, permit.record(outcome, Instant::now()));
+        self.cx.emit(EventKind::Attempted {
+            model: self.model.to_owned(),
+            attempt,
+            ok: code.is_none(),
+            code,
+            latency_ms,
+        });
+        let answer = called?;
+        bill.begin();
+        bill.pay_exactly(answer.usage, Paid { cost: answer.cost, reference_cost: answer.cost }).await?;
+        Ok(answer)
+    }
+}
+
+impl RouterEngine {
+    /// Says that a breaker opened or closed.
+    pub(super) fn tell_breaker(&self, cx: &Context, model: &str, change: Option<Change>) {
+        let model = model.to_owned();
+        match change {
+            Some(Change::Opened) => {
+                let for_ms = self.breakers().open_for().as_millis() as u64;
+                cx.emit(EventKind::BreakerOpened { model, for_ms });
+            }
+            Some(Change::Closed) => cx.emit(EventKind::BreakerClosed { model }),
+            None => {}
+        }
+    }
+}
+
+/// An embedder that is not of this process, or not free: tried more than once, left alone when it fails, and paid for.
+#[derive(Debug)]
+pub(super) struct PaidEmbedder {
+    engine: RouterEngine,
+    embedder: Arc<dyn Embedder>,
+}
+
+impl PaidEmbedder {
+    /// `embedder` itself when it costs nothing and cannot be out of reach.
+    pub(super) fn of(engine: &RouterEngine, embedder: Arc<dyn Embedder>) -> Arc<dyn Embedder> {
+        let profile = embedder.profile();
+        if profile.local && profile.price == Price::default() {
+            return embedder;
+        }
+        Arc::new(Self { engine: engine.clone(), embedder })
+    }
+}
+
+#[async_trait]
+impl Embedder for PaidEmbedder {
+    fn profile(&self) -> &EmbedderProfile {
+        self.embedder.profile()
+    }
+
+    async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let EmbedderProfile { id, max_tokens, price, .. } = self.profile();
+        // No text has more tokens than bytes, and the empty text has one.
+        let most = texts.iter().map(|text| text.len().max(1).min(*max_tokens) as u64).sum();
+        let read = |tokens| Usage { input_tokens: tokens, ..Usage::default() };
+        let single = Single {
+            engine: &self.engine,
+            cx,
+            model: id,
+            price: *price,
+            input_tokens: most,
+            max_cost: price.cost(&read(most)),
+        };
+        let answered = single.ask(|cx| {
+            let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), *price);
+            Box::pin(async move {
+                let value = embedder.embed(&cx, texts).await?;
+                let usage = read(value.iter().map(|embedding| embedding.tokens as u64).sum());
+                Ok(Answer { value, usage, cost: price.cost(&usage) })
+            })
+        });
+        Ok(answered.await?.value)
+    }
+}
+
+#[cfg(test)]
+#[path = "single_tests.rs"]
+mod tests;
