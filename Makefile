@@ -63,7 +63,7 @@ examples: models node
 	  echo "== $$example"; $(PY) $$example; done
 	$(PY) tests/readme.py
 	cargo build --quiet --workspace --all-features --examples
-	CANDLE_NUM_THREADS=1 target/debug/examples/quickstart
+	target/debug/examples/quickstart
 	for example in examples/node/quickstart.mjs examples/node/own-model.mjs examples/node/tasks.mjs; do \
 	  echo "== $$example"; node $$example; done
 

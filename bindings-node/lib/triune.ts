@@ -112,8 +112,6 @@ export class Triune implements AsyncDisposable {
   /** Opens `lmdb:///path` or a plain path, making the folder when it is not there. */
   static async open(url: string, options: OpenOptions = {}): Promise<Triune> {
     const config = settings(options)
-    // One thread an answer: candle's own pool, which can be told by the environment only, collapses on busy cores.
-    process.env.CANDLE_NUM_THREADS ??= '1'
     try {
       const opening = new native.Opening(url)
       if (typeof config === 'string') opening.configFile(config)

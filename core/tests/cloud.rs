@@ -11,9 +11,10 @@ use futures_util::StreamExt;
 use triune::{
     Context, ErrorKind, Registry,
     model::{
-        Capabilities, ChatModel, ChatReply, ChatRequest, Delta, FinishReason, Message, ModelConfig, Prices, Provider,
-        ResponseFormat, Sampling, ToolCall, Usage, cloud::AnthropicModel, cloud::OpenAiEmbedder, cloud::OpenAiModel,
-        collect,
+        Capabilities, ChatModel, ChatReply, ChatRequest, Delta, Embedder, FinishReason, ImageModel, ImageRequest,
+        Message, ModelConfig, Prices, Provider, ResponseFormat, Sampling, ToolCall, Usage,
+        cloud::{AnthropicModel, OpenAiEmbedder, OpenAiImageModel, OpenAiModel},
+        collect, cosine,
     },
     router::{CheapestRouter, GenerateRequest, RouterConfig, RouterEngine, StreamEvent},
     store::{Store, StoreConfig},
@@ -158,6 +159,72 @@ async fn openai_json_and_log_probabilities() {
     for token in &reply.logprobs {
         assert!(token.logprob <= 0.0 && !token.top.is_empty(), "{token:?}");
     }
+}
+
+#[tokio::test]
+async fn openai_json_schema() {
+    let Some(url) = server("TRIUNE_TEST_LLAMA_URL") else { return };
+    let mut config = config(Provider::Openai, &url, &model_name());
+    config.capabilities = Some(Capabilities { json_schema: true, ..Capabilities::default() });
+    let model = OpenAiModel::from_config(&config, &Prices::built_in().unwrap()).unwrap();
+    let mut request = question(120);
+    request.messages = vec![Message::user("Name a city, its country and how many live there.")];
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": {
+            "city": { "type": "string", "maxLength": 20 },
+            "country": { "enum": ["France", "Italy"] },
+            "people": { "type": "integer" }
+        },
+        "required": ["city", "country", "people"],
+        "additionalProperties": false
+    });
+    request.response_format = ResponseFormat::JsonSchema { name: "place".into(), schema };
+    let reply = answer(&model, request).await.unwrap();
+    let place: serde_json::Value = serde_json::from_str(&reply.text).expect("JSON was asked for");
+    assert!(place["city"].is_string() && place["people"].is_i64(), "{place}");
+    assert!(["France", "Italy"].contains(&place["country"].as_str().unwrap()), "{place}");
+    answers_a_question(&model).await;
+}
+
+#[tokio::test]
+async fn openai_embeddings() {
+    let Some(url) = server("TRIUNE_TEST_EMBED_URL") else { return };
+    let mut config = triune::model::EmbedderConfig::default();
+    config.provider = Provider::Openai;
+    config.source = model_name();
+    config.base_url = Some(url);
+    let cx = Context::new().within(Duration::from_mins(1));
+    let embedder = OpenAiEmbedder::from_config(&cx, &config, &Prices::built_in().unwrap()).await.unwrap();
+    assert_eq!(embedder.profile().dimensions, 576, "asked of the server");
+    let texts = ["", "a cat sat on the mat", "a kitten sat on the rug", "interest rates rose by a point"];
+    let found = embedder.embed(&cx, texts.map(str::to_owned).to_vec()).await.unwrap();
+    assert_eq!(found.len(), 4);
+    for one in &found {
+        assert!((cosine(&one.vector, &one.vector) - 1.0).abs() < 1e-4 && one.tokens < 20, "{} tokens", one.tokens);
+    }
+    let like = |a: usize, b: usize| cosine(&found[a].vector, &found[b].vector);
+    assert!(like(1, 2) > like(1, 3), "{} {}", like(1, 2), like(1, 3));
+    let again = embedder.embed(&cx, vec![texts[2].to_owned()]).await.unwrap();
+    assert!(cosine(&again[0].vector, &found[2].vector) > 0.999);
+}
+
+#[tokio::test]
+async fn openai_images() {
+    let Some(url) = server("TRIUNE_TEST_ANTHROPIC_URL") else { return };
+    let mut config = config(Provider::Openai, &url, "dall-e-3");
+    config.api_key = Some(anthropic_key());
+    let prices = Prices::built_in().unwrap();
+    let model = OpenAiImageModel::from_config(&config, &prices).unwrap();
+    let cx = Context::new().within(Duration::from_mins(1));
+    let made = model.generate(&cx, ImageRequest::new("a cat")).await.unwrap();
+    assert_eq!(made.images.len(), 1);
+    assert_eq!(made.images[0].url, std::env::var("TRIUNE_TEST_IMAGE").ok());
+    let two = ImageRequest { count: 2, ..ImageRequest::new("a cat") };
+    assert_eq!(model.generate(&cx, two).await.unwrap_err().kind(), ErrorKind::Unavailable, "it makes one at a time");
+    config.source = "no-such-model".into();
+    let unknown = OpenAiImageModel::from_config(&config, &prices).unwrap();
+    assert!(unknown.generate(&cx, ImageRequest::new("a cat")).await.is_err());
 }
 
 #[tokio::test]

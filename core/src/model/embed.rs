@@ -59,17 +59,3 @@ impl<E: Embedder + ?Sized> Embedder for Arc<E> {
         (**self).embed(cx, texts).await
     }
 }
-
-/// Cosine of two vectors of length 1: their dot product. The shorter length counts.
-pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    // Eight sums at once, so that the compiler can use vector instructions.
-    let mut sums = [0.0_f32; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
-}

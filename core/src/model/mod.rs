@@ -5,6 +5,7 @@ mod chat;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 mod config;
+mod cosine;
 mod embed;
 mod image;
 #[cfg(feature = "local")]
@@ -14,13 +15,14 @@ mod profile;
 pub mod source;
 
 pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
+pub(crate) use chat::estimate_tokens;
 pub use chat::{
     ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
     Sampling, TokenLogprob, ToolCall, Usage, collect,
 };
 pub use config::{EmbedderConfig, ModelConfig, Provider};
-pub use embed::{Embedder, EmbedderProfile, Embedding, cosine};
-pub(crate) use chat::estimate_tokens;
+pub use cosine::cosine;
+pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
 pub use prices::{ListedModel, Prices};
 pub use profile::{Capabilities, ModelProfile, Price};

@@ -25,7 +25,7 @@ impl Tools {
     /// Does `task`. A panic in it is an error of the task.
     pub(super) async fn perform(&self, cx: &Context, task: &Task, call: TaskCall) -> Result<Value> {
         let work = AssertUnwindSafe(self.dispatch(cx, task, call)).catch_unwind();
-        cx.run(async { work.await.unwrap_or_else(|panic| Err(panicked(&*panic))) }).await
+        Box::pin(cx.run(async { work.await.unwrap_or_else(|panic| Err(panicked(&*panic))) })).await
     }
 
     async fn dispatch(&self, cx: &Context, task: &Task, call: TaskCall) -> Result<Value> {

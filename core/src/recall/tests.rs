@@ -28,7 +28,13 @@ struct Letters(EmbedderProfile);
 
 impl Letters {
     fn named(id: &str) -> Arc<Self> {
-        Arc::new(Self(EmbedderProfile { id: id.into(), dimensions: 26, max_tokens: 100, local: true, price: Price::default() }))
+        Arc::new(Self(EmbedderProfile {
+            id: id.into(),
+            dimensions: 26,
+            max_tokens: 100,
+            local: true,
+            price: Price::default(),
+        }))
     }
 }
 

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use super::{
-    EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, LedgerEntry, LedgerQuery, LedgerTotals,
-    ImageReply, ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
+    EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, LedgerEntry, LedgerQuery,
+    LedgerTotals, ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
     breaker::{BreakerPolicy, Breakers, Permit},
     budgets::Budgets,
     executor::{Mode, Step, Walk},
@@ -23,7 +23,10 @@ use crate::{
     context::Context,
     engine::{Engine, Health, Registry},
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, Price, Prices, ResponseFormat, estimate_tokens},
+    model::{
+        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, Price, Prices, ResponseFormat,
+        estimate_tokens,
+    },
     monitor::EventKind,
     runtime::blocking,
     store::Store,

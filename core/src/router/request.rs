@@ -12,7 +12,10 @@ use super::{
 use crate::{
     engine::FunctionSpec,
     error::Result,
-    model::{FinishReason, GeneratedImage, ImageRequest, Message, ModelProfile, ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, Usage},
+    model::{
+        FinishReason, GeneratedImage, ImageRequest, Message, ModelProfile, ResponseFormat, Role, Sampling,
+        TokenLogprob, ToolCall, Usage,
+    },
     money::NanoUsd,
 };
 

@@ -100,7 +100,13 @@ pub(crate) struct WordEmbedder(EmbedderProfile);
 
 impl WordEmbedder {
     pub(crate) fn new() -> Self {
-        Self(EmbedderProfile { id: "words".into(), dimensions: 256, max_tokens: 512, local: true, price: Price::default() })
+        Self(EmbedderProfile {
+            id: "words".into(),
+            dimensions: 256,
+            max_tokens: 512,
+            local: true,
+            price: Price::default(),
+        })
     }
 }
 

@@ -3,35 +3,59 @@
 use std::{fmt, fs::File, io::BufReader, path::Path, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 
 use super::{
-    generate::Generation,
+    answer::Answer,
+    decoder::{Part, Scratch},
     gguf::{Gguf, corrupt},
-    llama::Llama,
+    kernel::Pool,
+    llama,
+    pages::{Memory, Pages},
+    scheduler::{Limits, LocalStatistics, Scheduler, Writer},
     template::ChatTemplate,
     tokenizer::Tokenizer,
 };
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{Capabilities, ChatModel, ChatRequest, ChatStream, ModelProfile, ResponseFormat},
+    model::{Capabilities, ChatModel, ChatRequest, ChatStream, Delta, ModelProfile, ResponseFormat},
     runtime::blocking,
 };
 
 /// Tokens written when a request does not say how many.
 const DEFAULT_MAX_TOKENS: u64 = 1024;
+/// Tokens of request and answer where neither the settings nor the file asks for fewer.
+const CONTEXT: u64 = 8192;
+/// Answers written at once, and waiting.
+const ANSWERS: usize = 64;
+const WAITING: usize = 10_000;
+/// Threads at most; more than any machine has.
+const MOST_THREADS: usize = 1024;
+/// Bytes of what is remembered.
+const MEMORY: u64 = 512 << 20;
 
 /// How a local chat model runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LocalConfig {
-    /// Answers written at once; more wait for their turn. At least 1. Default: the number of cores.
+    /// Answers written at once; more wait for their turn. At least 1. Default: 64.
     pub concurrency: Option<usize>,
-    /// Tokens of request and answer together, at most. Default, and most: what the file says, up to 4096.
+    /// Answers that may wait; one more is refused as `Overloaded`. Default: 10,000.
+    pub queue: Option<usize>,
+    /// Threads that compute. At least 1. Default: the number of cores.
+    pub threads: Option<usize>,
+    /// Tokens of request and answer together, at most. Default: what the file says, up to 8192; most: what it says.
     pub context_length: Option<u64>,
+    /// Bytes of what is remembered of tokens that were read, for answers on their way and for those to come that begin
+    /// in the same way. One answer always has what it needs. Default: 512 MiB.
+    pub memory_bytes: Option<u64>,
+    /// Computes with all weights in 32 bits and rounds nothing: what other engines are compared by. Takes about seven
+    /// times the memory of a 4-bit file and several times the time. Default: false.
+    pub full_precision: bool,
 }
 
 impl LocalConfig {
@@ -42,36 +66,55 @@ impl LocalConfig {
         self
     }
 
+    /// Lets `answers` wait.
+    #[must_use]
+    pub fn queue(mut self, answers: usize) -> Self {
+        self.queue = Some(answers);
+        self
+    }
+
+    /// Computes on `threads`.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
     /// Uses `tokens` of the context at most.
     #[must_use]
     pub fn context_length(mut self, tokens: u64) -> Self {
         self.context_length = Some(tokens);
         self
     }
+
+    /// Remembers at most so many bytes of tokens that were read.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// Rounds nothing.
+    #[must_use]
+    pub fn full_precision(mut self) -> Self {
+        self.full_precision = true;
+        self
+    }
 }
 
-/// A chat model of the llama architecture, read from a GGUF file. Requests share the weights.
+/// A chat model of the llama architecture, read from a GGUF file. Its answers are written together: they share the
+/// weights, the threads, and what the model remembers of a common beginning. What an answer says does not depend on
+/// what is written beside it.
 ///
 /// Where a request leaves sampling out: temperature 0.7, top_k 40, top_p 0.95, min_p 0.05 (setting one of the three
 /// filters turns the others off), no repetition penalty, and at most 1024 tokens.
-///
-/// candle spreads each step over the cores by a pool of its own, one for the process, whose threads wait for each other.
-/// Where several answers are written at once, or the cores are busy with other work, set `CANDLE_NUM_THREADS=1` in the
-/// environment before the first answer: each answer then keeps to one thread, and none waits for another.
 pub struct LocalModel {
     profile: ModelProfile,
-    parts: Arc<Parts>,
-    turns: Arc<Semaphore>,
+    writer: Arc<Writer>,
+    template: Arc<ChatTemplate>,
+    scheduler: Scheduler,
     load_ms: u64,
     bytes: u64,
-}
-
-/// What every answer needs.
-#[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) llama: Llama,
-    pub(super) tokenizer: Tokenizer,
-    template: ChatTemplate,
 }
 
 impl fmt::Debug for LocalModel {
@@ -105,7 +148,7 @@ impl LocalModel {
     /// # Errors
     /// None that a text can cause.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        self.parts.tokenizer.encode_plain(text)
+        self.writer.tokenizer.encode_plain(text)
     }
 
     /// The likeliest `top` tokens after `tokens`, with their log-probabilities: what parity with other engines is
@@ -114,18 +157,21 @@ impl LocalModel {
     /// # Errors
     /// `Invalid` when there is no token or an unknown one; `ContextLength` when there are too many.
     pub fn next_logprobs(&self, tokens: &[u32], top: usize) -> Result<Vec<(u32, f32)>> {
-        if tokens.is_empty() || tokens.iter().any(|&token| token as usize >= self.parts.tokenizer.len()) {
+        if tokens.is_empty() || tokens.iter().any(|&token| token as usize >= self.writer.tokenizer.len()) {
             return Err(Error::invalid("next_logprobs takes at least one token, and only tokens of the model"));
         }
         self.check_length(tokens.len())?;
-        let mut llama = self.parts.llama.clone();
-        let scores = llama.read(tokens)?;
-        Ok(super::sampler::top_logprobs(&scores, top))
+        let decoder = &self.writer.decoder;
+        let pages = Pages::new(decoder.page_numbers(), u64::MAX, 1);
+        let (mut memory, mut scratch, mut pool) = (Memory::default(), Scratch::default(), Pool::new(1));
+        let part = Part { memory: &mut memory, tokens, scores: true };
+        let scores = decoder.read(&mut [part], &pages, &mut scratch, &mut pool);
+        Ok(super::sampler::top_logprobs(scores, top))
     }
 
-    #[cfg(test)]
-    pub(super) async fn hold_turn(self: Arc<Self>) -> tokio::sync::OwnedSemaphorePermit {
-        self.turns.clone().acquire_owned().await.unwrap()
+    /// What it did so far, and holds now.
+    pub fn statistics(&self) -> LocalStatistics {
+        self.scheduler.statistics()
     }
 
     fn check_length(&self, tokens: usize) -> Result<()> {
@@ -143,9 +189,17 @@ impl LocalModel {
 fn read(id: String, path: &Path, config: &LocalConfig) -> Result<LocalModel> {
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let concurrency = config.concurrency.unwrap_or(cores);
-    if concurrency == 0 || concurrency > Semaphore::MAX_PERMITS {
-        return Err(Error::invalid("concurrency is 0 or too large; let at least one answer be written"));
+    let limits = Limits {
+        answers: config.concurrency.unwrap_or(ANSWERS),
+        waiting: config.queue.unwrap_or(WAITING),
+        threads: config.threads.unwrap_or(cores),
+        memory: config.memory_bytes.unwrap_or(MEMORY),
+        context: 0,
+    };
+    if limits.answers == 0 || limits.threads == 0 || limits.threads > MOST_THREADS {
+        return Err(Error::invalid(format!(
+            "concurrency is at least 1, and threads are 1 to {MOST_THREADS}; correct the settings of the model"
+        )));
     }
     let file = File::open(path).map_err(|e| {
         Error::not_found("there is no model file here; name a file that exists, or run `triune models pull`")
@@ -156,18 +210,21 @@ fn read(id: String, path: &Path, config: &LocalConfig) -> Result<LocalModel> {
         return Err(Error::invalid("a chat model is one GGUF file, and this is no file"));
     }
     let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), facts.len())?;
-    let most = Llama::context_length(&gguf)?;
-    let context_length = config.context_length.unwrap_or(most);
+    let most = llama::context_length(&gguf)?;
+    let context_length = config.context_length.unwrap_or(most.min(CONTEXT));
     if !(2..=most).contains(&context_length) {
         return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
     }
     let tokenizer = Tokenizer::new(&gguf)?;
-    let parts = Parts { template: ChatTemplate::new(&gguf)?, llama: Llama::load(&gguf, path)?, tokenizer };
+    let template = Arc::new(ChatTemplate::new(&gguf)?);
+    let decoder = llama::load(&gguf, path, context_length, config.full_precision)?;
+    let writer = Arc::new(Writer { decoder, tokenizer });
     let capabilities = Capabilities { logprobs: true, ..Capabilities::default() };
     Ok(LocalModel {
         profile: ModelProfile { capabilities, ..ModelProfile::local(id, context_length) },
-        parts: Arc::new(parts),
-        turns: Arc::new(Semaphore::new(concurrency)),
+        scheduler: Scheduler::new(Arc::clone(&writer), Limits { context: context_length as usize, ..limits }),
+        writer,
+        template,
         load_ms: started.elapsed().as_millis() as u64,
         bytes: facts.len(),
     })
@@ -205,26 +262,34 @@ impl ChatModel for LocalModel {
         check(&request)?;
         cx.check()?;
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();
-        self.check_length(self.parts.tokenizer.fewest_tokens(bytes))?;
+        self.check_length(self.writer.tokenizer.fewest_tokens(bytes))?;
         let ChatRequest { messages, sampling, .. } = request;
-        let parts = self.parts.clone();
-        let prompt = cx.run(blocking(move || parts.template.encode(&parts.tokenizer, &messages))).await?;
+        let (writer, template) = (Arc::clone(&self.writer), Arc::clone(&self.template));
+        let prompt = cx.run(blocking(move || template.encode(&writer.tokenizer, &messages))).await?;
         self.check_length(prompt.len())?;
 
         let room = self.profile.context_length - prompt.len() as u64;
         let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
-        let turns = self.turns.clone();
-        let turn = cx
-            .run(async {
-                turns.acquire_owned().await.map_err(|e| Error::unexpected("the model is closed").caused_by(e))
-            })
-            .await?;
-        let parts = self.parts.clone();
-        Ok(Generation { parts, cx: cx.clone(), prompt, sampling, limit, _turn: turn }.start())
+        let (answer, pieces) = Answer::new(cx, prompt, &sampling, limit);
+        self.scheduler.submit(answer).map_err(|e| e.with("model", &self.profile.id))?;
+        Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
     }
 
     /// Exact: the tokens of the prompt as the model reads it.
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
-        Ok(self.parts.template.encode(&self.parts.tokenizer, &request.messages)?.len() as u64)
+        Ok(self.template.encode(&self.writer.tokenizer, &request.messages)?.len() as u64)
+    }
+}
+
+type Pieces = (Context, Option<mpsc::Receiver<Result<Delta>>>);
+
+/// The next piece. The deadline of the caller is kept here too, since the thread looks for it between steps only.
+async fn next((cx, pieces): Pieces) -> Option<(Result<Delta>, Pieces)> {
+    let mut pieces = pieces?;
+    let piece = cx.run(async { Ok(pieces.recv().await) }).await;
+    match piece.transpose()?.and_then(|piece| piece) {
+        Ok(piece) => Some((Ok(piece), (cx, Some(pieces)))),
+        // An error ends the stream; the thread sees that nobody reads any more.
+        Err(error) => Some((Err(error), (cx, None))),
     }
 }

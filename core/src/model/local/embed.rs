@@ -9,13 +9,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config};
+use futures_util::{StreamExt, stream};
 use tokenizers::{Tokenizer, TruncationParams};
 use tokio::sync::Semaphore;
 
-use super::safetensors;
+use super::{
+    bert::{Bert, Config},
+    kernel::Pool,
+    safetensors,
+};
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
@@ -27,23 +29,23 @@ use crate::{
 const MAX_TOKENS: usize = 256;
 /// Bytes of a text that the tokenizer sees at most; far more than 256 tokens of any language.
 const MAX_BYTES: usize = 1 << 16;
-/// Texts and padded tokens of one batch at most: large enough to be fast, small enough to stop soon.
-const BATCH_TEXTS: usize = 32;
-const BATCH_TOKENS: usize = 2048;
+/// Tokens of one batch at most, beside those of a single text: large enough to be fast, small enough to stop soon.
+const BATCH_TOKENS: usize = 512;
 
 /// An embedder read from a folder with `config.json`, `tokenizer.json` and `model.safetensors`.
 pub struct LocalEmbedder {
     profile: EmbedderProfile,
     parts: Arc<Parts>,
-    turns: Arc<Semaphore>,
+    /// One a core: an answer to one text keeps to one thread, and many texts use all.
+    turns: Semaphore,
+    cores: usize,
     load_ms: u64,
     bytes: u64,
 }
 
 struct Parts {
-    model: BertModel,
+    model: Bert,
     tokenizer: Tokenizer,
-    dimensions: usize,
 }
 
 /// A text as the model reads it.
@@ -93,15 +95,14 @@ fn read(id: String, folder: &Path) -> Result<LocalEmbedder> {
     let bytes =
         file.metadata().map_err(|e| corrupt("the size of model.safetensors cannot be read").caused_by(e))?.len();
     let tensors = safetensors::read(&mut file, bytes)?;
-    let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-    let model = BertModel::load(weights, &config)
-        .map_err(|e| corrupt("model.safetensors does not hold what config.json says").caused_by(e))?;
+    let model = Bert::new(&config, tensors)?;
     let dimensions = config.hidden_size;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(LocalEmbedder {
         profile: EmbedderProfile { id, dimensions, max_tokens, local: true, price: Price::default() },
-        parts: Arc::new(Parts { model, tokenizer, dimensions }),
-        turns: Arc::new(Semaphore::new(cores)),
+        parts: Arc::new(Parts { model, tokenizer }),
+        turns: Semaphore::new(cores),
+        cores,
         load_ms: started.elapsed().as_millis() as u64,
         bytes,
     })
@@ -163,9 +164,8 @@ impl Parts {
     }
 
     fn embed(&self, batch: &[Encoded]) -> Result<Vec<Embedding>> {
-        let vectors = self.forward(batch).map_err(|e| {
-            Error::unexpected("the embedder cannot compute these texts; please report this").caused_by(e)
-        })?;
+        let texts: Vec<_> = batch.iter().map(|text| &text.tokens[..]).collect();
+        let vectors = self.model.embed(&texts, &mut Pool::new(1));
         let embeddings = batch.iter().zip(vectors).map(|(text, mut vector)| {
             let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
             if !length.is_finite() || length == 0.0 {
@@ -178,44 +178,23 @@ impl Parts {
         });
         embeddings.collect()
     }
-
-    /// The sum of the model's output over the tokens of each text: the mean, but for its length.
-    fn forward(&self, batch: &[Encoded]) -> candle_core::Result<Vec<Vec<f32>>> {
-        let longest = batch.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
-        let shape = (batch.len(), longest);
-        let (mut tokens, mut mask) = (vec![0_u32; batch.len() * longest], vec![0_u32; batch.len() * longest]);
-        for (row, text) in batch.iter().enumerate() {
-            let at = row * longest..row * longest + text.tokens.len();
-            tokens[at.clone()].copy_from_slice(&text.tokens);
-            mask[at].fill(1);
-        }
-        let tokens = Tensor::from_vec(tokens, shape, &Device::Cpu)?;
-        let mask = Tensor::from_vec(mask, shape, &Device::Cpu)?;
-        let output =
-            self.model.forward(&tokens, &tokens.zeros_like()?, Some(&mask))?.flatten_all()?.to_vec1::<f32>()?;
-        let sums = batch.iter().zip(output.chunks_exact(longest * self.dimensions)).map(|(text, rows)| {
-            let mut sum = vec![0.0; self.dimensions];
-            for row in rows.chunks_exact(self.dimensions).take(text.tokens.len()) {
-                for (sum, x) in sum.iter_mut().zip(row) {
-                    *sum += x;
-                }
-            }
-            sum
-        });
-        Ok(sums.collect())
-    }
 }
 
-/// Texts of about one length together, so that little is computed for padding.
-fn batches(mut texts: Vec<Encoded>) -> Vec<Vec<Encoded>> {
-    texts.sort_by_key(|text| text.tokens.len());
+/// Texts in groups of some hundred tokens.
+fn batches(texts: Vec<Encoded>) -> Vec<Vec<Encoded>> {
     let mut batches: Vec<Vec<Encoded>> = Vec::new();
+    let mut tokens = 0;
     for text in texts {
+        let more = text.tokens.len();
         match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH_TEXTS && (batch.len() + 1) * text.tokens.len() <= BATCH_TOKENS => {
+            Some(batch) if tokens + more <= BATCH_TOKENS => {
+                tokens += more;
                 batch.push(text);
             }
-            _ => batches.push(vec![text]),
+            _ => {
+                tokens = more;
+                batches.push(vec![text]);
+            }
         }
     }
     batches
@@ -231,17 +210,20 @@ impl Embedder for LocalEmbedder {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let turn =
-            async { self.turns.acquire().await.map_err(|e| Error::unexpected("the embedder is closed").caused_by(e)) };
-        let _turn = cx.run(turn).await?;
         let count = texts.len();
         let parts = self.parts.clone();
         let encoded = cx.run(blocking(move || parts.encode(&texts))).await?;
-        let mut embeddings: Vec<Option<Embedding>> = vec![None; count];
-        for batch in batches(encoded) {
-            // One job for each batch: when this future is dropped, or the context cancelled, no other begins.
+        // One job for each batch, as many at once as there are cores: when this future is dropped, or the context
+        // cancelled, no other begins.
+        let job = |batch: Vec<Encoded>| async move {
+            let turn = self.turns.acquire().await;
+            let _turn = turn.map_err(|e| Error::unexpected("the embedder is closed").caused_by(e))?;
             let parts = self.parts.clone();
-            let done = cx.run(blocking(move || Ok((parts.embed(&batch)?, batch)))).await?;
+            blocking(move || Ok((parts.embed(&batch)?, batch))).await
+        };
+        let mut jobs = stream::iter(batches(encoded).into_iter().map(job)).buffer_unordered(self.cores);
+        let mut embeddings: Vec<Option<Embedding>> = vec![None; count];
+        while let Some(done) = cx.run(async { jobs.next().await.transpose() }).await? {
             for (embedding, text) in done.0.into_iter().zip(done.1) {
                 embeddings[text.index] = Some(embedding);
             }
@@ -259,13 +241,12 @@ mod tests {
         let encoded = |(index, length): (usize, usize)| Encoded { index, tokens: vec![0; length], truncated: false };
         let lengths = [256, 3, 2, 256, 90, 17].iter().cycle().take(200).copied();
         let batches = batches(lengths.enumerate().map(encoded).collect());
-        let mut seen: Vec<_> = batches.iter().flatten().map(|text| text.index).collect();
-        seen.sort_unstable();
+        let seen: Vec<_> = batches.iter().flatten().map(|text| text.index).collect();
         assert_eq!(seen, (0..200).collect::<Vec<_>>());
         for batch in &batches {
-            let longest = batch.iter().map(|text| text.tokens.len()).max().unwrap();
-            assert!(batch.len() <= BATCH_TEXTS && batch.len() * longest <= BATCH_TOKENS);
+            assert!(batch.iter().map(|text| text.tokens.len()).sum::<usize>() <= BATCH_TOKENS);
         }
+        assert!(batches.len() < 50, "{} batches", batches.len());
     }
 
     #[test]

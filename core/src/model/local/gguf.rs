@@ -47,7 +47,6 @@ pub(super) struct TensorInfo {
 /// The checked head of a GGUF file.
 #[derive(Debug)]
 pub(super) struct Gguf {
-    pub(super) version: u32,
     pub(super) metadata: BTreeMap<String, Value>,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
     /// Where the tensor data begins in the file.
@@ -61,7 +60,7 @@ impl Gguf {
     /// `Corrupt` when it is not a whole GGUF file; `Unsupported` for a version or tensor type that cannot be loaded.
     pub(super) fn read(from: impl Read, len: u64) -> Result<Self> {
         let mut bytes = Bytes { from, at: 0, len };
-        let version = read_version(&mut bytes)?;
+        check_version(&mut bytes)?;
         let tensor_count = bytes.u64()?;
         let value_count = bytes.u64()?;
         // Least bytes of an entry: name length, type and one byte; name length, dimensions, type and offset.
@@ -95,7 +94,7 @@ impl Gguf {
         };
         let data_offset = bytes.at.next_multiple_of(alignment);
         check_places(&tensors, data_offset, alignment, len)?;
-        Ok(Self { version, metadata, tensors, data_offset })
+        Ok(Self { metadata, tensors, data_offset })
     }
 
     /// The text at `key`.
@@ -244,14 +243,14 @@ impl<R: Read> Bytes<R> {
     }
 }
 
-fn read_version(bytes: &mut Bytes<impl Read>) -> Result<u32> {
+fn check_version(bytes: &mut Bytes<impl Read>) -> Result<()> {
     let magic: [u8; 4] =
         if bytes.len >= 4 { bytes.take()? } else { return Err(corrupt("not a model; expected a GGUF file")) };
     if &magic != b"GGUF" {
         return Err(corrupt("not a model in GGUF form; expected the file to begin with \"GGUF\""));
     }
     match bytes.u32()? {
-        version @ (2 | 3) => Ok(version),
+        2 | 3 => Ok(()),
         version if version.swap_bytes() <= 3 => Err(Error::new(
             ErrorKind::Unsupported,
             "the file is in big-endian GGUF; convert it to the usual little-endian form",

@@ -1,23 +1,26 @@
-//! Models of the llama architecture: checks that a file is one, whole and consistent, and loads it with candle.
+//! Models of the llama architecture: checks that a file is one, whole and consistent, and packs its weights.
 
-use std::{collections::HashMap, fs::File, path::Path};
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+};
 
 use candle_core::{
-    Device, Shape, Tensor,
-    quantized::gguf_file::{Content, TensorInfo, Value, VersionedMagic},
+    Device,
+    quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
 };
-use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
+use half::f16;
 
-use super::gguf::{Gguf, corrupt};
+use super::{
+    decoder::{Decoder, Layer, Turns},
+    gguf::{Gguf, TensorInfo, corrupt},
+    kernel::{Heads, Isa, Matrix, Quantised},
+};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The weights of a model. A clone shares them and has a memory (KV cache) of its own.
-#[derive(Clone, Debug)]
-pub(super) struct Llama {
-    weights: ModelWeights,
-    vocabulary: usize,
-    read: usize,
-}
+/// Positions at most: their angles are kept in memory.
+const MAX_POSITIONS: u64 = 1 << 17;
 
 /// What the metadata says of the model, checked.
 #[derive(Debug)]
@@ -32,41 +35,106 @@ struct Shapes {
     norm_epsilon: f32,
 }
 
-impl Llama {
-    /// Loads the weights of `path`, whose head is `gguf`.
-    pub(super) fn load(gguf: &Gguf, path: &Path) -> Result<Self> {
-        let shapes = Shapes::of(gguf)?;
-        shapes.check_tensors(gguf)?;
-        let mut file = File::open(path).map_err(|e| corrupt("the file cannot be opened again").caused_by(e))?;
-        let weights = ModelWeights::from_gguf(content(gguf, &shapes), &mut file, &Device::Cpu)
-            .map_err(|e| corrupt("the weights cannot be loaded; download the file again").caused_by(e))?;
-        Ok(Self { weights, vocabulary: shapes.vocabulary as usize, read: 0 })
+/// Tokens that fit: what the model was made for.
+pub(super) fn context_length(gguf: &Gguf) -> Result<u64> {
+    Ok(gguf.integer("llama.context_length")?.clamp(1, MAX_POSITIONS))
+}
+
+/// Loads the weights of `path`, whose head is `gguf`, for up to `positions` tokens. With `full_precision` weights take
+/// 32 bits each, and nothing is rounded.
+pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: bool) -> Result<Decoder> {
+    let shapes = Shapes::of(gguf)?;
+    shapes.check_tensors(gguf)?;
+    let file = File::open(path).map_err(|e| corrupt("the file cannot be opened again").caused_by(e))?;
+    let mut weights = Weights { gguf, file, full_precision };
+    let layer = |weights: &mut Weights<'_>, at: u64| {
+        let name = |part: &str| format!("blk.{at}.{part}.weight");
+        Ok(Layer {
+            attention_norm: weights.numbers(&name("attn_norm"))?,
+            query: weights.matrix(&name("attn_q"))?,
+            key: weights.matrix(&name("attn_k"))?,
+            value: weights.matrix(&name("attn_v"))?,
+            output: weights.matrix(&name("attn_output"))?,
+            feed_norm: weights.numbers(&name("ffn_norm"))?,
+            gate: weights.matrix(&name("ffn_gate"))?,
+            up: weights.matrix(&name("ffn_up"))?,
+            down: weights.matrix(&name("ffn_down"))?,
+        })
+    };
+    let head = shapes.head() as usize;
+    Ok(Decoder {
+        embedding: weights.matrix("token_embd.weight")?,
+        layers: (0..shapes.layers).map(|at| layer(&mut weights, at)).collect::<Result<_>>()?,
+        norm: weights.numbers("output_norm.weight")?,
+        output: gguf.tensors.contains_key("output.weight").then(|| weights.matrix("output.weight")).transpose()?,
+        heads: Heads { shared: shapes.kv_heads as usize, each: (shapes.heads / shapes.kv_heads) as usize, width: head },
+        epsilon: shapes.norm_epsilon,
+        turns: Turns::new(head, positions as usize, shapes.rope_base),
+        isa: Isa::detect(),
+    })
+}
+
+/// The tensors of a file, one at a time.
+struct Weights<'a> {
+    gguf: &'a Gguf,
+    file: File,
+    full_precision: bool,
+}
+
+impl<'a> Weights<'a> {
+    fn matrix(&mut self, name: &str) -> Result<Matrix> {
+        let (info, bytes) = self.bytes(name)?;
+        let [cols, rows] = [info.dims[0] as usize, info.dims[1] as usize];
+        let quantised = quantised(info.dtype).filter(|_| !self.full_precision);
+        Ok(match (quantised, info.dtype) {
+            (Some(kind), _) => Matrix::quantised(kind, rows, cols, &bytes),
+            (None, GgmlDType::F16) if !self.full_precision => Matrix::half(rows, cols, &halves(&bytes)),
+            _ => Matrix::float(rows, cols, &floats(info, &bytes, name)?),
+        })
     }
 
-    /// Tokens that fit: what the model was made for, and what candle's position tables hold.
-    pub(super) fn context_length(gguf: &Gguf) -> Result<u64> {
-        Ok(gguf.integer("llama.context_length")?.clamp(1, MAX_SEQ_LEN as u64))
+    fn numbers(&mut self, name: &str) -> Result<Vec<f32>> {
+        let (info, bytes) = self.bytes(name)?;
+        floats(info, &bytes, name)
     }
 
-    /// Reads `tokens` after what was read before and gives the score of every token that may come next.
-    ///
-    /// # Errors
-    /// `Corrupt` when the scores are no numbers, which damaged weights cause.
-    pub(super) fn read(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let scores = self.forward(tokens).map_err(|e| {
-            Error::unexpected("the model cannot compute the next token; please report this").caused_by(e)
-        })?;
-        self.read += tokens.len();
-        if scores.len() != self.vocabulary || scores.iter().any(|score| !score.is_finite()) {
-            return Err(corrupt("the weights give no numbers; the file is damaged, download it again"));
-        }
-        Ok(scores)
+    fn bytes(&mut self, name: &str) -> Result<(&'a TensorInfo, Vec<u8>)> {
+        let gguf = self.gguf;
+        let info = gguf.tensors.get(name).ok_or_else(|| corrupt(format!("tensor \"{name}\" is missing")))?;
+        let unreadable = |e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e);
+        // The head was checked: every tensor lies inside the file.
+        let mut bytes = vec![0; info.size as usize];
+        self.file.seek(SeekFrom::Start(gguf.data_offset + info.offset)).map_err(unreadable)?;
+        self.file.read_exact(&mut bytes).map_err(unreadable)?;
+        Ok((info, bytes))
     }
+}
 
-    fn forward(&mut self, tokens: &[u32]) -> candle_core::Result<Vec<f32>> {
-        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
-        self.weights.forward(&input, self.read)?.squeeze(0)?.to_vec1()
-    }
+/// The kind that has a kernel of its own.
+fn quantised(dtype: GgmlDType) -> Option<Quantised> {
+    Some(match dtype {
+        GgmlDType::Q4_0 => Quantised::Q4_0,
+        GgmlDType::Q4_1 => Quantised::Q4_1,
+        GgmlDType::Q5_0 => Quantised::Q5_0,
+        GgmlDType::Q5_1 => Quantised::Q5_1,
+        GgmlDType::Q8_0 => Quantised::Q8_0,
+        GgmlDType::Q4K => Quantised::Q4K,
+        GgmlDType::Q5K => Quantised::Q5K,
+        GgmlDType::Q6K => Quantised::Q6K,
+        _ => return None,
+    })
+}
+
+fn halves(bytes: &[u8]) -> Vec<f16> {
+    bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect()
+}
+
+/// The weights as candle reads them, in 32 bits.
+fn floats(info: &TensorInfo, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
+    let dims = info.dims.iter().rev().map(|&dim| dim as usize).collect();
+    let read = qtensor_from_ggml(info.dtype, bytes, dims, &Device::Cpu)
+        .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
+    read.map_err(|e| corrupt(format!("tensor \"{name}\" cannot be loaded; download the file again")).caused_by(e))
 }
 
 impl Shapes {
@@ -164,27 +232,4 @@ impl Shapes {
         }
         Ok(())
     }
-}
-
-/// The checked head in candle's form, so that candle never reads the head itself.
-fn content(gguf: &Gguf, shapes: &Shapes) -> Content {
-    let whole = [
-        ("llama.attention.head_count", shapes.heads),
-        ("llama.attention.head_count_kv", shapes.kv_heads),
-        ("llama.block_count", shapes.layers),
-        ("llama.embedding_length", shapes.width),
-        ("llama.rope.dimension_count", shapes.head()),
-    ];
-    let mut metadata: HashMap<_, _> =
-        whole.into_iter().map(|(key, value)| (key.to_owned(), Value::U32(value as u32))).collect();
-    metadata.insert("llama.rope.freq_base".into(), Value::F32(shapes.rope_base));
-    metadata.insert("llama.attention.layer_norm_rms_epsilon".into(), Value::F32(shapes.norm_epsilon));
-    metadata.insert("general.architecture".into(), Value::String("llama".into()));
-    let tensor_infos = gguf.tensors.iter().map(|(name, tensor)| {
-        let dims: Vec<_> = tensor.dims.iter().rev().map(|&dim| dim as usize).collect();
-        let info = TensorInfo { ggml_dtype: tensor.dtype, shape: Shape::from(dims), offset: tensor.offset };
-        (name.clone(), info)
-    });
-    let magic = if gguf.version == 2 { VersionedMagic::GgufV2 } else { VersionedMagic::GgufV3 };
-    Content { magic, metadata, tensor_infos: tensor_infos.collect(), tensor_data_offset: gguf.data_offset }
 }

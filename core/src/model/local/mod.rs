@@ -1,12 +1,17 @@
-//! In-process models on candle: chat models from GGUF files, and the sentence embedder.
+//! In-process models: chat models from GGUF files on kernels of our own, and the sentence embedder on candle.
 
+mod answer;
+mod bert;
 mod chat;
+mod decoder;
 mod embed;
-mod generate;
 mod gguf;
+mod kernel;
 mod llama;
+mod pages;
 mod safetensors;
 mod sampler;
+mod scheduler;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -17,3 +22,4 @@ mod tokenizer;
 
 pub use chat::{LocalConfig, LocalModel};
 pub use embed::LocalEmbedder;
+pub use scheduler::LocalStatistics;

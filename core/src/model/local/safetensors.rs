@@ -6,7 +6,6 @@ use std::{
     io::{Read, Seek, SeekFrom},
 };
 
-use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,11 +21,19 @@ struct TensorInfo {
     data_offsets: [u64; 2],
 }
 
+/// A tensor.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    pub(super) shape: Vec<usize>,
+    /// Last dimension first.
+    pub(super) values: Vec<f32>,
+}
+
 /// The f32 tensors of `file`, by name. Tensors of whole numbers are left out: the models here have no use for them.
 ///
 /// # Errors
 /// `Corrupt` when it is not a whole safetensors file; `Unsupported` for tensors of other kinds.
-pub(super) fn read(file: &mut File, len: u64) -> Result<HashMap<String, Tensor>> {
+pub(super) fn read(file: &mut File, len: u64) -> Result<HashMap<String, Numbers>> {
     let (head, data_offset) = read_head(&mut *file, len)?;
     let mut tensors = HashMap::new();
     for (name, info) in head.into_iter().filter(|(_, info)| info.dtype == "F32") {
@@ -36,11 +43,9 @@ pub(super) fn read(file: &mut File, len: u64) -> Result<HashMap<String, Tensor>>
         let mut bytes = vec![0; (end - begin) as usize];
         file.read_exact(&mut bytes).map_err(unreadable)?;
         let (numbers, _) = bytes.as_chunks::<4>();
-        let numbers: Vec<_> = numbers.iter().map(|&number| f32::from_le_bytes(number)).collect();
-        let shape: Vec<_> = info.shape.iter().map(|&dim| dim as usize).collect();
-        let tensor = Tensor::from_vec(numbers, shape, &Device::Cpu)
-            .map_err(|e| corrupt(format!("tensor \"{name}\" cannot be used")).caused_by(e))?;
-        tensors.insert(name, tensor);
+        let values = numbers.iter().map(|&number| f32::from_le_bytes(number)).collect();
+        let shape = info.shape.iter().map(|&dim| dim as usize).collect();
+        tensors.insert(name, Numbers { shape, values });
     }
     Ok(tensors)
 }

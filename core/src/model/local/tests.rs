@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use futures_util::StreamExt;
 
@@ -23,8 +23,12 @@ fn file(bytes: &[u8]) -> TinyModel {
 }
 
 fn tiny(concurrency: usize) -> LocalModel {
+    tiny_with(&LocalConfig::default().concurrency(concurrency))
+}
+
+fn tiny_with(config: &LocalConfig) -> LocalModel {
     let file = file(&testing::tiny_file());
-    LocalModel::load("tiny", &file.path, &LocalConfig::default().concurrency(concurrency)).unwrap()
+    LocalModel::load("tiny", &file.path, config).unwrap()
 }
 
 fn ask(sampling: Sampling) -> ChatRequest {
@@ -85,17 +89,104 @@ async fn a_dropped_stream_gives_its_turn_back() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_turn_obeys_the_deadline_and_a_reader_who_sleeps_holds_up_no_one() {
-    let model = Arc::new(tiny(1));
-    let turn = model.clone().hold_turn().await;
-    let cx = Context::new().within(Duration::from_millis(30));
-    let error = model.chat(&cx, ChatRequest::user("hi")).await.map(|_| ()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-    drop(turn);
+async fn a_deadline_holds_and_a_reader_who_sleeps_holds_up_no_one() {
+    let model = tiny(1);
     let asleep = model.chat(&Context::new(), ChatRequest::user("hi")).await.unwrap();
     let cx = Context::new().within(Duration::from_mins(1));
     assert!(collect(model.chat(&cx, ChatRequest::user("hi")).await.unwrap()).await.is_ok());
     drop(asleep);
+    let late = Context::new().within(Duration::ZERO);
+    assert_eq!(model.chat(&late, ChatRequest::user("hi")).await.map(|_| ()).unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn more_than_may_wait_are_refused_and_told_when_to_come_back() {
+    let model = tiny_with(&LocalConfig::default().concurrency(1).queue(0));
+    let error = model.chat(&Context::new(), ChatRequest::user("hi")).await.map(|_| ()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Overloaded && error.is_retryable(), "{error}");
+    assert!(error.context().iter().any(|(name, _)| *name == "retry_after_ms"));
+}
+
+#[tokio::test]
+async fn what_is_written_beside_an_answer_does_not_change_it() {
+    let long = "a longer beginning that many have in common ";
+    let request = |at: u64| {
+        let sampling = Sampling { seed: Some(at), max_tokens: Some(6), temperature: Some(1.2), ..Sampling::default() };
+        let text = if at.is_multiple_of(2) { format!("{at}") } else { format!("{long}{}", at % 5) };
+        ChatRequest { sampling, ..ChatRequest::user(&text[..text.len().min(24)]) }
+    };
+    let mut alone = Vec::new();
+    for at in 0..12 {
+        let model = tiny(1);
+        alone.push(collect(model.chat(&Context::new(), request(at)).await.unwrap()).await.unwrap());
+    }
+    // All at once, with room for all, with room for few, and on more threads than there are cores.
+    for config in [
+        LocalConfig::default(),
+        LocalConfig::default().memory_bytes(0),
+        LocalConfig::default().concurrency(3).threads(3),
+    ] {
+        let model = tiny_with(&config);
+        let streams = (0..12).map(|at| {
+            let model = &model;
+            async move { collect(model.chat(&Context::new(), request(at)).await.unwrap()).await.unwrap() }
+        });
+        let together = futures_util::future::join_all(streams).await;
+        for (alone, together) in alone.iter().zip(&together) {
+            assert_eq!((&alone.text, alone.finish_reason), (&together.text, together.finish_reason), "{config:?}");
+        }
+        let statistics = model.statistics();
+        assert_eq!((statistics.waiting, statistics.running), (0, 0), "{config:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_common_beginning_is_read_once() {
+    let model = tiny(4);
+    let request = |last: &str| ChatRequest {
+        sampling: Sampling { max_tokens: Some(1), ..Sampling::default() },
+        ..ChatRequest::user(format!("the same beginning {last}"))
+    };
+    let first = collect(model.chat(&Context::new(), request("a")).await.unwrap()).await.unwrap();
+    let second = collect(model.chat(&Context::new(), request("b")).await.unwrap()).await.unwrap();
+    assert_eq!((first.usage.cached_tokens, second.usage.cached_tokens), (0, 32), "{:?}", second.usage);
+    assert_eq!(model.statistics().tokens_found, 32);
+}
+
+/// A thousand answers of all lengths, some given up at all moments: none is lost, and nothing is left behind.
+#[tokio::test]
+async fn many_come_and_go() {
+    let model = tiny_with(&LocalConfig::default().concurrency(8).memory_bytes(40_000));
+    let jobs = (0..1000_u64).map(|at| {
+        let model = &model;
+        async move {
+            let sampling = Sampling { seed: Some(at), max_tokens: Some((at % 20 + 1) as u32), ..Sampling::default() };
+            let request = ChatRequest { sampling, ..ChatRequest::user(&"words and words "[..(at % 16) as usize]) };
+            let cx = Context::new();
+            let mut stream = model.chat(&cx, request).await.unwrap();
+            match at % 4 {
+                0 => drop(stream),
+                1 => {
+                    let _first = stream.next().await;
+                    cx.cancel.cancel();
+                    while stream.next().await.is_some() {}
+                }
+                _ => {
+                    collect(stream).await.unwrap();
+                }
+            }
+        }
+    });
+    let all = futures_util::future::join_all(jobs);
+    tokio::time::timeout(Duration::from_mins(2), all).await.expect("none is stuck");
+    for _ in 0..200 {
+        let statistics = model.statistics();
+        if (statistics.waiting, statistics.running) == (0, 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("some were left behind: {:?}", model.statistics());
 }
 
 #[tokio::test]

@@ -39,9 +39,9 @@ impl TextOut {
     }
 
     /// What was held back, once nothing more comes.
-    pub(super) fn finish(mut self) -> String {
-        self.held.push_str(&String::from_utf8_lossy(&self.partial));
-        self.held
+    pub(super) fn finish(&mut self) -> String {
+        self.held.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.partial)));
+        std::mem::take(&mut self.held)
     }
 
     /// Moves whole characters from `partial` to `held`; bytes that are no character become U+FFFD.

@@ -8,7 +8,10 @@ use super::super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{ChatRequest, Delta, FinishReason, ImageInput, Message, ModelProfile, ResponseFormat, Role, Usage, estimate_tokens},
+    model::{
+        ChatRequest, Delta, FinishReason, ImageInput, Message, ModelProfile, ResponseFormat, Role, Usage,
+        estimate_tokens,
+    },
 };
 
 /// Tokens an answer may have when the request does not say; the protocol wants a number.

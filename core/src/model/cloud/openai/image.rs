@@ -14,7 +14,9 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest, ModelConfig, ModelProfile, Price, Prices, Usage},
+    model::{
+        GeneratedImage, GeneratedImages, ImageModel, ImageRequest, ModelConfig, ModelProfile, Price, Prices, Usage,
+    },
     money::NanoUsd,
 };
 

@@ -8,7 +8,10 @@ use super::super::{
 };
 use crate::{
     error::Result,
-    model::{ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, TokenLogprob, Usage, estimate_tokens},
+    model::{
+        ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, TokenLogprob, Usage,
+        estimate_tokens,
+    },
 };
 
 /// The body of a streamed request. `official` is OpenAI itself, which takes fewer ways of sampling than other servers.

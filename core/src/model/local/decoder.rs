@@ -1,0 +1,247 @@
+//! The forward pass of a decoder over a batch of sequences, each with as many new tokens as it likes.
+
+use std::ops::Range;
+
+use super::{
+    kernel::{
+        Activations, Heads, Isa, Matrix, PAGE, Pool, Queries, add, attention, rms_norm, rotate_neighbours, swiglu,
+    },
+    pages::{Memory, Pages},
+};
+
+/// The weights of a model, packed for this processor.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    pub(super) embedding: Matrix,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Vec<f32>,
+    /// The embedding when absent.
+    pub(super) output: Option<Matrix>,
+    pub(super) heads: Heads,
+    pub(super) epsilon: f32,
+    pub(super) turns: Turns,
+    pub(super) isa: Isa,
+}
+
+/// The weights of a layer.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) attention_norm: Vec<f32>,
+    pub(super) query: Matrix,
+    pub(super) key: Matrix,
+    pub(super) value: Matrix,
+    pub(super) output: Matrix,
+    pub(super) feed_norm: Vec<f32>,
+    pub(super) gate: Matrix,
+    pub(super) up: Matrix,
+    pub(super) down: Matrix,
+}
+
+/// Cosines and sines of every position.
+#[derive(Debug)]
+pub(super) struct Turns {
+    angles: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Turns {
+    /// For heads of `width` numbers and `positions` positions: number `i` of a head turns by its position times
+    /// `base` to the power of -2i / width.
+    pub(super) fn new(width: usize, positions: usize, base: f32) -> Self {
+        let angles = width / 2;
+        let speeds: Vec<_> = (0..angles).map(|i| f64::from(base).powf(-2.0 * i as f64 / width as f64)).collect();
+        let each = |turn: fn(f64) -> f64| {
+            let of = |position: usize| speeds.iter().map(move |speed| turn(position as f64 * speed) as f32);
+            (0..positions).flat_map(of).collect()
+        };
+        Self { angles, cos: each(f64::cos), sin: each(f64::sin) }
+    }
+
+    fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let range = position * self.angles..(position + 1) * self.angles;
+        (&self.cos[range.clone()], &self.sin[range])
+    }
+}
+
+/// New tokens of one sequence.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    /// What the sequence remembers; the tokens are added to it.
+    pub(super) memory: &'a mut Memory,
+    pub(super) tokens: &'a [u32],
+    /// Whether the scores after its last token are wanted.
+    pub(super) scores: bool,
+}
+
+/// The numbers of a batch on their way; their memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    hidden: Vec<f32>,
+    normed: Vec<f32>,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    mixed: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    inputs: Activations,
+    scores: Vec<f32>,
+}
+
+impl Decoder {
+    /// Numbers of a page of all layers.
+    pub(super) fn page_numbers(&self) -> usize {
+        self.layers.len() * self.heads.page()
+    }
+
+    /// Tokens it knows.
+    pub(super) fn vocabulary(&self) -> usize {
+        self.embedding.rows()
+    }
+
+    /// Bytes of its weights in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let layer = |layer: &Layer| {
+            [&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down]
+                .map(Matrix::bytes)
+                .iter()
+                .sum::<usize>()
+        };
+        self.embedding.bytes()
+            + self.output.as_ref().map_or(0, Matrix::bytes)
+            + self.layers.iter().map(layer).sum::<usize>()
+    }
+
+    /// Reads the tokens of all parts and gives the scores of the parts that want some, one row of the vocabulary each.
+    /// A part gives the same scores whatever stands beside it.
+    pub(super) fn read<'s>(
+        &self,
+        parts: &mut [Part<'_>],
+        pages: &Pages,
+        scratch: &'s mut Scratch,
+        pool: &mut Pool,
+    ) -> &'s mut [f32] {
+        let rows: usize = parts.iter().map(|part| part.tokens.len()).sum();
+        let width = self.embedding.cols();
+        scratch.hidden.resize(rows * width, 0.0);
+        let tokens = parts.iter().flat_map(|part| part.tokens);
+        for (token, hidden) in tokens.zip(scratch.hidden.chunks_exact_mut(width)) {
+            self.embedding.row(*token as usize, hidden);
+        }
+        for part in &mut *parts {
+            part.memory.grow(part.tokens.len(), pages);
+        }
+        for (at, layer) in self.layers.iter().enumerate() {
+            self.attend(at, layer, parts, scratch, pool);
+            self.feed(layer, scratch, pool);
+        }
+        for part in &mut *parts {
+            part.memory.filled(part.tokens.len());
+        }
+        self.score(parts, scratch, pool)
+    }
+
+    fn attend(&self, at: usize, layer: &Layer, parts: &mut [Part<'_>], scratch: &mut Scratch, pool: &mut Pool) {
+        let Scratch { hidden, normed, query, key, value, mixed, inputs, .. } = scratch;
+        let (isa, heads) = (self.isa, self.heads);
+        self.norm(hidden, &layer.attention_norm, normed, inputs);
+        let rows = inputs.rows();
+        multiply(&layer.query, inputs, query, isa, pool);
+        multiply(&layer.key, inputs, key, isa, pool);
+        multiply(&layer.value, inputs, value, isa, pool);
+
+        let scale = 1.0 / (heads.width as f32).sqrt();
+        for number in query.iter_mut() {
+            *number *= scale;
+        }
+        let page = at * heads.page()..(at + 1) * heads.page();
+        let mut row = 0;
+        for part in &mut *parts {
+            let start = part.memory.len();
+            for position in start..start + part.tokens.len() {
+                let (cos, sin) = self.turns.at(position);
+                rotate_neighbours(isa, row_mut(query, row, heads.queries()), cos, sin);
+                rotate_neighbours(isa, row_mut(key, row, heads.keys()), cos, sin);
+                let kept = row * heads.keys()..(row + 1) * heads.keys();
+                if let Some((numbers, slot)) = part.memory.slot(position) {
+                    heads.keep(&mut numbers[page.clone()], slot, &key[kept.clone()], &value[kept]);
+                }
+                row += 1;
+            }
+        }
+        let sequences = of_rows(parts, |part, rows| Queries {
+            rows,
+            start: part.memory.len(),
+            pages: part.memory.pages().iter().map(|whole| &whole.numbers()[page.clone()]).collect(),
+        });
+        mixed.resize(rows * heads.queries(), 0.0);
+        attention(isa, pool, heads, None, &sequences, query, mixed);
+        inputs.set(mixed, heads.queries(), isa);
+        multiply(&layer.output, inputs, normed, isa, pool);
+        add(isa, hidden, normed);
+    }
+
+    fn feed(&self, layer: &Layer, scratch: &mut Scratch, pool: &mut Pool) {
+        let Scratch { hidden, normed, gate, up, inputs, .. } = scratch;
+        self.norm(hidden, &layer.feed_norm, normed, inputs);
+        multiply(&layer.gate, inputs, gate, self.isa, pool);
+        multiply(&layer.up, inputs, up, self.isa, pool);
+        swiglu(self.isa, gate, up);
+        inputs.set(gate, layer.down.cols(), self.isa);
+        multiply(&layer.down, inputs, normed, self.isa, pool);
+        add(self.isa, hidden, normed);
+    }
+
+    fn score<'s>(&self, parts: &[Part<'_>], scratch: &'s mut Scratch, pool: &mut Pool) -> &'s mut [f32] {
+        let Scratch { hidden, normed, inputs, scores, .. } = scratch;
+        let width = self.embedding.cols();
+        // Only the rows that are asked for: the vocabulary is the largest matrix.
+        let last: Vec<_> = of_rows(parts, |part, rows| (part.scores && !rows.is_empty()).then(|| rows.end - 1));
+        let last: Vec<_> = last.into_iter().flatten().collect();
+        for (to, &from) in last.iter().enumerate() {
+            hidden.copy_within(from * width..(from + 1) * width, to * width);
+        }
+        if last.is_empty() {
+            return &mut [];
+        }
+        self.norm(&hidden[..last.len() * width], &self.norm, normed, inputs);
+        multiply(self.output.as_ref().unwrap_or(&self.embedding), inputs, scores, self.isa, pool);
+        scores
+    }
+
+    /// Each row normed and made ready for products.
+    fn norm(&self, hidden: &[f32], weight: &[f32], normed: &mut Vec<f32>, inputs: &mut Activations) {
+        let width = weight.len();
+        normed.resize(hidden.len(), 0.0);
+        for (x, out) in hidden.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
+            rms_norm(self.isa, x, weight, self.epsilon, out);
+        }
+        inputs.set(normed, width, self.isa);
+    }
+}
+
+/// Pages that reading so many tokens of one sequence takes.
+pub(super) fn pages_of(tokens: usize) -> usize {
+    tokens.div_ceil(PAGE)
+}
+
+fn multiply(matrix: &Matrix, inputs: &Activations, out: &mut Vec<f32>, isa: Isa, pool: &mut Pool) {
+    out.resize(inputs.rows() * matrix.rows(), 0.0);
+    matrix.multiply(inputs, out, isa, pool);
+}
+
+fn row_mut(numbers: &mut [f32], row: usize, width: usize) -> &mut [f32] {
+    &mut numbers[row * width..(row + 1) * width]
+}
+
+/// What `make` makes of each part and its rows in the batch.
+fn of_rows<'p, 'm, T>(parts: &'p [Part<'m>], mut make: impl FnMut(&'p Part<'m>, Range<usize>) -> T) -> Vec<T> {
+    let mut next = 0;
+    let each = parts.iter().map(|part| {
+        let rows = next..next + part.tokens.len();
+        next = rows.end;
+        make(part, rows)
+    });
+    each.collect()
+}

@@ -1,0 +1,333 @@
+//! What stands between the products: norms, positions, gates, attention. Plain Rust, compiled once for every processor
+//! and once for those with AVX2 and FMA, where the compiler makes eight numbers at a time of the same lines.
+#![allow(clippy::inline_always, reason = "only as a part of its caller is it compiled for the caller's processor")]
+
+use super::{Isa, format::BLOCK};
+
+/// Defines a function twice, and calls the one for this processor. In the body, `FUSED` says whether a product and a
+/// sum are one instruction.
+macro_rules! for_each_processor {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => {$(
+        $(#[$doc])*
+        pub(in super::super) fn $name(isa: Isa, $($arg: $kind),*) $(-> $result)? {
+            #[inline(always)]
+            fn lines<const FUSED: bool>($($arg: $kind),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $kind),*) $(-> $result)? {
+                lines::<true>($($arg),*)
+            }
+
+            match isa {
+                Isa::Portable => lines::<false>($($arg),*),
+                // SAFETY: an `Isa` of this kind is made by `detect` only, where the processor has the instructions.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { avx2($($arg),*) },
+            }
+        }
+    )*};
+}
+
+/// Numbers that are added side by side, so that the order of a sum is the same for every processor.
+const LANES: usize = 8;
+
+#[inline(always)]
+fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[inline(always)]
+fn sum(lanes: [f32; LANES]) -> f32 {
+    let four: [f32; 4] = std::array::from_fn(|i| lanes[i] + lanes[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
+}
+
+#[inline(always)]
+fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            lanes[i] = madd::<FUSED>(a[i], b[i], lanes[i]);
+        }
+    }
+    sum(lanes) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+}
+
+/// e to the power of `x`, within two units of the last place; 0 and infinity are never reached.
+///
+/// Range reduction and polynomial of Cephes' `expf`.
+#[inline(always)]
+fn exp<const FUSED: bool>(x: f32) -> f32 {
+    /// Adding it rounds to a whole number, which then lies in the low bits.
+    const WHOLE: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = madd::<FUSED>(x, std::f32::consts::LOG2_E, WHOLE);
+    let whole = shifted - WHOLE;
+    // ln 2 in two parts, so that the remainder is exact.
+    let rest = madd::<FUSED>(whole, -0.693_359_4, x);
+    let rest = madd::<FUSED>(whole, 2.121_944_4e-4, rest);
+    let mut power = 1.987_569_2e-4;
+    for factor in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        power = madd::<FUSED>(power, rest, factor);
+    }
+    let power = madd::<FUSED>(power, rest * rest, rest) + 1.0;
+    let exponent = shifted.to_bits().wrapping_sub(WHOLE.to_bits()).wrapping_add(127) << 23;
+    power * f32::from_bits(exponent)
+}
+
+for_each_processor! {
+    /// Rounds blocks of 32 numbers to eight bits, and gives the scale of each, the sum of its quants, and that of its
+    /// first half.
+    fn round(values: &[f32], quants: &mut [i8], scales: &mut [f32], sums: &mut [i32], half_sums: &mut [i32]) {
+        /// Adding it rounds to the nearest whole number, ties to even, which then lies in the low bits.
+        const WHOLE: f32 = 12_582_912.0;
+        let blocks = values.as_chunks::<BLOCK>().0.iter().zip(quants.as_chunks_mut::<BLOCK>().0);
+        for ((((values, quants), scale), sum), half_sum) in blocks.zip(scales).zip(sums).zip(half_sums) {
+            // The magnitudes as integers: their order is the same, and the compiler may compare many at once.
+            let largest = values.iter().fold(0, |largest: u32, value| largest.max(value.to_bits() & 0x7fff_ffff));
+            *scale = f32::from_bits(largest) / 127.0;
+            let inverse = if *scale > 0.0 { 1.0 / *scale } else { 0.0 };
+            for (quant, value) in quants.iter_mut().zip(values) {
+                *quant = (value * inverse + WHOLE).to_bits().wrapping_sub(WHOLE.to_bits()) as i8;
+            }
+            *half_sum = quants[..BLOCK / 2].iter().map(|&quant| i32::from(quant)).sum();
+            *sum = *half_sum + quants[BLOCK / 2..].iter().map(|&quant| i32::from(quant)).sum::<i32>();
+        }
+    }
+
+    /// Root-mean-square norm: `x` over the root of the mean of its squares, times `weight`.
+    fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+        let mean = dot::<FUSED>(x, x) / x.len() as f32;
+        let scale = 1.0 / (mean + epsilon).sqrt();
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = x * scale * weight;
+        }
+    }
+
+    /// Layer norm: `x` less its mean, over the root of its variance, times `weight`, plus `bias`.
+    fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+        let mut lanes = [0.0; LANES];
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            for i in 0..LANES {
+                lanes[i] += chunk[i];
+            }
+        }
+        let mean = (sum(lanes) + rest.iter().sum::<f32>()) / x.len() as f32;
+        for x in x.iter_mut() {
+            *x -= mean;
+        }
+        let scale = 1.0 / (dot::<FUSED>(x, x) / x.len() as f32 + epsilon).sqrt();
+        for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
+            *x = madd::<FUSED>(*x * scale, *weight, *bias);
+        }
+    }
+
+    /// Adds `bias` to every row of `x`.
+    fn add_row(x: &mut [f32], bias: &[f32]) {
+        for row in x.chunks_exact_mut(bias.len()) {
+            for (x, bias) in row.iter_mut().zip(bias) {
+                *x += bias;
+            }
+        }
+    }
+
+    /// GELU by the error function, which is approximated to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
+    fn gelu(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            let y = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+            let t = 1.0 / madd::<FUSED>(0.327_591_1, y, 1.0);
+            let mut tail = 1.061_405_4;
+            for factor in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
+                tail = madd::<FUSED>(tail, t, factor);
+            }
+            // One less the error function of |x| over the root of 2.
+            let tail = tail * t * exp::<FUSED>(-y * y);
+            *x = if *x >= 0.0 { *x - 0.5 * *x * tail } else { 0.5 * *x * tail };
+        }
+    }
+
+    /// Adds `more` to `x`.
+    fn add(x: &mut [f32], more: &[f32]) {
+        for (x, more) in x.iter_mut().zip(more) {
+            *x += more;
+        }
+    }
+
+    /// The gate of a SwiGLU: `gate` x sigmoid(`gate`) x `up`, left in `gate`.
+    fn swiglu(gate: &mut [f32], up: &[f32]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            *gate = *gate / (1.0 + exp::<FUSED>(-*gate)) * up;
+        }
+    }
+
+    /// Rotates neighbours by the angles of a position: how models converted as llama are turned. `x` is a sequence of
+    /// heads of twice as many numbers as there are angles.
+    fn rotate_neighbours(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        for head in x.chunks_exact_mut(cos.len() * 2) {
+            for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+                let [a, b] = *pair;
+                *pair = [a * cos - b * sin, a * sin + b * cos];
+            }
+        }
+    }
+
+    /// Goes on with the attention of one head to the positions of a page: `keys` and `values` have a row a position.
+    /// The softmax is kept as it grows (Milakov and Gimelshein, arXiv 1805.02867), so no score is stored.
+    fn attend(query: &[f32], keys: &[f32], values: &[f32], state: &mut Softmax, out: &mut [f32]) {
+        let width = query.len();
+        let mut scores = [f32::NEG_INFINITY; PAGE];
+        let count = (keys.len() / width).min(PAGE);
+        let mut largest = state.largest;
+        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(width)) {
+            *score = dot::<FUSED>(query, key);
+            largest = largest.max(*score);
+        }
+        // What was added up so far was relative to a smaller largest score.
+        let shrink = if state.sum > 0.0 { exp::<FUSED>(state.largest - largest) } else { 0.0 };
+        if largest > state.largest {
+            for out in out.iter_mut() {
+                *out *= shrink;
+            }
+        }
+        for score in &mut scores {
+            *score = exp::<FUSED>(*score - largest);
+        }
+        state.sum *= shrink;
+        for (weight, value) in scores[..count].iter().zip(values.chunks_exact(width)) {
+            state.sum += weight;
+            for (out, value) in out.iter_mut().zip(value) {
+                *out = madd::<FUSED>(*weight, *value, *out);
+            }
+        }
+        state.largest = largest;
+    }
+}
+
+/// Positions of a page at most.
+pub(in super::super) const PAGE: usize = 32;
+
+/// A softmax that has not seen all of its scores.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Softmax {
+    largest: f32,
+    sum: f32,
+}
+
+impl Softmax {
+    pub(in super::super) fn new() -> Self {
+        Self { largest: f32::NEG_INFINITY, sum: 0.0 }
+    }
+
+    /// Divides the weighted sum of the values by the sum of the weights.
+    pub(in super::super) fn finish(self, out: &mut [f32]) {
+        let inverse = 1.0 / self.sum;
+        for out in out {
+            *out *= inverse;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn isas() -> Vec<Isa> {
+        vec![Isa::Portable, Isa::detect()]
+    }
+
+    fn near(a: f32, b: f32) -> bool {
+        (a - b).abs() <= 1e-5 * (1.0 + a.abs().max(b.abs()))
+    }
+
+    /// GELU with the error function as its series (Abramowitz and Stegun, 7.1.6).
+    fn gelu_of(x: f32) -> f32 {
+        let y = f64::from(x) / 2.0_f64.sqrt();
+        let mut term = y;
+        let mut sum = y;
+        for n in 1..200 {
+            term *= 2.0 * y * y / (2.0 * f64::from(n) + 1.0);
+            sum += term;
+        }
+        let error_function = 2.0 / std::f64::consts::PI.sqrt() * (-y * y).exp() * sum;
+        (0.5 * f64::from(x) * (1.0 + error_function)) as f32
+    }
+
+    #[test]
+    fn exp_is_near_enough() {
+        for i in -8600..8700 {
+            let x = i as f32 / 100.0;
+            let expected = f64::from(x).exp();
+            for got in [exp::<false>(x), exp::<true>(x)] {
+                assert!((f64::from(got) / expected - 1.0).abs() < 3e-7, "{x}: {got} {expected}");
+            }
+        }
+        assert!(exp::<true>(-1e30) < 1e-37 && exp::<false>(f32::INFINITY).is_finite());
+    }
+
+    proptest! {
+        #[test]
+        fn gates_norms_and_turns_are_what_their_formulas_say(
+            x in prop::collection::vec(-8f32..8.0, 24), y in prop::collection::vec(-8f32..8.0, 24), angle in 0f32..6.0
+        ) {
+            for isa in isas() {
+                let mut gate = x.clone();
+                swiglu(isa, &mut gate, &y);
+                for i in 0..24 {
+                    prop_assert!(near(gate[i], x[i] / (1.0 + (-x[i]).exp()) * y[i]));
+                }
+                let mut curved = x.clone();
+                gelu(isa, &mut curved);
+                for i in 0..24 {
+                    prop_assert!((curved[i] - gelu_of(x[i])).abs() < 2e-6, "{} {} {}", x[i], curved[i], gelu_of(x[i]));
+                }
+                let mut normed = x.clone();
+                layer_norm(isa, &mut normed, &y, &x, 1e-12);
+                let mean = x.iter().sum::<f32>() / 24.0;
+                let root = (x.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 24.0).sqrt();
+                for i in 0..24 {
+                    prop_assert!(near(normed[i], (x[i] - mean) / root * y[i] + x[i]));
+                }
+                let mut normed = vec![0.0; 24];
+                rms_norm(isa, &x, &y, 1e-5, &mut normed);
+                let root = (x.iter().map(|x| x * x).sum::<f32>() / 24.0 + 1e-5).sqrt();
+                for i in 0..24 {
+                    prop_assert!(near(normed[i], x[i] / root * y[i]));
+                }
+                let (cos, sin) = ([angle.cos(); 6], [angle.sin(); 6]);
+                let mut neighbours = x.clone();
+                rotate_neighbours(isa, &mut neighbours, &cos, &sin);
+                prop_assert!(near(neighbours[13], x[12] * sin[0] + x[13] * cos[0]));
+            }
+        }
+
+        #[test]
+        fn attention_in_pages_is_attention_at_once(
+            query in prop::collection::vec(-2f32..2.0, 8),
+            keys in prop::collection::vec(-9f32..9.0, 8 * 70),
+            values in prop::collection::vec(-2f32..2.0, 8 * 70),
+        ) {
+            let scores: Vec<f64> = keys.chunks(8)
+                .map(|key| key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum::<f64>())
+                .collect();
+            let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            for isa in isas() {
+                let (mut state, mut out) = (Softmax::new(), vec![0.0; 8]);
+                for (keys, values) in keys.chunks(8 * PAGE).zip(values.chunks(8 * PAGE)) {
+                    attend(isa, &query, keys, values, &mut state, &mut out);
+                }
+                state.finish(&mut out);
+                for i in 0..8 {
+                    let expected: f64 = weights.iter().zip(values.chunks(8)).map(|(w, v)| w / sum * f64::from(v[i])).sum();
+                    prop_assert!((f64::from(out[i]) - expected).abs() < 1e-4, "{} {expected}", out[i]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Weight matrices, packed for products with many activations at once.
+
+use half::f16;
+
+use super::{
+    Activations, Isa, Out, Pool,
+    format::{BLOCK, Block, GROUP, Layout, Quantised, Quants, TILE, Zero},
+};
+
+/// Weights below which packing is not worth a thread.
+const SMALL: usize = 1 << 17;
+
+/// A matrix of weights: `rows` results of `cols` inputs each.
+///
+/// Quantised weights are as exact as in the file. They are packed in tiles of eight rows whose numbers lie side by side,
+/// so that one instruction multiplies eight rows; 5- and 6-bit weights take a byte each.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Matrix {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) data: Data,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Data {
+    /// Tiles, see [`Layout`].
+    Quantised(Quantised, Vec<u8>),
+    /// Tiles: column after column, the eight rows of each.
+    Half(Vec<f16>),
+    /// As `Half`.
+    Float(Vec<f32>),
+}
+
+impl Matrix {
+    /// Packs weights of a file, row after row. `bytes` has exactly `rows` x `cols` weights and `cols` is a multiple of
+    /// the type's block.
+    pub(in super::super) fn quantised(kind: Quantised, rows: usize, cols: usize, bytes: &[u8]) -> Self {
+        let layout = kind.layout();
+        let blocks = cols / BLOCK;
+        let row_bytes = cols / kind.file_block() * kind.file_bytes();
+        assert_eq!(bytes.len(), rows * row_bytes, "a matrix has as many weights as its size says");
+        let tile_bytes = blocks * layout.block_bytes();
+        let tiles = rows.div_ceil(TILE);
+        let mut data = vec![0; tiles * tile_bytes];
+        let pack_tiles = |data: &mut [u8], bytes: &[u8]| {
+            for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
+                pack_row(kind, &mut data[row / TILE * tile_bytes..][..tile_bytes], row % TILE, bytes);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let each = tiles.div_ceil(threads);
+        if threads == 1 || rows * cols < SMALL {
+            pack_tiles(&mut data, bytes);
+        } else {
+            std::thread::scope(|scope| {
+                let parts = data.chunks_mut(each * tile_bytes).zip(bytes.chunks(each * TILE * row_bytes));
+                for (data, bytes) in parts {
+                    scope.spawn(|| pack_tiles(data, bytes));
+                }
+            });
+        }
+        Self { rows, cols, data: Data::Quantised(kind, data) }
+    }
+
+    /// Packs 16-bit weights, row after row.
+    pub(in super::super) fn half(rows: usize, cols: usize, weights: &[f16]) -> Self {
+        Self { rows, cols, data: Data::Half(tiles(rows, cols, weights)) }
+    }
+
+    /// Packs 32-bit weights, row after row.
+    pub(in super::super) fn float(rows: usize, cols: usize, weights: &[f32]) -> Self {
+        Self { rows, cols, data: Data::Float(tiles(rows, cols, weights)) }
+    }
+
+    pub(in super::super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(in super::super) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes it takes in memory.
+    pub(in super::super) fn bytes(&self) -> usize {
+        match &self.data {
+            Data::Quantised(_, data) => data.len(),
+            Data::Half(data) => data.len() * 2,
+            Data::Float(data) => data.len() * 4,
+        }
+    }
+
+    /// Writes the weights of `row` to `out`.
+    pub(in super::super) fn row(&self, row: usize, out: &mut [f32]) {
+        let (tile, lane) = (row / TILE, row % TILE);
+        match &self.data {
+            Data::Float(data) => {
+                let tile = &data[tile * self.cols * TILE..][..self.cols * TILE];
+                out.iter_mut().zip(tile.chunks_exact(TILE)).for_each(|(out, column)| *out = column[lane]);
+            }
+            Data::Half(data) => {
+                let tile = &data[tile * self.cols * TILE..][..self.cols * TILE];
+                out.iter_mut().zip(tile.chunks_exact(TILE)).for_each(|(out, column)| *out = column[lane].to_f32());
+            }
+            Data::Quantised(kind, data) => {
+                let layout = kind.layout();
+                let tile_bytes = self.cols / BLOCK * layout.block_bytes();
+                let tile = &data[tile * tile_bytes..][..tile_bytes];
+                for (out, block) in out.chunks_exact_mut(BLOCK).zip(tile.chunks_exact(layout.block_bytes())) {
+                    let parts = Parts::of(&layout, block);
+                    let zero = parts.zero(lane);
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = parts.quant(lane, i) as f32 * parts.scale(lane, i) + zero;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Multiplies each row of `inputs` with each row of the matrix: `out` has `inputs.rows()` x `rows` numbers. Every
+    /// number is computed in the same order whatever stands beside it, so a row gives the same alone and in a batch.
+    pub(in super::super) fn multiply(&self, inputs: &Activations, out: &mut [f32], isa: Isa, pool: &mut Pool) {
+        assert!(inputs.cols() == self.cols && out.len() == inputs.rows() * self.rows, "sizes of a product fit");
+        let tiles = self.rows.div_ceil(TILE);
+        // Pieces small enough that threads end together, large enough that taking one costs nothing.
+        let piece = tiles.div_ceil(pool.threads() * 4).clamp(1, 256).next_multiple_of(2);
+        let out = Out::new(out, self.rows);
+        pool.run(tiles.div_ceil(piece), &|at| {
+            let range = at * piece..((at + 1) * piece).min(tiles);
+            isa.multiply(self, range, inputs, &out);
+        });
+    }
+}
+
+/// Column after column of each tile of rows; rows that are missing are zeros.
+fn tiles<T: Copy + Default>(rows: usize, cols: usize, weights: &[T]) -> Vec<T> {
+    assert_eq!(weights.len(), rows * cols, "a matrix has as many weights as its size says");
+    let mut tiles = vec![T::default(); rows.next_multiple_of(TILE) * cols];
+    for (row, weights) in weights.chunks_exact(cols).enumerate() {
+        let tile = &mut tiles[row / TILE * TILE * cols..][..TILE * cols];
+        tile.iter_mut().skip(row % TILE).step_by(TILE).zip(weights).for_each(|(to, from)| *to = *from);
+    }
+    tiles
+}
+
+/// Writes row `lane` of a tile to its place.
+fn pack_row(kind: Quantised, tile: &mut [u8], lane: usize, bytes: &[u8]) {
+    let (layout, each) = (kind.layout(), kind.file_block() / BLOCK);
+    for (at, bytes) in bytes.chunks_exact(kind.file_bytes()).enumerate() {
+        kind.unpack(bytes, |part, block| {
+            let start = (at * each + part) * layout.block_bytes();
+            pack(&layout, &mut tile[start..][..layout.block_bytes()], lane, &block);
+        });
+    }
+}
+
+/// Writes a block of row `lane` of a tile to its place.
+fn pack(layout: &Layout, into: &mut [u8], lane: usize, block: &Block) {
+    let (quants, rest) = into.split_at_mut(layout.quant_bytes());
+    let (scales, zeros) = rest.split_at_mut(layout.scale_bytes());
+    let places = quants.as_chunks_mut::<GROUP>().0.iter_mut().skip(lane).step_by(TILE);
+    places.zip(block.quants.as_chunks::<GROUP>().0).for_each(|(place, group)| *place = *group);
+    let put = |to: &mut [u8], at: usize, number: f32| {
+        if layout.wide {
+            to[at * 4..][..4].copy_from_slice(&number.to_le_bytes());
+        } else {
+            to[at * 2..][..2].copy_from_slice(&f16::from_f32(number).to_le_bytes());
+        }
+    };
+    put(scales, lane, block.scales[0]);
+    if layout.quants == Quants::Six {
+        put(scales, TILE + lane, block.scales[1]);
+    }
+    if layout.zero == Zero::Stored {
+        put(zeros, lane, block.zero);
+    }
+}
+
+/// Where quant `i` of row `lane` lies in a packed block: its byte, and its shift in it.
+const fn place(quants: Quants, lane: usize, i: usize) -> (usize, u32) {
+    let (group, within) = (i / GROUP, i % GROUP);
+    match quants {
+        Quants::Nibble if group >= 4 => (at_group(group - 4, lane, within), 4),
+        _ => (at_group(group, lane, within), 0),
+    }
+}
+
+const fn at_group(group: usize, lane: usize, within: usize) -> usize {
+    group * TILE * GROUP + lane * GROUP + within
+}
+
+/// A packed block, read number by number.
+pub(super) struct Parts<'a> {
+    layout: &'a Layout,
+    quants: &'a [u8],
+    scales: &'a [u8],
+    zeros: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(layout: &'a Layout, block: &'a [u8]) -> Self {
+        let (quants, rest) = block.split_at(layout.quant_bytes());
+        let (scales, zeros) = rest.split_at(layout.scale_bytes());
+        Self { layout, quants, scales, zeros }
+    }
+
+    /// Quant `i` of row `lane`, less what a zero is offset by.
+    pub(super) fn quant(&self, lane: usize, i: usize) -> i32 {
+        let (at, shift) = place(self.layout.quants, lane, i);
+        let byte = self.quants[at];
+        match (self.layout.quants, self.layout.zero) {
+            (Quants::Eight, _) => i32::from(byte.cast_signed()),
+            (Quants::Nibble, Zero::Offset(offset)) => i32::from(byte >> shift & 15) - offset,
+            (Quants::Nibble, Zero::Stored) => i32::from(byte >> shift & 15),
+            (_, Zero::Offset(offset)) => i32::from(byte) - offset,
+            (_, Zero::Stored) => i32::from(byte),
+        }
+    }
+
+    /// The scale of quant `i` of row `lane`.
+    pub(super) fn scale(&self, lane: usize, i: usize) -> f32 {
+        let second = self.layout.quants == Quants::Six && i >= BLOCK / 2;
+        self.number(self.scales, if second { TILE + lane } else { lane })
+    }
+
+    /// What a quant of 0 of row `lane` stands for, where it is stored.
+    pub(super) fn zero(&self, lane: usize) -> f32 {
+        if self.layout.zero == Zero::Stored { self.number(self.zeros, lane) } else { 0.0 }
+    }
+
+    fn number(&self, from: &[u8], at: usize) -> f32 {
+        if self.layout.wide {
+            let bytes = &from[at * 4..][..4];
+            f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+        } else {
+            f16::from_le_bytes([from[at * 2], from[at * 2 + 1]]).to_f32()
+        }
+    }
+}

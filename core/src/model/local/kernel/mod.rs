@@ -1,0 +1,89 @@
+//! The hot path of local models: products of quantised weights, and what stands between them. Which instructions are
+//! used is found out when the program runs, so that a program built for any processor is fast on this one.
+//!
+//! All `unsafe` of local models is in this folder: instructions of the processor, the output that threads share, and
+//! the pool of threads.
+#![allow(unsafe_code, reason = "instructions of the processor have no safe form; see the comments at each use")]
+
+mod activations;
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod format;
+mod math;
+mod matrix;
+mod pool;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+use std::{marker::PhantomData, ops::Range};
+
+pub(super) use self::{
+    activations::Activations,
+    attention::{Heads, Queries, attention},
+    format::Quantised,
+    math::{PAGE, Softmax, add, add_row, attend, gelu, layer_norm, rms_norm, rotate_neighbours, swiglu},
+    matrix::Matrix,
+    pool::Pool,
+};
+
+/// The instructions that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isa {
+    /// Those every processor has.
+    Portable,
+    /// x86-64 with AVX2, FMA and F16C: every server and most laptops since 2013.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Isa {
+    /// The best this processor has.
+    pub(super) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+
+    fn multiply(self, matrix: &Matrix, tiles: Range<usize>, inputs: &Activations, out: &Out<'_>) {
+        match self {
+            Self::Portable => portable::multiply(matrix, tiles, inputs, out),
+            // SAFETY: an `Isa` of this kind is made by `detect` only, where the processor has the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::multiply(matrix, tiles, inputs, out) },
+        }
+    }
+}
+
+/// Results that threads fill together: each has places of its own.
+pub(super) struct Out<'a> {
+    first: *mut f32,
+    rows: usize,
+    cols: usize,
+    of: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `put` is the only access, and threads call it for different places.
+unsafe impl Sync for Out<'_> {}
+
+impl<'a> Out<'a> {
+    /// Rows of `cols` results each.
+    pub(super) fn new(results: &'a mut [f32], cols: usize) -> Self {
+        Self { first: results.as_mut_ptr(), rows: results.len() / cols.max(1), cols, of: PhantomData }
+    }
+
+    /// Writes results from column `col` on; those past the last column are left out.
+    ///
+    /// No two threads may write the same places, nor does any caller: each gives its threads tiles, or heads of rows,
+    /// of their own.
+    pub(super) fn put(&self, row: usize, col: usize, results: &[f32]) {
+        assert!(row < self.rows && col < self.cols, "a result has a place");
+        let count = results.len().min(self.cols - col);
+        // SAFETY: row and columns are inside, checked above, and nobody else reads or writes them: tiles, and heads of
+        // rows, are given to one thread each.
+        unsafe { std::ptr::copy_nonoverlapping(results.as_ptr(), self.first.add(row * self.cols + col), count) };
+    }
+}

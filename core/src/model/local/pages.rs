@@ -1,0 +1,256 @@
+//! What sequences remember of the tokens they have read: keys and values in pages, which sequences with the same
+//! beginning share.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use half::f16;
+
+use super::kernel::PAGE;
+
+/// Keys and values of up to [`PAGE`] positions, of all layers one after the other.
+#[derive(Debug)]
+pub(super) struct Page {
+    numbers: Box<[f16]>,
+    counter: Arc<AtomicUsize>,
+}
+
+impl Page {
+    fn new(numbers: usize, counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self { numbers: vec![f16::ZERO; numbers].into_boxed_slice(), counter: Arc::clone(counter) }
+    }
+
+    pub(super) fn numbers(&self) -> &[f16] {
+        &self.numbers
+    }
+}
+
+impl Clone for Page {
+    fn clone(&self) -> Self {
+        self.counter.fetch_add(1, Ordering::Relaxed);
+        Self { numbers: self.numbers.clone(), counter: Arc::clone(&self.counter) }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What one sequence remembers: its pages, and how many positions are filled.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory {
+    pages: Vec<Arc<Page>>,
+    len: usize,
+}
+
+impl Memory {
+    /// Positions that are filled.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
+    }
+
+    /// Pages that `more` positions need beyond those there are, one that is shared and must be copied among them.
+    pub(super) fn missing(&self, more: usize) -> usize {
+        let needed = (self.len + more).div_ceil(PAGE).saturating_sub(self.pages.len());
+        let copied = self.pages.get(self.len / PAGE).is_some_and(|page| Arc::strong_count(page) > 1);
+        needed + usize::from(copied && more > 0)
+    }
+
+    /// Makes room for `more` positions in pages of its own.
+    pub(super) fn grow(&mut self, more: usize, pages: &Pages) {
+        while self.pages.len() * PAGE < self.len + more {
+            self.pages.push(Arc::new(Page::new(pages.numbers, &pages.count)));
+        }
+        if let Some(page) = self.pages.get_mut(self.len / PAGE) {
+            Arc::make_mut(page);
+        }
+    }
+
+    /// The page of `position` and its place there. The room was made by [`Memory::grow`].
+    pub(super) fn slot(&mut self, position: usize) -> Option<(&mut [f16], usize)> {
+        let page = Arc::get_mut(self.pages.get_mut(position / PAGE)?)?;
+        Some((&mut page.numbers, position % PAGE))
+    }
+
+    /// `more` positions were filled.
+    pub(super) fn filled(&mut self, more: usize) {
+        self.len += more;
+    }
+
+    /// Goes on with a full page that another sequence filled with the same tokens.
+    fn share(&mut self, page: Arc<Page>) {
+        self.pages.truncate(self.len / PAGE);
+        self.pages.push(page);
+        self.len += PAGE;
+    }
+}
+
+/// All pages of a model, and those that are kept for sequences to come.
+#[derive(Debug)]
+pub(super) struct Pages {
+    /// Of one page.
+    numbers: usize,
+    /// Pages there may be.
+    limit: usize,
+    count: Arc<AtomicUsize>,
+    /// Full pages by what stands before them and the tokens in them.
+    kept: HashMap<(u64, [u32; PAGE]), Kept>,
+    next: u64,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// Names the page, as what stands before others.
+    id: u64,
+    page: Arc<Page>,
+    used: u64,
+}
+
+impl Pages {
+    /// Pages of `numbers` numbers each, in at most `bytes` of memory, and never fewer than `least`.
+    pub(super) fn new(numbers: usize, bytes: u64, least: usize) -> Self {
+        let limit = usize::try_from(bytes / (numbers as u64 * 2)).unwrap_or(usize::MAX).max(least);
+        Self { numbers, limit, count: Arc::default(), kept: HashMap::new(), next: 1, clock: 0 }
+    }
+
+    /// Pages there are.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of one page.
+    pub(super) fn page_bytes(&self) -> usize {
+        self.numbers * 2
+    }
+
+    /// Whether there is room for `more` pages; kept ones that nobody uses make way, the longest unused first.
+    pub(super) fn make_room(&mut self, more: usize) -> bool {
+        while self.count() + more > self.limit {
+            let unused = self.kept.iter().filter(|(_, kept)| Arc::strong_count(&kept.page) == 1);
+            let Some(key) = unused.min_by_key(|(_, kept)| kept.used).map(|(key, _)| *key) else { return false };
+            self.kept.remove(&key);
+        }
+        true
+    }
+
+    /// Goes on in `memory` with pages that were kept for the same tokens, as far as there are any; at least one token
+    /// is left to be read. `tokens` are those of the whole sequence. Returns how many tokens need not be read.
+    pub(super) fn find(&mut self, memory: &mut Memory, tokens: &[u32]) -> usize {
+        if !memory.len().is_multiple_of(PAGE) {
+            return 0;
+        }
+        self.clock += 1;
+        let before = memory.len();
+        let mut parent = self.last_of(&tokens[..before]);
+        while let Some(id) = parent
+            && memory.len() + PAGE < tokens.len()
+            && let Some(chunk) = tokens[memory.len()..].first_chunk::<PAGE>()
+            && let Some(kept) = self.kept.get_mut(&(id, *chunk))
+        {
+            kept.used = self.clock;
+            parent = Some(kept.id);
+            memory.share(Arc::clone(&kept.page));
+        }
+        memory.len() - before
+    }
+
+    /// Keeps the full pages of `memory`, which read `tokens`, for others that begin like it.
+    pub(super) fn keep(&mut self, memory: &Memory, tokens: &[u32]) {
+        self.clock += 1;
+        let mut parent = 0;
+        for (chunk, page) in tokens.as_chunks::<PAGE>().0.iter().zip(memory.pages()).take(memory.len() / PAGE) {
+            let next = &mut self.next;
+            let kept = self.kept.entry((parent, *chunk)).or_insert_with(|| {
+                *next += 1;
+                Kept { id: *next, page: Arc::clone(page), used: 0 }
+            });
+            kept.used = self.clock;
+            parent = kept.id;
+        }
+    }
+
+    /// The name of the last page of `tokens`; none when one of them is not kept.
+    fn last_of(&self, tokens: &[u32]) -> Option<u64> {
+        tokens.as_chunks::<PAGE>().0.iter().try_fold(0, |parent, chunk| Some(self.kept.get(&(parent, *chunk))?.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(pages: &mut Pages, tokens: &[u32]) -> Memory {
+        let mut memory = Memory::default();
+        memory.grow(tokens.len(), pages);
+        memory.filled(tokens.len());
+        pages.keep(&memory, tokens);
+        memory
+    }
+
+    fn tokens(count: u32, last: u32) -> Vec<u32> {
+        (0..count).chain([last]).collect()
+    }
+
+    #[test]
+    fn the_same_beginning_is_shared_and_one_token_is_left() {
+        let mut pages = Pages::new(4, 1 << 20, 1);
+        let first = filled(&mut pages, &tokens(70, 1));
+        assert_eq!(pages.count(), 3);
+        let mut second = Memory::default();
+        assert_eq!(pages.find(&mut second, &tokens(70, 2)), 64);
+        assert!(Arc::ptr_eq(&first.pages()[1], &second.pages()[1]) && pages.count() == 3);
+        assert_eq!(pages.find(&mut second, &tokens(70, 2)), 0, "the third page is not full");
+        let mut exact = Memory::default();
+        assert_eq!(pages.find(&mut exact, &tokens(70, 1)[..64]), 32);
+        let mut other = Memory::default();
+        let changed: Vec<_> = std::iter::once(9).chain(tokens(70, 1)).collect();
+        assert_eq!(pages.find(&mut other, &changed), 0);
+    }
+
+    #[test]
+    fn a_shared_page_is_copied_before_it_is_written() {
+        let pages = Pages::new(4, 1 << 20, 1);
+        let mut first = Memory::default();
+        first.grow(3, &pages);
+        first.slot(2).unwrap().0[1] = f16::ONE;
+        first.filled(3);
+        let mut second = first.clone();
+        assert_eq!((second.missing(1), second.missing(0), second.missing(30)), (1, 0, 2));
+        second.grow(1, &pages);
+        second.slot(3).unwrap().0[0] = f16::ONE;
+        assert_eq!(first.pages()[0].numbers()[0], f16::ZERO);
+        assert_eq!(second.pages()[0].numbers()[1], f16::ONE);
+        assert_eq!(pages.count(), 2);
+        drop(second);
+        assert_eq!(pages.count(), 1);
+    }
+
+    #[test]
+    fn the_longest_unused_makes_way() {
+        let mut pages = Pages::new(4, 0, 4);
+        drop(filled(&mut pages, &tokens(32, 1)));
+        drop(filled(&mut pages, &[vec![5; 32], vec![1]].concat()));
+        let used = filled(&mut pages, &[vec![7; 32], vec![1]].concat());
+        assert_eq!(pages.count(), 4);
+        let mut again = Memory::default();
+        assert_eq!(pages.find(&mut again, &tokens(32, 1)), 32);
+        assert!(pages.make_room(1), "the page of fives is not used");
+        assert_eq!(pages.count(), 3);
+        assert!(!pages.make_room(2), "all others are in use");
+        drop((used, again));
+        assert!(pages.make_room(4));
+    }
+}
