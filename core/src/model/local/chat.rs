@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::{
     answer::Answer,
-    decoder::{Part, Scratch},
+    decoder::{Part, Scores, Scratch},
+    family,
     gguf::{Gguf, corrupt},
     kernel::Pool,
-    llama,
     pages::{Memory, Pages},
     scheduler::{Limits, LocalStatistics, Scheduler, Writer},
     template::ChatTemplate,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{Capabilities, ChatModel, ChatRequest, ChatStream, Delta, ModelProfile, ResponseFormat},
+    model::{Capabilities, ChatModel, ChatRequest, ChatStream, Delta, ModelProfile, ResponseFormat, Sampling},
     runtime::blocking,
 };
 
@@ -102,7 +102,7 @@ impl LocalConfig {
     }
 }
 
-/// A chat model of the llama architecture, read from a GGUF file. Its answers are written together: they share the
+/// A chat model, read from a GGUF file. Its answers are written together: they share the
 /// weights, the threads, and what the model remembers of a common beginning. What an answer says does not depend on
 /// what is written beside it.
 ///
@@ -111,10 +111,20 @@ impl LocalConfig {
 pub struct LocalModel {
     profile: ModelProfile,
     writer: Arc<Writer>,
-    template: Arc<ChatTemplate>,
+    /// None for a model that was not made to answer.
+    template: Option<Arc<ChatTemplate>>,
     scheduler: Scheduler,
     load_ms: u64,
     bytes: u64,
+}
+
+/// What a model thinks of a token that it read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadToken {
+    /// Its log-probability after those before it.
+    pub logprob: f32,
+    /// The likeliest tokens in its place, likeliest first.
+    pub top: Vec<(u32, f32)>,
 }
 
 impl fmt::Debug for LocalModel {
@@ -157,21 +167,65 @@ impl LocalModel {
     /// # Errors
     /// `Invalid` when there is no token or an unknown one; `ContextLength` when there are too many.
     pub fn next_logprobs(&self, tokens: &[u32], top: usize) -> Result<Vec<(u32, f32)>> {
+        let scores = self.scores(tokens, Scores::Last)?;
+        Ok(super::sampler::top_logprobs(&scores, top))
+    }
+
+    /// For each of `tokens` but the first its log-probability after those before it, and the `top` likeliest tokens in
+    /// its place. Blocks.
+    ///
+    /// # Errors
+    /// As for [`LocalModel::next_logprobs`].
+    pub fn read_logprobs(&self, tokens: &[u32], top: usize) -> Result<Vec<ReadToken>> {
+        let scores = self.scores(tokens, Scores::All)?;
+        let rows = scores.chunks_exact(self.writer.decoder.vocabulary());
+        let read = |(scores, token): (&[f32], &u32)| ReadToken {
+            logprob: super::sampler::logprob_of(scores, *token),
+            top: super::sampler::top_logprobs(scores, top),
+        };
+        Ok(rows.zip(&tokens[1..]).map(read).collect())
+    }
+
+    fn scores(&self, tokens: &[u32], wanted: Scores) -> Result<Vec<f32>> {
         if tokens.is_empty() || tokens.iter().any(|&token| token as usize >= self.writer.tokenizer.len()) {
-            return Err(Error::invalid("next_logprobs takes at least one token, and only tokens of the model"));
+            return Err(Error::invalid("log-probabilities take at least one token, and only tokens of the model"));
         }
         self.check_length(tokens.len())?;
         let decoder = &self.writer.decoder;
         let pages = Pages::new(decoder.page_numbers(), u64::MAX, 1);
         let (mut memory, mut scratch, mut pool) = (Memory::default(), Scratch::default(), Pool::new(1));
-        let part = Part { memory: &mut memory, tokens, scores: true };
-        let scores = decoder.read(&mut [part], &pages, &mut scratch, &mut pool);
-        Ok(super::sampler::top_logprobs(scores, top))
+        let part = Part { memory: &mut memory, tokens, scores: wanted };
+        Ok(decoder.read(&mut [part], &pages, &mut scratch, &mut pool).to_vec())
+    }
+
+    /// Goes on with `prompt`, tokens of the model, as they are and without a chat template.
+    ///
+    /// # Errors
+    /// `Invalid` for no token, an unknown one or sampling out of range; `ContextLength`; `Overloaded`.
+    pub fn complete(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling) -> Result<ChatStream> {
+        sampling.validate()?;
+        cx.check()?;
+        if prompt.is_empty() || prompt.iter().any(|&token| token as usize >= self.writer.tokenizer.len()) {
+            return Err(Error::invalid("a completion takes at least one token, and only tokens of the model"));
+        }
+        self.check_length(prompt.len())?;
+        let room = self.profile.context_length - prompt.len() as u64;
+        let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
+        let (answer, pieces) = Answer::new(cx, prompt, sampling, limit);
+        self.scheduler.submit(answer).map_err(|e| e.with("model", &self.profile.id))?;
+        Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
     }
 
     /// What it did so far, and holds now.
     pub fn statistics(&self) -> LocalStatistics {
         self.scheduler.statistics()
+    }
+
+    fn template(&self) -> Result<Arc<ChatTemplate>> {
+        self.template.clone().ok_or_else(|| {
+            let message = "the model has no chat template, so it was not made to answer; take an \"instruct\" model";
+            Error::new(ErrorKind::Unsupported, message).with("model", &self.profile.id)
+        })
     }
 
     fn check_length(&self, tokens: usize) -> Result<()> {
@@ -210,14 +264,14 @@ fn read(id: String, path: &Path, config: &LocalConfig) -> Result<LocalModel> {
         return Err(Error::invalid("a chat model is one GGUF file, and this is no file"));
     }
     let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), facts.len())?;
-    let most = llama::context_length(&gguf)?;
+    let most = family::context_length(&gguf)?;
     let context_length = config.context_length.unwrap_or(most.min(CONTEXT));
     if !(2..=most).contains(&context_length) {
         return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
     }
     let tokenizer = Tokenizer::new(&gguf)?;
-    let template = Arc::new(ChatTemplate::new(&gguf)?);
-    let decoder = llama::load(&gguf, path, context_length, config.full_precision)?;
+    let template = ChatTemplate::new(&gguf)?.map(Arc::new);
+    let decoder = family::load(&gguf, path, context_length, config.full_precision)?;
     let writer = Arc::new(Writer { decoder, tokenizer });
     let capabilities = Capabilities { logprobs: true, ..Capabilities::default() };
     Ok(LocalModel {
@@ -264,20 +318,14 @@ impl ChatModel for LocalModel {
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();
         self.check_length(self.writer.tokenizer.fewest_tokens(bytes))?;
         let ChatRequest { messages, sampling, .. } = request;
-        let (writer, template) = (Arc::clone(&self.writer), Arc::clone(&self.template));
+        let (writer, template) = (Arc::clone(&self.writer), self.template()?);
         let prompt = cx.run(blocking(move || template.encode(&writer.tokenizer, &messages))).await?;
-        self.check_length(prompt.len())?;
-
-        let room = self.profile.context_length - prompt.len() as u64;
-        let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
-        let (answer, pieces) = Answer::new(cx, prompt, &sampling, limit);
-        self.scheduler.submit(answer).map_err(|e| e.with("model", &self.profile.id))?;
-        Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
+        self.complete(cx, prompt, &sampling)
     }
 
     /// Exact: the tokens of the prompt as the model reads it.
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
-        Ok(self.template.encode(&self.writer.tokenizer, &request.messages)?.len() as u64)
+        Ok(self.template()?.encode(&self.writer.tokenizer, &request.messages)?.len() as u64)
     }
 }
 

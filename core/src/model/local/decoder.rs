@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::{
     kernel::{
-        Activations, Heads, Isa, Matrix, PAGE, Pool, Queries, add, attention, rms_norm, rotate_neighbours, swiglu,
+        Activations, Heads, Isa, Matrix, PAGE, Pool, Queries, add, add_row, attention, geglu, rms_norm, rotate_halves,
+        rotate_neighbours, swiglu,
     },
     pages::{Memory, Pages},
 };
@@ -13,28 +14,69 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Decoder {
     pub(super) embedding: Matrix,
+    /// What each number of an embedding is multiplied with.
+    pub(super) embedding_scale: f32,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Vec<f32>,
     /// The embedding when absent.
     pub(super) output: Option<Matrix>,
     pub(super) heads: Heads,
     pub(super) epsilon: f32,
-    pub(super) turns: Turns,
+    pub(super) pairs: Pairs,
+    pub(super) gate: Gate,
+    /// Of the layers, by their number.
+    pub(super) turns: Vec<Turns>,
     pub(super) isa: Isa,
+}
+
+/// Which numbers of a head are turned together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pairs {
+    /// Neighbours: models converted as llama.
+    Neighbours,
+    /// A number and the one half a head on.
+    Halves,
+}
+
+/// What the gate of the feed-forward part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// SwiGLU.
+    Silu,
+    /// GeGLU, with the tanh form of GELU.
+    Gelu,
 }
 
 /// The weights of a layer.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) attention_norm: Vec<f32>,
-    pub(super) query: Matrix,
-    pub(super) key: Matrix,
-    pub(super) value: Matrix,
+    pub(super) query: Dense,
+    pub(super) key: Dense,
+    pub(super) value: Dense,
+    /// Norms of each head of queries and keys.
+    pub(super) query_norm: Option<Vec<f32>>,
+    pub(super) key_norm: Option<Vec<f32>>,
     pub(super) output: Matrix,
+    /// Of what the attention gives, before it is added.
+    pub(super) after_attention: Option<Vec<f32>>,
     pub(super) feed_norm: Vec<f32>,
     pub(super) gate: Matrix,
     pub(super) up: Matrix,
     pub(super) down: Matrix,
+    /// Of what the feed-forward part gives, before it is added.
+    pub(super) after_feed: Option<Vec<f32>>,
+    /// Positions a token looks back on, itself among them; all when absent.
+    pub(super) window: Option<usize>,
+    /// Which of the model's turns are its own.
+    pub(super) turns: usize,
+}
+
+/// A matrix, and what is added to its results.
+#[derive(Debug)]
+pub(super) struct Dense {
+    pub(super) weight: Matrix,
+    pub(super) bias: Option<Vec<f32>>,
 }
 
 /// Cosines and sines of every position.
@@ -70,8 +112,16 @@ pub(super) struct Part<'a> {
     /// What the sequence remembers; the tokens are added to it.
     pub(super) memory: &'a mut Memory,
     pub(super) tokens: &'a [u32],
-    /// Whether the scores after its last token are wanted.
-    pub(super) scores: bool,
+    /// Which scores are wanted.
+    pub(super) scores: Scores,
+}
+
+/// The tokens of a part after which scores are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scores {
+    None,
+    Last,
+    All,
 }
 
 /// The numbers of a batch on their way; their memory is used again.
@@ -103,10 +153,18 @@ impl Decoder {
     /// Bytes of its weights in memory.
     pub(super) fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
-            [&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down]
-                .map(Matrix::bytes)
-                .iter()
-                .sum::<usize>()
+            [
+                &layer.query.weight,
+                &layer.key.weight,
+                &layer.value.weight,
+                &layer.output,
+                &layer.gate,
+                &layer.up,
+                &layer.down,
+            ]
+            .map(Matrix::bytes)
+            .iter()
+            .sum::<usize>()
         };
         self.embedding.bytes()
             + self.output.as_ref().map_or(0, Matrix::bytes)
@@ -128,6 +186,9 @@ impl Decoder {
         let tokens = parts.iter().flat_map(|part| part.tokens);
         for (token, hidden) in tokens.zip(scratch.hidden.chunks_exact_mut(width)) {
             self.embedding.row(*token as usize, hidden);
+            for number in hidden {
+                *number *= self.embedding_scale;
+            }
         }
         for part in &mut *parts {
             part.memory.grow(part.tokens.len(), pages);
@@ -147,9 +208,11 @@ impl Decoder {
         let (isa, heads) = (self.isa, self.heads);
         self.norm(hidden, &layer.attention_norm, normed, inputs);
         let rows = inputs.rows();
-        multiply(&layer.query, inputs, query, isa, pool);
-        multiply(&layer.key, inputs, key, isa, pool);
-        multiply(&layer.value, inputs, value, isa, pool);
+        layer.query.apply(inputs, query, isa, pool);
+        layer.key.apply(inputs, key, isa, pool);
+        layer.value.apply(inputs, value, isa, pool);
+        norm_heads(isa, self.epsilon, query, layer.query_norm.as_deref(), normed);
+        norm_heads(isa, self.epsilon, key, layer.key_norm.as_deref(), normed);
 
         let scale = 1.0 / (heads.width as f32).sqrt();
         for number in query.iter_mut() {
@@ -160,9 +223,13 @@ impl Decoder {
         for part in &mut *parts {
             let start = part.memory.len();
             for position in start..start + part.tokens.len() {
-                let (cos, sin) = self.turns.at(position);
-                rotate_neighbours(isa, row_mut(query, row, heads.queries()), cos, sin);
-                rotate_neighbours(isa, row_mut(key, row, heads.keys()), cos, sin);
+                let (cos, sin) = self.turns[layer.turns].at(position);
+                for numbers in [row_mut(query, row, heads.queries()), row_mut(key, row, heads.keys())] {
+                    match self.pairs {
+                        Pairs::Neighbours => rotate_neighbours(isa, numbers, cos, sin),
+                        Pairs::Halves => rotate_halves(isa, numbers, cos, sin),
+                    }
+                }
                 let kept = row * heads.keys()..(row + 1) * heads.keys();
                 if let Some((numbers, slot)) = part.memory.slot(position) {
                     heads.keep(&mut numbers[page.clone()], slot, &key[kept.clone()], &value[kept]);
@@ -176,9 +243,10 @@ impl Decoder {
             pages: part.memory.pages().iter().map(|whole| &whole.numbers()[page.clone()]).collect(),
         });
         mixed.resize(rows * heads.queries(), 0.0);
-        attention(isa, pool, heads, None, &sequences, query, mixed);
+        attention(isa, pool, heads, layer.window, &sequences, query, mixed);
         inputs.set(mixed, heads.queries(), isa);
         multiply(&layer.output, inputs, normed, isa, pool);
+        norm_heads(isa, self.epsilon, normed, layer.after_attention.as_deref(), query);
         add(isa, hidden, normed);
     }
 
@@ -187,9 +255,13 @@ impl Decoder {
         self.norm(hidden, &layer.feed_norm, normed, inputs);
         multiply(&layer.gate, inputs, gate, self.isa, pool);
         multiply(&layer.up, inputs, up, self.isa, pool);
-        swiglu(self.isa, gate, up);
+        match self.gate {
+            Gate::Silu => swiglu(self.isa, gate, up),
+            Gate::Gelu => geglu(self.isa, gate, up),
+        }
         inputs.set(gate, layer.down.cols(), self.isa);
         multiply(&layer.down, inputs, normed, self.isa, pool);
+        norm_heads(self.isa, self.epsilon, normed, layer.after_feed.as_deref(), up);
         add(self.isa, hidden, normed);
     }
 
@@ -197,15 +269,19 @@ impl Decoder {
         let Scratch { hidden, normed, inputs, scores, .. } = scratch;
         let width = self.embedding.cols();
         // Only the rows that are asked for: the vocabulary is the largest matrix.
-        let last: Vec<_> = of_rows(parts, |part, rows| (part.scores && !rows.is_empty()).then(|| rows.end - 1));
-        let last: Vec<_> = last.into_iter().flatten().collect();
-        for (to, &from) in last.iter().enumerate() {
+        let wanted = of_rows(parts, |part, rows| match part.scores {
+            Scores::None => rows.end..rows.end,
+            Scores::Last => rows.end - 1..rows.end,
+            Scores::All => rows,
+        });
+        let wanted: Vec<_> = wanted.into_iter().flatten().collect();
+        for (to, &from) in wanted.iter().enumerate() {
             hidden.copy_within(from * width..(from + 1) * width, to * width);
         }
-        if last.is_empty() {
+        if wanted.is_empty() {
             return &mut [];
         }
-        self.norm(&hidden[..last.len() * width], &self.norm, normed, inputs);
+        self.norm(&hidden[..wanted.len() * width], &self.norm, normed, inputs);
         multiply(self.output.as_ref().unwrap_or(&self.embedding), inputs, scores, self.isa, pool);
         scores
     }
@@ -219,6 +295,26 @@ impl Decoder {
         }
         inputs.set(normed, width, self.isa);
     }
+}
+
+impl Dense {
+    fn apply(&self, inputs: &Activations, out: &mut Vec<f32>, isa: Isa, pool: &mut Pool) {
+        multiply(&self.weight, inputs, out, isa, pool);
+        if let Some(bias) = &self.bias {
+            add_row(isa, out, bias);
+        }
+    }
+}
+
+/// Norms of each run of numbers that `weight` has, where there is one; `scratch` is written to.
+fn norm_heads(isa: Isa, epsilon: f32, numbers: &mut [f32], weight: Option<&[f32]>, scratch: &mut Vec<f32>) {
+    let Some(weight) = weight else { return };
+    scratch.resize(numbers.len(), 0.0);
+    let scratch = &mut scratch[..numbers.len()];
+    for (from, to) in numbers.chunks_exact(weight.len()).zip(scratch.chunks_exact_mut(weight.len())) {
+        rms_norm(isa, from, weight, epsilon, to);
+    }
+    numbers.copy_from_slice(scratch);
 }
 
 /// Pages that reading so many tokens of one sequence takes.

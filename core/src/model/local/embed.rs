@@ -246,7 +246,7 @@ mod tests {
         for batch in &batches {
             assert!(batch.iter().map(|text| text.tokens.len()).sum::<usize>() <= BATCH_TOKENS);
         }
-        assert!(batches.len() < 50, "{} batches", batches.len());
+        assert!(batches.len() < 80, "{} batches", batches.len());
     }
 
     #[test]

@@ -5,9 +5,9 @@ mod bert;
 mod chat;
 mod decoder;
 mod embed;
+mod family;
 mod gguf;
 mod kernel;
-mod llama;
 mod pages;
 mod safetensors;
 mod sampler;
@@ -20,6 +20,6 @@ mod tests;
 mod text;
 mod tokenizer;
 
-pub use chat::{LocalConfig, LocalModel};
+pub use chat::{LocalConfig, LocalModel, ReadToken};
 pub use embed::LocalEmbedder;
 pub use scheduler::LocalStatistics;

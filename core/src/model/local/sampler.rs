@@ -141,9 +141,14 @@ pub(super) fn logprob(scores: &[f32], token: u32, top: usize, text: impl Fn(u32)
     let best = top_logprobs(scores, top);
     TokenLogprob {
         token: text(token),
-        logprob: scores[token as usize] - log_sum(scores),
+        logprob: logprob_of(scores, token),
         top: best.into_iter().map(|(token, logprob)| (text(token), logprob)).collect(),
     }
+}
+
+/// The log-probability of `token`.
+pub(super) fn logprob_of(scores: &[f32], token: u32) -> f32 {
+    scores[token as usize] - log_sum(scores)
 }
 
 /// The `top` likeliest tokens and their log-probabilities, likeliest first.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     answer::Answer,
-    decoder::{Decoder, Part, Scratch, pages_of},
+    decoder::{Decoder, Part, Scores, Scratch, pages_of},
     kernel::{PAGE, Pool},
     pages::Pages,
     tokenizer::Tokenizer,
@@ -222,7 +222,7 @@ impl<'a> Work<'a> {
         let counts = self.share_out();
         let mut parts = Vec::new();
         for (answer, &count) in self.running.iter_mut().zip(&counts) {
-            let scores = count == answer.unread().len();
+            let scores = if count == answer.unread().len() { Scores::Last } else { Scores::None };
             let (memory, tokens) = answer.part(count);
             if count > 0 {
                 parts.push(Part { memory, tokens, scores });

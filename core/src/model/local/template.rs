@@ -24,11 +24,9 @@ impl fmt::Debug for ChatTemplate {
 }
 
 impl ChatTemplate {
-    pub(super) fn new(gguf: &Gguf) -> Result<Self> {
-        let Some(source) = gguf.text_if_any("tokenizer.chat_template")? else {
-            let message = "the model has no chat template, so it was not made to answer; take an \"instruct\" model";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        };
+    /// The template of `gguf`; none when it has none.
+    pub(super) fn new(gguf: &Gguf) -> Result<Option<Self>> {
+        let Some(source) = gguf.text_if_any("tokenizer.chat_template")? else { return Ok(None) };
         let mut environment = Environment::new();
         // As transformers sets up Jinja, for which templates are written.
         environment.set_syntax(
@@ -47,7 +45,7 @@ impl ChatTemplate {
             let message = format!("the model's chat template cannot be used (line {})", e.line().unwrap_or(0));
             Error::new(ErrorKind::Unsupported, message)
         })?;
-        Ok(Self { environment })
+        Ok(Some(Self { environment }))
     }
 
     /// The tokens of the prompt for `messages`, ending where the answer begins.
@@ -104,7 +102,7 @@ mod tests {
     #[test]
     fn the_prompt_is_what_the_template_says() {
         let gguf = testing::tiny_gguf();
-        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap());
+        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap().unwrap());
         let messages = [Message::system("Be brief."), Message::user("Hi <|im_end|>")];
         let tokens = template.encode(&tokenizer, &messages).unwrap();
         let text: String = tokens.iter().map(|&token| tokenizer.text(token)).collect();
@@ -119,7 +117,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_without_the_messages() {
         let gguf = testing::tiny_gguf();
-        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap());
+        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap().unwrap());
         let error = template.encode(&tokenizer, &[Message::new(Role::Tool, "secret")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.message().contains("no tools here"), "{error}");

@@ -163,6 +163,16 @@ for_each_processor! {
         }
     }
 
+    /// The gate of a GeGLU with the tanh form of GELU, left in `gate`.
+    fn geglu(gate: &mut [f32], up: &[f32]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            let x = *gate;
+            // tanh(y) = 1 - 2 / (1 + e^2y), so 0.5 (1 + tanh(y)) = 1 - 1 / (1 + e^2y).
+            let double = 2.0 * 0.797_884_6 * x * madd::<FUSED>(0.044_715 * x, x, 1.0);
+            *gate = (x - x / (1.0 + exp::<FUSED>(double))) * up;
+        }
+    }
+
     /// Rotates neighbours by the angles of a position: how models converted as llama are turned. `x` is a sequence of
     /// heads of twice as many numbers as there are angles.
     fn rotate_neighbours(x: &mut [f32], cos: &[f32], sin: &[f32]) {
@@ -170,6 +180,16 @@ for_each_processor! {
             for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
                 let [a, b] = *pair;
                 *pair = [a * cos - b * sin, a * sin + b * cos];
+            }
+        }
+    }
+
+    /// The same, where a number is turned with the one half a head on.
+    fn rotate_halves(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        for head in x.chunks_exact_mut(cos.len() * 2) {
+            let (first, second) = head.split_at_mut(cos.len());
+            for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
             }
         }
     }
@@ -280,6 +300,12 @@ mod tests {
                 for i in 0..24 {
                     prop_assert!(near(gate[i], x[i] / (1.0 + (-x[i]).exp()) * y[i]));
                 }
+                let mut gate = x.clone();
+                geglu(isa, &mut gate, &y);
+                for i in 0..24 {
+                    let tanh = (0.797_884_6 * (x[i] + 0.044_715 * x[i].powi(3))).tanh();
+                    prop_assert!(near(gate[i], 0.5 * x[i] * (1.0 + tanh) * y[i]));
+                }
                 let mut curved = x.clone();
                 gelu(isa, &mut curved);
                 for i in 0..24 {
@@ -299,8 +325,10 @@ mod tests {
                     prop_assert!(near(normed[i], x[i] / root * y[i]));
                 }
                 let (cos, sin) = ([angle.cos(); 6], [angle.sin(); 6]);
-                let mut neighbours = x.clone();
+                let (mut neighbours, mut halves) = (x.clone(), x.clone());
                 rotate_neighbours(isa, &mut neighbours, &cos, &sin);
+                rotate_halves(isa, &mut halves, &cos, &sin);
+                prop_assert!(near(halves[12 + 7], x[12 + 1] * sin[0] + x[12 + 7] * cos[0]));
                 prop_assert!(near(neighbours[13], x[12] * sin[0] + x[13] * cos[0]));
             }
         }

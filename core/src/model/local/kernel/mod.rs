@@ -23,7 +23,10 @@ pub(super) use self::{
     activations::Activations,
     attention::{Heads, Queries, attention},
     format::Quantised,
-    math::{PAGE, Softmax, add, add_row, attend, gelu, layer_norm, rms_norm, rotate_neighbours, swiglu},
+    math::{
+        PAGE, Softmax, add, add_row, attend, geglu, gelu, layer_norm, rms_norm, rotate_halves, rotate_neighbours,
+        swiglu,
+    },
     matrix::Matrix,
     pool::Pool,
 };

@@ -1,0 +1,196 @@
+//! Local models on a file, beside `peers_inference.py`, which has the same commands.
+#![expect(clippy::print_stdout, reason = "figures are printed")]
+
+use std::{fs, path::Path, process::exit, time::Instant};
+
+use futures_util::{StreamExt, future::join_all};
+use serde_json::{Value, json};
+use triune::{
+    Context, Error, Result,
+    model::{
+        Delta, Sampling,
+        local::{LocalConfig, LocalModel},
+    },
+};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["speed", file, threads, prompt, decode] => {
+            speed(file.as_ref(), number(threads)?, number(prompt)?, number(decode)?).await
+        }
+        ["first", file, threads] => first(file.as_ref(), number(threads)?).await,
+        ["many", file, threads, streams, prompt, decode] => {
+            many(file.as_ref(), number(threads)?, number(streams)?, number(prompt)?, number(decode)?).await
+        }
+        ["said", file, said] => compare_said(file.as_ref(), said.as_ref()),
+        ["read", file, read] => compare_read(file.as_ref(), read.as_ref()),
+        ["tokens", file, texts, tokens] => compare_tokens(file.as_ref(), texts.as_ref(), tokens.as_ref()),
+        _ => {
+            println!("speed FILE THREADS PROMPT DECODE | first FILE THREADS | many FILE THREADS STREAMS PROMPT DECODE");
+            println!("said FILE SAID | read FILE READ | tokens FILE TEXTS TOKENS");
+            exit(2)
+        }
+    }
+}
+
+fn number(text: &str) -> Result<usize> {
+    text.parse().map_err(|_| Error::invalid(format!("\"{text}\" is no number")))
+}
+
+fn show(figure: &str, value: f64) {
+    println!("{}", json!({ "figure": figure, "value": value }));
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let text = fs::read_to_string(path).map_err(|e| Error::not_found("a file of the bench").caused_by(e))?;
+    serde_json::from_str(&text).map_err(|e| Error::invalid("a file of the bench is no JSON").caused_by(e))
+}
+
+/// The highest resident memory so far, in MiB.
+fn peak_mb() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+/// Token numbers that both sides read; which ones makes no difference to the time.
+fn words(count: usize, run: usize) -> Vec<u32> {
+    (0..count).map(|i| (1000 + (i * 37 + run * 11) % 20_000) as u32).collect()
+}
+
+fn load(file: &Path, threads: usize) -> Result<LocalModel> {
+    LocalModel::load("bench", file, &LocalConfig::default().threads(threads))
+}
+
+/// Seconds to the first token, seconds from it to the last, and tokens written.
+async fn write(model: &LocalModel, prompt: Vec<u32>, count: usize) -> Result<(f64, f64, u64)> {
+    let sampling = Sampling {
+        temperature: Some(0.0),
+        max_tokens: Some(count as u32),
+        // One piece a token, also where a token shows no text.
+        logprobs: Some(0),
+        ..Sampling::default()
+    };
+    let begun = Instant::now();
+    let mut stream = model.complete(&Context::new(), prompt, &sampling)?;
+    let mut first = None;
+    while let Some(delta) = stream.next().await {
+        match delta? {
+            Delta::Logprob { .. } => {
+                first.get_or_insert_with(|| begun.elapsed().as_secs_f64());
+            }
+            Delta::Done { usage, .. } => {
+                let all = begun.elapsed().as_secs_f64();
+                let first = first.unwrap_or(all);
+                return Ok((first, all - first, usage.output_tokens));
+            }
+            _ => {}
+        }
+    }
+    Err(Error::unexpected("an answer without an end"))
+}
+
+async fn speed(file: &Path, threads: usize, prompt: usize, decode: usize) -> Result<()> {
+    let before = peak_mb();
+    let begun = Instant::now();
+    let model = load(file, threads)?;
+    show("load", begun.elapsed().as_secs_f64() * 1e3);
+    let (mut prefill, mut each) = (f64::MAX, f64::MAX);
+    for run in 0..3 {
+        prefill = prefill.min(write(&model, words(prompt, run), 1).await?.0);
+        let (_, rest, written) = write(&model, words(32, run + 100), decode + 1).await?;
+        each = each.min(rest / (written.max(2) - 1) as f64);
+    }
+    show("prefill", prompt as f64 / prefill);
+    show("decode", 1.0 / each);
+    show("memory-1", peak_mb() - before);
+    let again = write(&model, words(prompt, 0), 1).await?.0;
+    show("prefix-hit", again / prefill);
+    Ok(())
+}
+
+async fn first(file: &Path, threads: usize) -> Result<()> {
+    let begun = Instant::now();
+    let model = load(file, threads)?;
+    write(&model, words(32, 0), 1).await?;
+    show("cold-start", begun.elapsed().as_secs_f64() * 1e3);
+    Ok(())
+}
+
+/// Tokens written a second by many answers at once.
+async fn many(file: &Path, threads: usize, streams: usize, prompt: usize, decode: usize) -> Result<()> {
+    let before = peak_mb();
+    let model = load(file, threads)?;
+    let begun = Instant::now();
+    let all = join_all((0..streams).map(|run| write(&model, words(prompt, run), decode))).await;
+    let all = all.into_iter().collect::<Result<Vec<_>>>()?;
+    // Decoding alone: from when the last one has its first token.
+    let from = all.iter().map(|(first, ..)| *first).fold(0.0, f64::max);
+    let whole = begun.elapsed().as_secs_f64();
+    let written: u64 = all.iter().map(|(.., written)| written).sum();
+    show("aggregate", written as f64 / whole);
+    show("aggregate-decode", (written - streams as u64) as f64 / (whole - from).max(1e-9));
+    show("memory-many", peak_mb() - before);
+    Ok(())
+}
+
+fn compare_said(file: &Path, said: &Path) -> Result<()> {
+    let model = load(file, 2)?;
+    let (mut furthest, mut sum, mut count, mut within, mut splits) = (0.0_f64, 0.0, 0, 0, 0);
+    for one in read_json(said)?.as_array().into_iter().flatten() {
+        let token = |value: &Value| value.as_u64().unwrap_or(0) as u32;
+        let prompt: Vec<_> = one["prompt"].as_array().into_iter().flatten().map(token).collect();
+        let steps: Vec<_> = one["steps"].as_array().into_iter().flatten().collect();
+        let mut tokens = prompt.clone();
+        tokens.extend(steps.iter().map(|step| step[0][0].as_f64().unwrap_or(0.0) as u32));
+        let ours = model.read_logprobs(&tokens, 200)?;
+        for (step, ours) in steps.iter().zip(&ours[prompt.len() - 1..]) {
+            splits += usize::from(u64::from(ours.top[0].0) != step[0][0].as_f64().unwrap_or(0.0) as u64);
+            for theirs in step.as_array().into_iter().flatten() {
+                let (token, logprob) = (theirs[0].as_f64().unwrap_or(0.0) as u32, theirs[1].as_f64().unwrap_or(0.0));
+                let found =
+                    ours.top.iter().find(|(found, _)| *found == token).map_or(-99.0, |found| f64::from(found.1));
+                let distance = (found - logprob).abs();
+                furthest = furthest.max(distance);
+                sum += distance;
+                count += 1;
+                within += usize::from(distance <= 0.15);
+            }
+        }
+    }
+    show("logprob-difference", furthest);
+    show("logprob-difference-mean", sum / f64::from(count));
+    show("logprob-within", within as f64 / f64::from(count));
+    show("greedy-splits", splits as f64);
+    Ok(())
+}
+
+fn compare_read(file: &Path, read: &Path) -> Result<()> {
+    let model = load(file, 2)?;
+    let theirs = read_json(read)?;
+    let tokens: Vec<_> =
+        theirs["tokens"].as_array().into_iter().flatten().map(|token| token.as_u64().unwrap_or(0) as u32).collect();
+    let ours = model.read_logprobs(&tokens, 1)?;
+    let mean = |sum: f64| (-sum / ours.len() as f64).exp();
+    let our = mean(ours.iter().map(|token| f64::from(token.logprob)).sum());
+    let their = mean(theirs["logprobs"].as_array().into_iter().flatten().filter_map(Value::as_f64).sum());
+    show("perplexity", our);
+    show("perplexity-theirs", their);
+    show("perplexity-difference", (our / their - 1.0).abs());
+    Ok(())
+}
+
+fn compare_tokens(file: &Path, texts: &Path, tokens: &Path) -> Result<()> {
+    let model = load(file, 1)?;
+    let (texts, tokens) = (read_json(texts)?, read_json(tokens)?);
+    let pairs: Vec<_> = texts.as_array().into_iter().flatten().zip(tokens.as_array().into_iter().flatten()).collect();
+    let mut equal = 0;
+    for (text, tokens) in &pairs {
+        equal += usize::from(json!(model.tokenize(text.as_str().unwrap_or_default())?) == **tokens);
+    }
+    show("tokenizer-equal", equal as f64 / pairs.len() as f64);
+    Ok(())
+}
