@@ -70,8 +70,8 @@ def node_call(size: str) -> dict[str, Any]:
     return {"value": json.loads(output.stdout)["us"], "unit": "us/call", "n": calls, "note": "Triune.call, awaited"}
 
 
-def measure_peers(size: str) -> dict[str, dict[str, Any]]:
-    """Runs `peers.py` in its own environment, so that no peer changes what ours runs in."""
+def peer_python() -> Path:
+    """The Python of the peers' own environment, so that no peer changes what ours runs in."""
     python = CACHE / "venv" / "bin" / "python"
     stamp = CACHE / "installed"
     if not stamp.exists() or stamp.read_text() != "\n".join(PEERS):
@@ -80,6 +80,11 @@ def measure_peers(size: str) -> dict[str, dict[str, Any]]:
         venv.create(CACHE / "venv", with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
         stamp.write_text("\n".join(PEERS))
+    return python
+
+
+def measure_peers(size: str) -> dict[str, dict[str, Any]]:
+    python = peer_python()
     environment = {**os.environ, "ANONYMIZED_TELEMETRY": "False", "PYTHONWARNINGS": "ignore"}
     output = subprocess.run([python, ROOT / "benches" / "peers.py", size], check=True, stdout=subprocess.PIPE, text=True,
                             env=environment).stdout

@@ -3,6 +3,7 @@ import test from 'node:test'
 import {
   ContextLengthError,
   InvalidError,
+  NotFoundError,
   OverBudgetError,
   RateLimitedError,
   TimedOutError,
@@ -257,4 +258,13 @@ test('a stream that waits for a piece can be left', async (t) => {
   await stream.return()
   assert.equal((await waiting).done, true)
   await slow.stopped
+})
+
+test('images need a model', async (t) => {
+  const mind = await open(t, { models: [upper] })
+  await assert.rejects(mind.generateImage('a cat', { size: '512x512', count: 2 }), (error) => {
+    assert.ok(error instanceof NotFoundError && error.message.includes('image_model'), error.message)
+    return true
+  })
+  await assert.rejects(mind.generateImage('a cat', { count: 0 }), InvalidError)
 })

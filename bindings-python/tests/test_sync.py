@@ -240,6 +240,20 @@ def test_metrics_and_events(opened: Opened) -> None:
     assert metrics.models["echo"].attempts == 1 and metrics.events["spent"] == 1
 
 
+def test_images_need_a_model_and_come_as_bytes(opened: Opened) -> None:
+    with pytest.raises(triune.NotFoundError, match="image_model"):
+        opened(Echo()).generate_image("a cat", size="512x512", count=2)
+    with pytest.raises(triune.InvalidError, match="count of 1 to 10"):
+        opened(Echo()).generate_image("a cat", count=0)
+    images = [{"base64": "aGk=", "url": None}, {"base64": "", "url": "https://example.com/a.png"}]
+    usage = {"input_tokens": 3, "cached_tokens": 0, "output_tokens": 5}
+    reply = triune.ImageReply.from_json(
+        {"id": "1", "images": images, "model": "m", "usage": usage, "cost": 2_000_000_000, "latency_ms": 7}
+    )
+    assert [(image.data, image.url) for image in reply.images] == [(b"hi", None), (b"", "https://example.com/a.png")]
+    assert reply.cost_usd == 2.0 and "example.com" not in repr(reply.images[1])
+
+
 def until(condition: object, seconds: float = 10) -> None:
     """Waits for what other threads do."""
     end = time.monotonic() + seconds

@@ -163,14 +163,21 @@ impl Bert {
             let (text, at) = &tasks[at];
             // The part of a row: 0 its query, 1 its key, 2 its value.
             let part = |row: usize, part: usize| &all[(row * 3 + part) * width + at * head..][..head];
-            let gather = |which| (*text).clone().flat_map(|row| part(row, which)).copied().collect::<Vec<f32>>();
-            let (keys, values) = (gather(1), gather(2));
+            let pages = text.len().div_ceil(PAGE);
+            let (mut keys, mut values) = (vec![0.0; pages * PAGE * head], vec![0.0; pages * PAGE * head]);
+            for (position, row) in (*text).clone().enumerate() {
+                let (page, slot) = (position / PAGE, position % PAGE);
+                let places = keys[page * PAGE * head..].iter_mut().skip(slot).step_by(PAGE);
+                places.zip(part(row, 1)).for_each(|(place, number)| *place = *number);
+                values[position * head..][..head].copy_from_slice(part(row, 2));
+            }
             let mut query = vec![0.0; head];
             for row in (*text).clone() {
                 query.iter_mut().zip(part(row, 0)).for_each(|(scaled, number)| *scaled = number * scale);
                 let (mut state, mut result) = (Softmax::new(), vec![0.0; head]);
-                for (keys, values) in keys.chunks(PAGE * head).zip(values.chunks(PAGE * head)) {
-                    attend(self.isa, &query, keys, values, &mut state, &mut result);
+                for (at, (keys, values)) in keys.chunks(PAGE * head).zip(values.chunks(PAGE * head)).enumerate() {
+                    let count = (text.len() - at * PAGE).min(PAGE);
+                    attend(self.isa, &query, keys, values, &(0..count), &mut state, &mut result);
                 }
                 state.finish(&mut result);
                 results.put(row, at * head, &result);

@@ -34,23 +34,26 @@ impl Heads {
         self.shared * self.width
     }
 
-    /// Numbers of a page of one layer: for each shared head its keys, a row a position, and then its values.
+    /// Numbers of a page of one layer: for each shared head its keys, a row a number of the head, and then its values, a
+    /// row a position.
     pub(in super::super) fn page(&self) -> usize {
         2 * PAGE * self.keys()
     }
 
-    /// Where the keys, or the values, of a shared head and position lie in a page of a layer.
-    fn place(&self, head: usize, values: bool, slot: usize) -> Range<usize> {
-        let start = ((2 * head + usize::from(values)) * PAGE + slot) * self.width;
-        start..start + self.width
+    /// The keys and values of a shared head in a page of a layer.
+    fn of(&self, head: usize) -> Range<usize> {
+        let both = 2 * PAGE * self.width;
+        head * both..(head + 1) * both
     }
 
     /// Keeps the keys and values of a row in slot `slot` of a page of a layer.
     pub(in super::super) fn keep(&self, page: &mut [f16], slot: usize, keys: &[f32], values: &[f32]) {
         for head in 0..self.shared {
             let from = head * self.width..(head + 1) * self.width;
-            page[self.place(head, false, slot)].convert_from_f32_slice(&keys[from.clone()]);
-            page[self.place(head, true, slot)].convert_from_f32_slice(&values[from]);
+            let (kept_keys, kept_values) = page[self.of(head)].split_at_mut(PAGE * self.width);
+            let places = kept_keys.iter_mut().skip(slot).step_by(PAGE);
+            places.zip(&keys[from.clone()]).for_each(|(place, number)| *place = f16::from_f32(*number));
+            kept_values[slot * self.width..][..self.width].convert_from_f32_slice(&values[from]);
         }
     }
 }
@@ -115,21 +118,19 @@ fn task(
     let (mut keys, mut values) = (vec![0.0; PAGE * width], vec![0.0; PAGE * width]);
     for page in from(rows.start) / PAGE..=position(rows.end - 1) / PAGE {
         let first = page * PAGE;
-        let filled = (position(rows.end - 1) + 1 - first).min(PAGE);
-        let halves = &sequence.pages[page][heads.place(head, false, 0).start..];
-        halves[..filled * width].convert_to_f32_slice(&mut keys[..filled * width]);
-        halves[PAGE * width..][..filled * width].convert_to_f32_slice(&mut values[..filled * width]);
+        let (kept_keys, kept_values) = sequence.pages[page][heads.of(head)].split_at(PAGE * width);
+        kept_keys.convert_to_f32_slice(&mut keys);
+        kept_values.convert_to_f32_slice(&mut values);
         for (at, row) in rows.clone().enumerate() {
             let seen = from(row).saturating_sub(first)..(position(row) + 1).saturating_sub(first).min(PAGE);
             if seen.is_empty() {
                 continue;
             }
-            let seen = seen.start * width..seen.end * width;
             for each in 0..heads.each {
                 let query = &queries[row * cols + group.start + each * width..][..width];
                 let result = &mut results[at * group.len() + each * width..][..width];
                 let state = &mut states[at * heads.each + each];
-                attend(isa, query, &keys[seen.clone()], &values[seen.clone()], state, result);
+                attend(isa, query, &keys, &values, &seen, state, result);
             }
         }
     }

@@ -2,6 +2,8 @@
 //! and once for those with AVX2 and FMA, where the compiler makes eight numbers at a time of the same lines.
 #![allow(clippy::inline_always, reason = "only as a part of its caller is it compiled for the caller's processor")]
 
+use std::ops::Range;
+
 use super::{Isa, format::BLOCK};
 
 /// Defines a function twice, and calls the one for this processor. In the body, `FUSED` says whether a product and a
@@ -29,8 +31,9 @@ macro_rules! for_each_processor {
     )*};
 }
 
-/// Numbers that are added side by side, so that the order of a sum is the same for every processor.
-const LANES: usize = 8;
+/// Numbers that are added side by side, so that the order of a sum is the same for every processor. As many as four
+/// registers hold: of fewer, the compiler makes single numbers.
+const LANES: usize = 32;
 
 #[inline(always)]
 fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -38,9 +41,15 @@ fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sum(lanes: [f32; LANES]) -> f32 {
-    let four: [f32; 4] = std::array::from_fn(|i| lanes[i] + lanes[i + 4]);
-    (four[0] + four[2]) + (four[1] + four[3])
+fn sum(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[inline(always)]
@@ -194,35 +203,50 @@ for_each_processor! {
         }
     }
 
-    /// Goes on with the attention of one head to the positions of a page: `keys` and `values` have a row a position.
-    /// The softmax is kept as it grows (Milakov and Gimelshein, arXiv 1805.02867), so no score is stored.
-    fn attend(query: &[f32], keys: &[f32], values: &[f32], state: &mut Softmax, out: &mut [f32]) {
-        let width = query.len();
-        let mut scores = [f32::NEG_INFINITY; PAGE];
-        let count = (keys.len() / width).min(PAGE);
+    /// Goes on with the attention of one head to the positions `seen` of a page. `keys` has a row a number of
+    /// the head, with the numbers of [`PAGE`] positions; `values` has a row a position. What lies outside of the range
+    /// must be numbers. The softmax is kept as it grows (Milakov and Gimelshein, arXiv 1805.02867), so no score is kept.
+    fn attend(query: &[f32], keys: &[f32], values: &[f32], seen: &Range<usize>, state: &mut Softmax, out: &mut [f32]) {
+        let mut scores = [0.0; PAGE];
+        for (number, keys) in query.iter().zip(keys.as_chunks::<PAGE>().0) {
+            for i in 0..PAGE {
+                scores[i] = madd::<FUSED>(*number, keys[i], scores[i]);
+            }
+        }
         let mut largest = state.largest;
-        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(width)) {
-            *score = dot::<FUSED>(query, key);
+        for score in &scores[seen.clone()] {
             largest = largest.max(*score);
         }
-        // What was added up so far was relative to a smaller largest score.
-        let shrink = if state.sum > 0.0 { exp::<FUSED>(state.largest - largest) } else { 0.0 };
+        let mut weights = [0.0; PAGE];
+        for i in 0..PAGE {
+            weights[i] = exp::<FUSED>(scores[i] - largest);
+        }
+        weights[..seen.start].fill(0.0);
+        weights[seen.end..].fill(0.0);
         if largest > state.largest {
+            // What was added up so far was relative to a smaller largest score.
+            let shrink = if state.sum > 0.0 { exp::<FUSED>(state.largest - largest) } else { 0.0 };
             for out in out.iter_mut() {
                 *out *= shrink;
             }
+            state.sum *= shrink;
+            state.largest = largest;
         }
-        for score in &mut scores {
-            *score = exp::<FUSED>(*score - largest);
-        }
-        state.sum *= shrink;
-        for (weight, value) in scores[..count].iter().zip(values.chunks_exact(width)) {
-            state.sum += weight;
-            for (out, value) in out.iter_mut().zip(value) {
-                *out = madd::<FUSED>(*weight, *value, *out);
+        state.sum += sum(weights);
+        // Four positions at a time, so that the result is read and written less often.
+        let width = query.len();
+        let rows = values.chunks_exact(4 * width).zip(weights.as_chunks::<4>().0);
+        for (rows, weights) in rows.take(seen.end.div_ceil(4)) {
+            let (first, rest) = rows.split_at(width);
+            let (second, rest) = rest.split_at(width);
+            let (third, fourth) = rest.split_at(width);
+            for i in 0..out.len().min(width) {
+                let sum = madd::<FUSED>(weights[0], first[i], out[i]);
+                let sum = madd::<FUSED>(weights[1], second[i], sum);
+                let sum = madd::<FUSED>(weights[2], third[i], sum);
+                out[i] = madd::<FUSED>(weights[3], fourth[i], sum);
             }
         }
-        state.largest = largest;
     }
 }
 
@@ -347,8 +371,16 @@ mod tests {
             let sum: f64 = weights.iter().sum();
             for isa in isas() {
                 let (mut state, mut out) = (Softmax::new(), vec![0.0; 8]);
-                for (keys, values) in keys.chunks(8 * PAGE).zip(values.chunks(8 * PAGE)) {
-                    attend(isa, &query, keys, values, &mut state, &mut out);
+                for (page, values) in keys.chunks(8 * PAGE).zip(values.chunks(8 * PAGE)) {
+                    let count = page.len() / 8;
+                    let (mut turned, mut rows) = (vec![7.0; 8 * PAGE], vec![9.0; 8 * PAGE]);
+                    for (position, key) in page.chunks(8).enumerate() {
+                        key.iter().enumerate().for_each(|(i, number)| turned[i * PAGE + position] = *number);
+                    }
+                    rows[..values.len()].copy_from_slice(values);
+                    // In two steps, as where a window begins inside a page.
+                    attend(isa, &query, &turned, &rows, &(0..count / 2), &mut state, &mut out);
+                    attend(isa, &query, &turned, &rows, &(count / 2..count), &mut state, &mut out);
                 }
                 state.finish(&mut out);
                 for i in 0..8 {
