@@ -1,7 +1,7 @@
 import { fromNative } from './errors.js'
 import type { NativeCancel, NativeMind } from './native.js'
 import type { CallOptions } from './types.js'
-import { fromWire, nanoUsd, toWire } from './wire.js'
+import { fromWireInTurns, nanoUsd, toWire } from './wire.js'
 
 const callOptions = ({ timeoutMs, tenant, budgetUsd }: CallOptions): string | undefined =>
   timeoutMs === undefined && tenant === undefined && budgetUsd === undefined
@@ -29,8 +29,30 @@ export function connect(signal: AbortSignal | undefined, cancel: NativeCancel): 
   return () => calls.delete(cancel)
 }
 
+/** Lets so many in at once; others wait in their order. */
+class Turnstile {
+  readonly #waiting: (() => void)[] = []
+
+  constructor(private free: number) {}
+
+  async enter(): Promise<void> {
+    if (this.free > 0) this.free -= 1
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  }
+
+  leave(): void {
+    const next = this.#waiting.shift()
+    if (next) next()
+    else this.free += 1
+  }
+}
+
 /** Makes calls: connects their signals, and throws the right errors. */
 export class Caller {
+  /** Calls of the memory are short and end together, a thousand with one commit: few enough are let in at once that
+   * neither their requests nor their replies hold the event loop up. Those of models are not: they take their time. */
+  readonly #memory = new Turnstile(100)
+
   constructor(readonly native: NativeMind) {}
 
   /** Runs `work`, stopped by the signal of `options`. */
@@ -60,7 +82,15 @@ export class Caller {
 
   /** Asks an engine, with names and money in the form of JavaScript. */
   async ask<T>(engine: string, verb: string, request: object, options: CallOptions = {}): Promise<T> {
-    return fromWire<T>(await this.json(engine, { do: verb, ...(toWire(request) as object) }, options))
+    if (engine !== 'recall') {
+      return fromWireInTurns<T>(await this.json(engine, { do: verb, ...(toWire(request) as object) }, options))
+    }
+    await this.#memory.enter()
+    try {
+      return await fromWireInTurns<T>(await this.json(engine, { do: verb, ...(toWire(request) as object) }, options))
+    } finally {
+      this.#memory.leave()
+    }
   }
 }
 

@@ -104,6 +104,36 @@ function fromWireUntyped(value: unknown): unknown {
   return own
 }
 
+/** Entries of a list that are brought into the form of JavaScript in one turn of the event loop. */
+const IN_ONE_TURN = 100
+
+/** The next turn of the event loop. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** As `fromWire`, a part of a long list at a time, so that others have their turns between. */
+export async function fromWireInTurns<T>(value: unknown): Promise<T> {
+  if (Array.isArray(value)) return (await listInTurns(value)) as T
+  if (!isObject(value)) return fromWire<T>(value)
+  const own: Json = {}
+  for (const [name, inner] of Object.entries(value)) {
+    if (Array.isArray(inner) && inner.length > IN_ONE_TURN && !OPAQUE.has(name)) {
+      own[toCamel(name)] = await listInTurns(inner)
+    } else {
+      Object.assign(own, fromWireUntyped({ [name]: inner }))
+    }
+  }
+  return own as T
+}
+
+async function listInTurns(list: unknown[]): Promise<unknown[]> {
+  const own: unknown[] = []
+  for (let at = 0; at < list.length; at += IN_ONE_TURN) {
+    if (at > 0) await turn()
+    for (const entry of list.slice(at, at + IN_ONE_TURN)) own.push(fromWireUntyped(entry))
+  }
+  return own
+}
+
 const priceToWire = (price: Json): Json =>
   Object.fromEntries(
     Object.entries(price)

@@ -53,10 +53,16 @@ test('storing a thousand items holds the event loop up for less than 10 ms', asy
   for (let i = 0; i < 3; i++) delays.push((await longestDelay(() => mind.recall.storeMany(items)))[0])
   const delay = Math.min(...delays)
   t.diagnostic(`storeMany of 1,000 items: event loop held up for at most ${delays.map((ms) => ms.toFixed(1))} ms`)
-  const [one] = await longestDelay(() => Promise.all(items.map((item) => mind.recall.store(item.content, item))))
+  const least = async (work) => {
+    const all = []
+    for (let i = 0; i < 5; i++) all.push((await longestDelay(work))[0])
+    return Math.min(...all)
+  }
+  const one = await least(() => Promise.all(items.map((item) => mind.recall.store(item.content, item))))
+  // A hundred calls of some 60 us at most are dealt with in one turn; what is beyond that is other threads of this
+  // process on the same two cores, so it is told and not tested.
   t.diagnostic(`1,000 stores at once: at most ${one.toFixed(1)} ms`)
-  const [read, hits] = await longestDelay(() => mind.recall.query('words stored', { k: 1000 }))
-  assert.equal(hits.length, 1000)
+  const read = await least(async () => assert.equal((await mind.recall.query('words stored', { k: 1000 })).length, 1000))
   t.diagnostic(`a query with 1,000 hits: at most ${read.toFixed(1)} ms`)
-  assert.ok(delay < 10, `${delay} ms`)
+  assert.ok(delay < 10 && read < 10, `${delay} and ${read} ms`)
 })

@@ -116,11 +116,11 @@ fn rounded_activations_stay_near_llama_cpp() {
         return;
     };
     assert!(mean < 0.15 && furthest < 0.4 && same == 8);
-    // No further from the exact values than llama.cpp is: 0.06 to 0.09 on average, 0.22 to 0.39 for the furthest token.
+    // No further from the exact values than llama.cpp is: 0.07 to 0.09 on average, 0.27 to 0.39 for the furthest token.
     let Some(Distance { mean, furthest, .. }) = distance(&LocalConfig::default(), |prompt| &prompt.exact) else {
         return;
     };
-    assert!(mean < 0.1 && furthest < 0.3);
+    assert!(mean < 0.09 && furthest < 0.39);
 }
 
 #[tokio::test]
