@@ -78,7 +78,7 @@ def likeliest(scores: np.ndarray) -> list[list[float]]:
 
 
 def say(path: str, prompts: str, count: str, out: str) -> None:
-    model, said = load(path, 2), []
+    model, said = load(path, 2, logits_all=True), []
     for prompt in json.loads(Path(prompts).read_text()):
         model.reset()
         tokens = model.tokenize(prompt.encode(), add_bos=True, special=False)

@@ -8,7 +8,7 @@ import sys
 
 def cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+        return f"{value:.2g}" if value < 1 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
     return "" if value is None else str(value).replace("|", "/")
 
 

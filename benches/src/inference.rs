@@ -22,14 +22,17 @@ async fn main() -> Result<()> {
             speed(file.as_ref(), number(threads)?, number(prompt)?, number(decode)?).await
         }
         ["first", file, threads] => first(file.as_ref(), number(threads)?).await,
-        ["many", file, threads, streams, prompt, decode] => {
-            many(file.as_ref(), number(threads)?, number(streams)?, number(prompt)?, number(decode)?).await
+        ["many", file, threads, streams, prefix, own, decode] => {
+            many(file.as_ref(), number(threads)?, number(streams)?, number(prefix)?, number(own)?, number(decode)?)
+                .await
         }
         ["said", file, said] => compare_said(file.as_ref(), said.as_ref()),
         ["read", file, read] => compare_read(file.as_ref(), read.as_ref()),
         ["tokens", file, texts, tokens] => compare_tokens(file.as_ref(), texts.as_ref(), tokens.as_ref()),
         _ => {
-            println!("speed FILE THREADS PROMPT DECODE | first FILE THREADS | many FILE THREADS STREAMS PROMPT DECODE");
+            println!(
+                "speed FILE THREADS PROMPT DECODE | first FILE THREADS | many FILE THREADS STREAMS PREFIX OWN DECODE"
+            );
             println!("said FILE SAID | read FILE READ | tokens FILE TEXTS TOKENS");
             exit(2)
         }
@@ -120,19 +123,21 @@ async fn first(file: &Path, threads: usize) -> Result<()> {
     Ok(())
 }
 
-/// Tokens written a second by many answers at once.
-async fn many(file: &Path, threads: usize, streams: usize, prompt: usize, decode: usize) -> Result<()> {
+/// Tokens written a second by many answers at once, which have the first tokens of their prompts in common.
+async fn many(file: &Path, threads: usize, streams: usize, prefix: usize, own: usize, decode: usize) -> Result<()> {
     let before = peak_mb();
-    let model = load(file, threads)?;
+    let config = LocalConfig::default().threads(threads).concurrency(streams);
+    let model = LocalModel::load("bench", file, &config)?;
     let begun = Instant::now();
-    let all = join_all((0..streams).map(|run| write(&model, words(prompt, run), decode))).await;
-    let all = all.into_iter().collect::<Result<Vec<_>>>()?;
-    // Decoding alone: from when the last one has its first token.
-    let from = all.iter().map(|(first, ..)| *first).fold(0.0, f64::max);
+    let prompt = |run: usize| [words(prefix, 0), words(own, run + 1)].concat();
+    let all = join_all((0..streams).map(|run| write(&model, prompt(run), decode))).await;
     let whole = begun.elapsed().as_secs_f64();
-    let written: u64 = all.iter().map(|(.., written)| written).sum();
+    let mut written = 0;
+    for one in all {
+        written += one?.2;
+    }
     show("aggregate", written as f64 / whole);
-    show("aggregate-decode", (written - streams as u64) as f64 / (whole - from).max(1e-9));
+    show("seconds", whole);
     show("memory-many", peak_mb() - before);
     Ok(())
 }

@@ -20,6 +20,8 @@ use super::{
 const ROWS: usize = 4;
 /// Rows of activations that are multiplied with a tile before the next tile's turn: with its 64 KiB they stay near.
 const NEAR: usize = 32;
+/// The same for weights that are no quants: a multiple of the six rows of a product.
+const NEAR_FLOAT: usize = 96;
 
 /// The results of `tiles` of the matrix.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -348,8 +350,8 @@ impl Float for f16 {
 fn float<F: Float>(data: &[F], tiles: Range<usize>, inputs: &Activations, out: &Out<'_>) {
     let len = TILE * inputs.cols();
     let tile = |at: usize| &data[at * len..][..len];
-    for near in (0..inputs.rows()).step_by(NEAR) {
-        let end = (near + NEAR).min(inputs.rows());
+    for near in (0..inputs.rows()).step_by(NEAR_FLOAT) {
+        let end = (near + NEAR_FLOAT).min(inputs.rows());
         for at in tiles.clone().step_by(2) {
             if at + 1 < tiles.end {
                 float_tiles::<F, 2>([tile(at), tile(at + 1)], inputs, near..end, at, out);
@@ -394,21 +396,22 @@ fn float_rows<F: Float, const T: usize, const M: usize>(
 ) {
     let cols = inputs.cols();
     assert!(tiles.iter().all(|tile| tile.len() == cols * TILE) && (row + M) * cols <= inputs.values.len());
-    let mut sums = [[_mm256_setzero_ps(); M]; T];
+    // The results of a row side by side: one activation is in a register at a time.
+    let mut sums = [[_mm256_setzero_ps(); T]; M];
     for col in 0..cols {
         // SAFETY: `col` is inside each tile and each row, by the assertion.
         unsafe {
             let weights: [_; T] = std::array::from_fn(|t| F::eight(tiles[t].as_ptr().add(col * TILE)));
-            let values: [_; M] = std::array::from_fn(|m| inputs.values.as_ptr().add((row + m) * cols + col));
-            for (sums, weights) in sums.iter_mut().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = _mm256_fmadd_ps(weights, _mm256_broadcast_ss(&*value), *sum);
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let value = _mm256_broadcast_ss(&*inputs.values.as_ptr().add((row + m) * cols + col));
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = _mm256_fmadd_ps(weights, value, *sum);
                 }
             }
         }
     }
-    for (t, sums) in sums.iter().enumerate() {
-        for (m, sum) in sums.iter().enumerate() {
+    for (m, sums) in sums.iter().enumerate() {
+        for (t, sum) in sums.iter().enumerate() {
             out.put(row + m, (at + t) * TILE, &numbers(*sum));
         }
     }
