@@ -117,6 +117,7 @@ fn read_config(folder: &Path) -> Result<Config> {
     let heads = config.num_attention_heads;
     if heads == 0
         || config.hidden_size == 0
+        || config.intermediate_size == 0
         || !config.hidden_size.is_multiple_of(heads)
         || config.max_position_embeddings < 3
     {

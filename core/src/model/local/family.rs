@@ -24,6 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Positions at most: their angles are kept in memory.
 const MAX_POSITIONS: u64 = 1 << 17;
 
+/// Numbers of a head at most, twice those of any model: their angles are kept for every position.
+const WIDEST_HEAD: u64 = 512;
+
 /// The architectures there are, by their names in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
@@ -295,7 +298,8 @@ impl Shapes {
         let sizes = [self.layers, self.width, self.heads, self.kv_heads, self.head, self.hidden];
         let fits = sizes.iter().all(|size| (1..1 << 24).contains(size))
             && self.heads.is_multiple_of(self.kv_heads)
-            && self.head.is_multiple_of(2);
+            && self.head.is_multiple_of(2)
+            && self.head <= WIDEST_HEAD;
         if !fits {
             return Err(unfit());
         }

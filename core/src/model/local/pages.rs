@@ -89,11 +89,11 @@ impl Memory {
         self.len += more;
     }
 
-    /// Goes on with a full page that another sequence filled with the same tokens.
-    fn share(&mut self, page: Arc<Page>) {
+    /// Goes on with the first `count` positions of a page that another sequence filled with the same tokens.
+    fn share(&mut self, page: Arc<Page>, count: usize) {
         self.pages.truncate(self.len / PAGE);
         self.pages.push(page);
-        self.len += PAGE;
+        self.len += count;
     }
 }
 
@@ -162,7 +162,16 @@ impl Pages {
         {
             kept.used = self.clock;
             parent = Some(kept.id);
-            memory.share(Arc::clone(&kept.page));
+            memory.share(Arc::clone(&kept.page), PAGE);
+        }
+        // Of a page that the last token ends, all others are there.
+        if let Some(id) = parent
+            && memory.len() + PAGE == tokens.len()
+            && let Some(chunk) = tokens[memory.len()..].first_chunk::<PAGE>()
+            && let Some(kept) = self.kept.get_mut(&(id, *chunk))
+        {
+            kept.used = self.clock;
+            memory.share(Arc::clone(&kept.page), PAGE - 1);
         }
         memory.len() - before
     }
@@ -214,7 +223,10 @@ mod tests {
         assert!(Arc::ptr_eq(&first.pages()[1], &second.pages()[1]) && pages.count() == 3);
         assert_eq!(pages.find(&mut second, &tokens(70, 2)), 0, "the third page is not full");
         let mut exact = Memory::default();
-        assert_eq!(pages.find(&mut exact, &tokens(70, 1)[..64]), 32);
+        assert_eq!(pages.find(&mut exact, &tokens(70, 1)[..64]), 63);
+        assert_eq!(exact.missing(1), 1, "the shared page is copied before the last token goes to it");
+        exact.grow(1, &pages);
+        assert!(exact.slot(63).is_some() && pages.count() == 4);
         let mut other = Memory::default();
         let changed: Vec<_> = std::iter::once(9).chain(tokens(70, 1)).collect();
         assert_eq!(pages.find(&mut other, &changed), 0);
