@@ -58,10 +58,6 @@ impl Answer {
         (answer, pieces)
     }
 
-    pub(super) fn tokens(&self) -> &[u32] {
-        &self.tokens
-    }
-
     /// Tokens that the model has not read.
     pub(super) fn unread(&self) -> &[u32] {
         &self.tokens[self.memory.len()..]
@@ -79,6 +75,11 @@ impl Answer {
         // What is found again after it made way for others is not news.
         self.cached = (self.cached + found).min(self.prompt);
         found
+    }
+
+    /// Keeps what the model has read for others that begin in the same way.
+    pub(super) fn keep(&mut self, pages: &mut Pages) {
+        pages.keep(&mut self.memory, &self.tokens);
     }
 
     /// Forgets what the model has read, to be read again.

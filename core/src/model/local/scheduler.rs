@@ -105,8 +105,9 @@ impl Scheduler {
     /// `Overloaded`, with the time to wait, when too many are waiting already.
     pub(super) fn submit(&self, answer: Answer) -> Result<()> {
         let mut state = self.shared.lock();
-        let most = self.shared.limits.waiting;
-        if state.waiting.len() >= most {
+        // Answers come to their places by way of the queue, so free places count too.
+        let most = self.shared.limits.waiting.saturating_add(self.shared.limits.answers);
+        if state.waiting.len() + state.running >= most {
             let wait = state.pace.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(50));
             return Err(Error::new(
                 ErrorKind::Overloaded,
@@ -242,7 +243,7 @@ impl<'a> Work<'a> {
             }
             let read = answer.memory.len();
             if read / PAGE > (read - count) / PAGE {
-                self.pages.keep(&answer.memory, answer.tokens());
+                answer.keep(&mut self.pages);
             }
             if !answer.unread().is_empty() {
                 continue;

@@ -102,9 +102,11 @@ async fn a_deadline_holds_and_a_reader_who_sleeps_holds_up_no_one() {
 #[tokio::test]
 async fn more_than_may_wait_are_refused_and_told_when_to_come_back() {
     let model = tiny_with(&LocalConfig::default().concurrency(1).queue(0));
+    let first = model.chat(&Context::new(), ChatRequest::user("hi")).await.unwrap();
     let error = model.chat(&Context::new(), ChatRequest::user("hi")).await.map(|_| ()).unwrap_err();
     assert!(error.kind() == ErrorKind::Overloaded && error.is_retryable(), "{error}");
     assert!(error.context().iter().any(|(name, _)| *name == "retry_after_ms"));
+    assert!(collect(first).await.is_ok(), "a free place needs no queue");
 }
 
 #[tokio::test]
