@@ -50,6 +50,14 @@ pub struct ModelConfig {
     pub latency_ms: Option<u64>,
 }
 
+/// `url` without the user and password it may have.
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
+}
+
 /// Keys stay out.
 impl fmt::Debug for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +65,7 @@ impl fmt::Debug for ModelConfig {
             .field("id", &self.id)
             .field("provider", &self.provider)
             .field("source", &self.source)
-            .field("base_url", &self.base_url)
+            .field("base_url", &self.base_url.as_deref().map(without_user))
             .field("api_key", &self.api_key.as_ref().map(|_| "set"))
             .finish_non_exhaustive()
     }
@@ -90,8 +98,31 @@ impl fmt::Debug for EmbedderConfig {
         f.debug_struct("EmbedderConfig")
             .field("provider", &self.provider)
             .field("source", &self.source)
-            .field("base_url", &self.base_url)
+            .field("base_url", &self.base_url.as_deref().map(without_user))
             .field("api_key", &self.api_key.as_ref().map(|_| "set"))
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        for (url, shown) in [
+            ("https://user:secret@host/v1", "https://host/v1"),
+            ("https://us@er:secret@host:8/v1?x=a@b", "https://host:8/v1?x=a@b"),
+            ("http://localhost:1", "http://localhost:1"),
+            ("secret@host", "host"),
+        ] {
+            let base_url = Some(url.to_owned());
+            let api_key = Some("secret".to_owned());
+            let model = ModelConfig { base_url: base_url.clone(), api_key: api_key.clone(), ..ModelConfig::default() };
+            let embedder = EmbedderConfig { base_url, api_key, ..EmbedderConfig::default() };
+            for text in [format!("{model:?}"), format!("{embedder:?}")] {
+                assert!(!text.contains("secret") && text.contains(shown), "{text}");
+            }
+        }
     }
 }

@@ -18,8 +18,9 @@ use crate::{
 
 /// Time to reach a server.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time between two pieces of an answer.
-const IDLE: Duration = Duration::from_mins(1);
+/// Time between two pieces of an answer, or to one that comes as a whole: images, and models that think first, say nothing
+/// for minutes. The router limits the call as a whole.
+const IDLE: Duration = Duration::from_mins(10);
 /// Bytes of an error that are read.
 const ERROR_BODY: usize = 64 << 10;
 /// Bytes of an answer that is not streamed; ten large images fit.
