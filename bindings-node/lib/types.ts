@@ -471,7 +471,7 @@ export interface TaskReport {
   latencyMs: number
 }
 
-/** What came of an epic. */
+/** What came of an epic. Tokens and money are those of its planning and its tasks, as the ledger has them. */
 export interface EpicReport extends Cost {
   epic: string
   title: string
