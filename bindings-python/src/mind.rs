@@ -156,6 +156,13 @@ impl Mind {
         self.mind().and_then(|mind| mind.register_function(Arc::new(function))).map_err(to_py)
     }
 
+    /// Takes a function out again. Nothing is there to be taken out once this is closed.
+    fn unregister_function(&self, name: &str) {
+        if let Ok(mind) = self.mind() {
+            mind.parallel().functions().remove(name);
+        }
+    }
+
     /// Adds an engine.
     fn register_engine(&self, name: String, answer: Py<PyAny>) -> PyResult<()> {
         let engine = HostEngine::new(name, self.host(answer));

@@ -153,7 +153,7 @@ class AsyncTriune(Handle):
         **call: Unpack[CallOptions],
     ) -> RunReport:
         """`parallel.run`."""
-        return await self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        return await self.parallel.run(tasks, run=run, concurrency=concurrency, **call)
 
     async def generate_creative_solution(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
         """`creative.solve`."""

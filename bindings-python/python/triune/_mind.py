@@ -157,7 +157,7 @@ class Triune(Handle):
         **call: Unpack[CallOptions],
     ) -> RunReport:
         """`parallel.run`."""
-        return self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        return self.parallel.run(tasks, run=run, concurrency=concurrency, **call)
 
     def generate_creative_solution(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
         """`creative.solve`."""
