@@ -31,6 +31,8 @@ class Functions:
         again before it is known that it ended."""
         self._lent: dict[str, int] = {}
         """Names that are known only as long as runs need them, and how many do."""
+        self._handles: dict[str, Callable[[str], Any]] = {}
+        """What the native half calls, and refers to weakly."""
 
     def add(
         self,
@@ -45,7 +47,7 @@ class Functions:
         name = name or function_name(run, None)
         spec, call = _host.function(run, name, description, parameters)
         with self._lock:
-            self._native.register_function(spec, partial(self._call, name))
+            self._tell(name, spec)
             self._named[name] = (run, call)
         return name
 
@@ -85,7 +87,7 @@ class Functions:
                     # A plan never takes the place of what was registered by this name: `_find` knows both.
                     if name not in self._named:
                         if name not in self._lent:
-                            self._native.register_function(spec, partial(self._call, name))
+                            self._tell(name, spec)
                         self._lent[name] = self._lent.get(name, 0) + 1
                         lent.append(name)
             yield run, plan
@@ -100,6 +102,12 @@ class Functions:
                         del self._lent[name]
                         if name not in self._named:
                             self._native.unregister_function(name)
+                            del self._handles[name]
+
+    def _tell(self, name: str, spec: str) -> None:
+        handle = partial(self._call, name)
+        self._native.register_function(spec, handle)
+        self._handles[name] = handle
 
     def _call(self, name: str, text: str) -> Any:
         given = loads(text)
