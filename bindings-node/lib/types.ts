@@ -460,6 +460,8 @@ export interface TaskReport {
   model?: string
   gates: Verdict[]
   error?: string
+  /** What was not done as asked. */
+  notes: string[]
   inputTokens: number
   outputTokens: number
   costUsd: number
