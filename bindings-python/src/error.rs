@@ -46,7 +46,9 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     };
     let context = PyDict::new(py);
     for (name, value) in error.context() {
-        context.set_item(name, value)?;
+        // A fact that is told twice, such as the models that were tried, is told whole.
+        let known: Option<String> = context.get_item(name)?.map(|known| known.extract()).transpose()?;
+        context.set_item(name, known.map_or_else(|| value.clone(), |known| format!("{known}, {value}")))?;
     }
     let facts = PyDict::new(py);
     facts.set_item("retryable", error.is_retryable())?;

@@ -61,7 +61,7 @@ impl HostModel {
             return Err(Error::new(ErrorKind::Unsupported, text).with("model", &self.profile.id));
         }
         let tokens = self.count_tokens(request)?;
-        if tokens > self.profile.context_length {
+        if tokens >= self.profile.context_length {
             let text = "the request is longer than the context of the model; shorten it or choose another model";
             return Err(Error::new(ErrorKind::ContextLength, text)
                 .with("model", &self.profile.id)
