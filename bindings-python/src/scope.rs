@@ -21,7 +21,7 @@ impl Scope {
     }
 
     /// Does `work` for this call, and so what `work` schedules on an event loop.
-    pub(crate) fn hold<'py, T>(self, py: Python<'py>, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    pub(crate) fn hold<T>(self, py: Python<'_>, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
         let variable = variable(py)?;
         let token = variable.call_method1("set", (Py::new(py, self)?,))?;
         let done = work();
