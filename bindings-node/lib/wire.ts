@@ -136,7 +136,8 @@ export interface WireItems {
 type WithVector = { vector?: ArrayLike<number> | undefined }
 
 /** The vector of an item that need not cross as JSON. What is none is left there, to be refused by the engine. */
-function vectorOf({ vector }: WithVector): ArrayLike<number> | undefined {
+function vectorOf(item: WithVector | null): ArrayLike<number> | undefined {
+  const vector = item?.vector
   const isVector = Array.isArray(vector) || (ArrayBuffer.isView(vector) && !(vector instanceof DataView))
   return isVector && (vector as ArrayLike<number>).length > 0 ? vector : undefined
 }

@@ -64,6 +64,8 @@ test('many items may have vectors, in any form, or none', async (t) => {
   for (const wrong of [[], 'abc', [NaN, 1], {}]) {
     await assert.rejects(mind.recall.storeMany([{ content: 'x', vector: wrong }]), InvalidError)
   }
+  await assert.rejects(mind.recall.storeMany([null]), InvalidError)
+  await assert.rejects(mind.recall.storeMany([{ content: 'x', metdata: {} }]), /metdata/)
   assert.deepEqual(await mind.recall.storeMany([]), [])
 })
 
