@@ -162,6 +162,7 @@ def test_a_killed_run_goes_on_in_another_process(folder: str, tmp_path: Path) ->
 
         def first(): return note("first")
         def second():
+            mind.recall.store("a note of the second")
             if die == "die":
                 os.kill(os.getpid(), 9)
             return note("second")
@@ -172,6 +173,7 @@ def test_a_killed_run_goes_on_in_another_process(folder: str, tmp_path: Path) ->
         else:
             print(mind.parallel.unfinished())
             report = mind.parallel.resume("r1")
+            print(len(mind.recall.query("note", k=10)))
             print(report.state, report["first"].restored, report["second"].restored, report.values)
     """
     notes = tmp_path / "notes"
@@ -187,7 +189,9 @@ def test_a_killed_run_goes_on_in_another_process(folder: str, tmp_path: Path) ->
     assert second.returncode == 0, second.stderr
     assert second.stdout.splitlines() == [
         "['r1']",
+        "1",
         "succeeded True False {'first': 'first', 'second': 'second'}",
     ]
     assert notes.read_text().split() == ["first", "second"], "the finished task was not done again"
+    # What the killed attempt stored went with it: the "1" above.
     assert os.path.isdir(folder)
