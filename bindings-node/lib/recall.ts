@@ -51,8 +51,10 @@ export class Recall {
 
   /** Keeps much knowledge in one transaction; answers the ids in order. */
   async storeMany(items: (string | NewItem)[], options: CallOptions = {}): Promise<string[]> {
-    const request = { items: items.map((item) => (typeof item === 'string' ? { content: item } : item)) }
-    return (await this.#caller.ask<{ ids: string[] }>('recall', 'store_many', request, options)).ids
+    return this.#caller.storeMany(
+      items.map((item) => (typeof item === 'string' ? { content: item } : item)),
+      options,
+    )
   }
 
   /** Finds knowledge, best first. */

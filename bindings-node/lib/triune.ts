@@ -10,6 +10,7 @@ import {
   functionCallback,
   gateCallback,
   profileText,
+  Scopes,
   type ChatModel,
   type Embedder,
   type HostEngine,
@@ -95,13 +96,15 @@ export class Triune implements AsyncDisposable {
   readonly router: RouterFacet
 
   readonly #native: NativeMind
+  readonly #scopes: Scopes
   readonly #caller: Caller
   readonly #functions: Functions
 
-  private constructor(mind: NativeMind) {
+  private constructor(mind: NativeMind, scopes: Scopes) {
     this.#native = mind
-    this.#caller = new Caller(mind)
-    this.#functions = new Functions(mind)
+    this.#scopes = scopes
+    this.#caller = new Caller(mind, scopes)
+    this.#functions = new Functions(mind, scopes)
     this.recall = new Recall(this.#caller)
     this.parallel = new Parallel(this.#caller, this.#functions)
     this.creative = new Creative(this.#caller)
@@ -112,23 +115,29 @@ export class Triune implements AsyncDisposable {
   /** Opens `lmdb:///path` or a plain path, making the folder when it is not there. */
   static async open(url: string, options: OpenOptions = {}): Promise<Triune> {
     const config = settings(options)
+    const scopes = new Scopes()
     try {
       const opening = new native.Opening(url)
       if (typeof config === 'string') opening.configFile(config)
       else if (config) opening.config(JSON.stringify(toWire(config)))
       for (const model of (options.models ?? []).map(bySource)) {
         if (isModel(model as ChatModel)) {
-          opening.model(profileText((model as ChatModel).profile), chatCallback(model as ChatModel))
+          opening.model(profileText((model as ChatModel).profile), chatCallback(scopes, model as ChatModel))
         }
       }
       const { embedder } = options
       if (typeof embedder === 'object' && isEmbedder(embedder)) {
-        opening.embedder(profileText(embedder.profile), embedderCallback(embedder))
+        opening.embedder(profileText(embedder.profile), embedderCallback(scopes, embedder))
       }
-      const mind = new Triune(await opening.open())
-      for (const { run, ...spec } of options.functions ?? []) mind.registerFunction(spec, run)
-      for (const engine of options.engines ?? []) mind.registerEngine(engine)
-      for (const gate of options.gates ?? []) mind.registerGate(gate)
+      const mind = new Triune(await opening.open(), scopes)
+      try {
+        for (const { run, ...spec } of options.functions ?? []) mind.registerFunction(spec, run)
+        for (const engine of options.engines ?? []) mind.registerEngine(engine)
+        for (const gate of options.gates ?? []) mind.registerGate(gate)
+      } catch (refused) {
+        await mind.close()
+        throw refused
+      }
       return mind
     } catch (error) {
       throw fromNative(error)
@@ -211,12 +220,12 @@ export class Triune implements AsyncDisposable {
 
   /** Adds a chat model, or puts it in the place of the one with its id. */
   registerModel(model: ChatModel): void {
-    guarded(() => this.#native.registerModel(profileText(model.profile), chatCallback(model)))
+    guarded(() => this.#native.registerModel(profileText(model.profile), chatCallback(this.#scopes, model)))
   }
 
   /** Sets the embedder. */
   setEmbedder(embedder: Embedder): void {
-    guarded(() => this.#native.setEmbedder(profileText(embedder.profile), embedderCallback(embedder)))
+    guarded(() => this.#native.setEmbedder(profileText(embedder.profile), embedderCallback(this.#scopes, embedder)))
   }
 
   /** Adds a function: the body of tasks, or a tool. */
@@ -226,18 +235,19 @@ export class Triune implements AsyncDisposable {
 
   /** Adds an engine. */
   registerEngine(engine: HostEngine): void {
-    const call = functionCallback((request, context) => engine.call(request, context))
+    const call = functionCallback(this.#scopes, (request, context) => engine.call(request, context))
     guarded(() => this.#native.registerEngine(engine.name, call))
   }
 
   /** Adds a gate. */
   registerGate(gate: HostGate): void {
-    guarded(() => this.#native.registerGate(gate.name, gateCallback(gate)))
+    guarded(() => this.#native.registerGate(gate.name, gateCallback(this.#scopes, gate)))
   }
 
   /**
    * Stops what still runs, waits for it and closes the folder. What was interrupted can go on when the folder is
-   * opened again. Closing twice does nothing.
+   * opened again. Closing twice does nothing; any other call on a
+   * closed Triune fails with a `CancelledError`.
    */
   async close(): Promise<void> {
     await this.#native.close()

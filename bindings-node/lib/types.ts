@@ -460,6 +460,8 @@ export interface TaskReport {
   model?: string
   gates: Verdict[]
   error?: string
+  /** What was not done as asked. */
+  notes: string[]
   inputTokens: number
   outputTokens: number
   costUsd: number
@@ -471,7 +473,7 @@ export interface TaskReport {
   latencyMs: number
 }
 
-/** What came of an epic. */
+/** What came of an epic. Tokens and money are those of its planning and its tasks, as the ledger has them. */
 export interface EpicReport extends Cost {
   epic: string
   title: string

@@ -51,6 +51,24 @@ test('vectors are brought to length 1, and can be given', async (t) => {
   assert.ok(hit.why.meaning > 0.999)
 })
 
+test('many items may have vectors, in any form, or none', async (t) => {
+  const mind = await open(t)
+  const vector = (i) => Array.from({ length: 26 }, (_, at) => (at === i ? 1 : 0))
+  const items = [{ content: 'list', vector: vector(0) }, 'text', { content: 'floats', vector: new Float32Array(vector(2)) }]
+  const ids = await mind.recall.storeMany(items)
+  for (const [i, at] of [[0, 0], [2, 2]]) {
+    const [hit] = await mind.recall.query('?', { vector: vector(at), k: 1 })
+    assert.equal(hit.id, ids[i])
+  }
+  assert.equal((await mind.recall.get(ids[1])).text, 'text')
+  for (const wrong of [[], 'abc', [NaN, 1], {}]) {
+    await assert.rejects(mind.recall.storeMany([{ content: 'x', vector: wrong }]), InvalidError)
+  }
+  await assert.rejects(mind.recall.storeMany([null]), InvalidError)
+  await assert.rejects(mind.recall.storeMany([{ content: 'x', metdata: {} }]), /metdata/)
+  assert.deepEqual(await mind.recall.storeMany([]), [])
+})
+
 test('an embedder that does not keep its word is told so', async (t) => {
   const profile = { id: 'odd', dimensions: 3, maxTokens: 8 }
   const cases = [

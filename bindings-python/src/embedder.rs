@@ -57,7 +57,7 @@ impl Embedder for HostEmbedder {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let answer = cx.run(self.embed.call_text(write(&texts)?)).await?;
+        let answer = cx.run(self.embed.call_text(cx, write(&texts)?)).await?;
         let Vectors { vectors } = read("the embedder answered in another form", &answer)?;
         if vectors.len() != texts.len() {
             let got = format!("{} texts need as many vectors; {} came", texts.len(), vectors.len());

@@ -11,6 +11,7 @@ mod host;
 mod mind;
 mod model;
 mod runtime;
+mod scope;
 mod work;
 
 use std::ffi::OsString;

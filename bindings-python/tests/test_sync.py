@@ -240,6 +240,15 @@ def test_metrics_and_events(opened: Opened) -> None:
     assert metrics.models["echo"].attempts == 1 and metrics.events["spent"] == 1
 
 
+def test_a_listener_that_falls_behind_knows_how_much_it_missed(opened: Opened) -> None:
+    mind = opened()
+    events = mind.events()
+    assert events.missed == 0
+    mind.recall.store_many(f"item {i}" for i in range(4_200))
+    assert next(iter(events))["type"] == "stored"
+    assert events.missed >= 4_200 - 4_096
+
+
 def test_images_need_a_model_and_come_as_bytes(opened: Opened) -> None:
     with pytest.raises(triune.NotFoundError, match="image_model"):
         opened(Echo()).generate_image("a cat", size="512x512", count=2)

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    money::Budget,
+    money::{Budget, NanoUsd},
     monitor::{Event, EventKind, EventSink},
     store::Unit,
 };
@@ -78,6 +78,13 @@ impl Context {
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
         self
+    }
+
+    /// Spends at most `limit`, and that from the budget it already has, if any.
+    #[must_use]
+    pub fn at_most(self, limit: NanoUsd) -> Self {
+        let budget = self.budget.as_ref().map_or_else(|| Budget::new(limit), |outer| outer.child(limit));
+        self.budget(budget)
     }
 
     /// For `tenant`.
@@ -183,6 +190,15 @@ mod tests {
         assert!(one.check().is_err() && two.check().is_ok() && parent.check().is_ok());
         parent.cancel.cancel();
         assert_eq!(two.run(std::future::pending::<Result<()>>()).await.unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn a_limit_of_its_own_does_not_widen_the_budget_of_the_caller() {
+        let outer = Context::new().at_most(NanoUsd(10));
+        let inner = outer.child().at_most(NanoUsd(1_000)).budget.unwrap();
+        assert!(inner.reserve(NanoUsd(11)).is_err());
+        inner.reserve(NanoUsd(10)).unwrap().settle(NanoUsd(10));
+        assert_eq!(outer.budget.unwrap().left(), NanoUsd::ZERO);
     }
 
     #[tokio::test]

@@ -380,3 +380,21 @@ impl TriuneBuilder {
         Ok(mind)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::EmbedderConfig, team::scripted::WordEmbedder};
+
+    #[tokio::test]
+    async fn the_embedder_of_the_program_goes_before_that_of_the_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config { discover: false, ..Config::default() };
+        config.embedder = Some(EmbedderConfig { source: "not-on-this-machine".into(), ..EmbedderConfig::default() });
+        let open = || Triune::builder(folder.path().to_str().unwrap()).config(config.clone());
+        let mind = open().embedder(Arc::new(WordEmbedder::new())).open().await.unwrap();
+        assert_eq!(mind.router().embedder().unwrap().profile().id, "words");
+        drop(mind);
+        assert_eq!(open().open().await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from . import _requests as ask
 from ._async_engines import AsyncCreative, AsyncGates, AsyncParallel, AsyncRecall, AsyncRouter, AsyncTeam
-from ._handle import Config, Handle, opening
+from ._handle import Config, Handle, Parts, opening
 from ._json import dumps, loads, read
 from ._native import Mind, Work
 from ._streams import AsyncEventStream, AsyncTextStream
@@ -48,9 +48,11 @@ class AsyncTriune(Handle):
     router: AsyncRouter
     """Which model serves a request, and what it cost."""
 
-    def __init__(self, native: Mind, functions: Iterable[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self, native: Mind, functions: Iterable[Callable[..., Any]] = (), parts: Parts | None = None
+    ) -> None:
         """Use `AsyncTriune.open`."""
-        super().__init__(native, functions)
+        super().__init__(native, functions, parts)
         self.recall = AsyncRecall(self._do)
         self.parallel = AsyncParallel(self._do, self._functions)
         self.creative = AsyncCreative(self._do)
@@ -70,7 +72,7 @@ class AsyncTriune(Handle):
 
         The parameters are those of `triune.open`.
         """
-        return Opening(opening(url, config, models, embedder), functions)
+        return Opening(*opening(url, config, models, embedder), functions)
 
     def team(self, agents: int | Sequence[Agent] | None = None) -> AsyncTeam:
         """See `Triune.team`."""
@@ -84,7 +86,8 @@ class AsyncTriune(Handle):
     def stream(self, prompt: ask.Prompt, **options: Unpack[GenerateOptions]) -> AsyncTextStream:
         """See `Triune.stream`: `async for piece in mind.stream(...)`."""
         rest, call = ask.split(options)
-        return AsyncTextStream(self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call)))
+        feed = self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call))
+        return AsyncTextStream(feed, self)
 
     async def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
         """See `Triune.embed`."""
@@ -153,7 +156,7 @@ class AsyncTriune(Handle):
         **call: Unpack[CallOptions],
     ) -> RunReport:
         """`parallel.run`."""
-        return await self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        return await self.parallel.run(tasks, run=run, concurrency=concurrency, **call)
 
     async def generate_creative_solution(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
         """`creative.solve`."""
@@ -168,12 +171,12 @@ class AsyncTriune(Handle):
 class Opening:
     """A folder on its way to be opened: await it, or enter it."""
 
-    def __init__(self, work: Work[Mind], functions: Iterable[Callable[..., Any]]) -> None:
-        self._work, self._functions = work, functions
+    def __init__(self, work: Work[Mind], parts: Parts, functions: Iterable[Callable[..., Any]]) -> None:
+        self._work, self._parts, self._functions = work, parts, functions
         self._mind: AsyncTriune | None = None
 
     async def _open(self) -> AsyncTriune:
-        self._mind = AsyncTriune(await self._work.start(), self._functions)
+        self._mind = AsyncTriune(await self._work.start(), self._functions, self._parts)
         return self._mind
 
     def __await__(self) -> Generator[Any, None, AsyncTriune]:

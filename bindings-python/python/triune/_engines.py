@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, Unpack
 
 from . import _requests as ask
+from ._functions import Functions
 from .types import (
     Agent,
     CallOptions,
@@ -137,7 +138,7 @@ class Recall:
 class Parallel:
     """Tasks in parallel, in a journal: a run whose process died goes on where it was."""
 
-    def __init__(self, do: Do, functions: ask.Functions) -> None:
+    def __init__(self, do: Do, functions: Functions) -> None:
         self._do, self._functions = do, functions
 
     def run(
@@ -153,7 +154,8 @@ class Parallel:
         A task that failed is told in the report; it is no exception. With the id of a run that was interrupted, that
         run goes on: the tasks must be the same, and finished ones are not run again.
         """
-        return self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        with self._functions.lent(run, tasks) as (id, plan):
+            return self._do(ask.run(plan, id, concurrency), call)
 
     def resume(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
         """Goes on with an interrupted run by the plan in its journal. Functions must be registered before."""
@@ -161,7 +163,7 @@ class Parallel:
 
     def validate(self, tasks: Iterable[Task], **call: Unpack[CallOptions]) -> list[str]:
         """Checks a plan; answers the names in an order in which the tasks can run."""
-        return self._do(ask.validate(tasks, self._functions), call)
+        return self._do(ask.validate(self._functions.plan(tasks)), call)
 
     def get(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
         """A run as it is in the journal."""

@@ -15,7 +15,15 @@ from .types import Artifact, ChatRequest, Finding, TaskCall, ToolCall, Usage, Ve
 Part: TypeAlias = tuple[str, Callable[[str], Any]]
 """A profile, description or name, and the callable that does the work."""
 
+Call: TypeAlias = Callable[[Any], Any]
+"""A function that takes what JSON held, and answers a JSON text, now or later."""
+
 _TASK_CALL = {"run", "task", "attempt", "input", "results"}
+
+
+def is_task_call(given: Any) -> bool:
+    """Whether a function is called as the body of a task."""
+    return isinstance(given, dict) and given.keys() == _TASK_CALL
 
 
 def chat_model(model: ChatModel) -> Part:
@@ -56,14 +64,13 @@ def gate(part: Gate) -> Part:
 
 def function(
     run: Callable[..., Any], name: str, description: str | None, parameters: Mapping[str, Any] | None
-) -> Part:
-    """A function of the host. It is given a TaskCall, nothing, or its parameters by name: see `mind.function`."""
+) -> tuple[str, Call]:
+    """A function of the host, and its description. It is given a TaskCall, nothing, or its parameters by name: see `mind.function`."""
     spec = describe(run, name, description, parameters)
     whole, nothing = takes_task_call(run), not inspect.signature(run).parameters
 
-    def call(text: str) -> Any:
-        given = loads(text)
-        is_task = isinstance(given, dict) and given.keys() == _TASK_CALL
+    def call(given: Any) -> Any:
+        is_task = is_task_call(given)
         if nothing:
             answer = run()
         elif whole is not None and (is_task or whole):

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from . import _requests as ask
 from ._engines import Creative, Gates, Parallel, Recall, Router, Team
-from ._handle import Config, Handle, opening
+from ._handle import Config, Handle, Parts, opening
 from ._json import dumps, loads, read
 from ._native import Mind
 from ._streams import EventStream, TextStream
@@ -48,9 +48,11 @@ class Triune(Handle):
     router: Router
     """Which model serves a request, and what it cost."""
 
-    def __init__(self, native: Mind, functions: Iterable[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self, native: Mind, functions: Iterable[Callable[..., Any]] = (), parts: Parts | None = None
+    ) -> None:
         """Use `triune.open`."""
-        super().__init__(native, functions)
+        super().__init__(native, functions, parts)
         self.recall = Recall(self._do)
         self.parallel = Parallel(self._do, self._functions)
         self.creative = Creative(self._do)
@@ -68,7 +70,8 @@ class Triune(Handle):
         functions: Iterable[Callable[..., Any]] = (),
     ) -> Self:
         """See `triune.open`."""
-        return cls(opening(url, config, models, embedder).wait(), functions)
+        work, parts = opening(url, config, models, embedder)
+        return cls(work.wait(), functions, parts)
 
     def team(self, agents: int | Sequence[Agent] | None = None) -> Team:
         """A team of so many agents, or of these, for epics that name none. Default: `team.agents` of the settings."""
@@ -85,7 +88,7 @@ class Triune(Handle):
     def stream(self, prompt: ask.Prompt, **options: Unpack[GenerateOptions]) -> TextStream:
         """The same, piece by piece. The model starts when the stream is read; leaving the loop stops it."""
         rest, call = ask.split(options)
-        return TextStream(self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call)))
+        return TextStream(self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call)), self)
 
     def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
         """One vector a text, of length 1."""
@@ -112,7 +115,7 @@ class Triune(Handle):
     def close(self) -> None:
         """Stops what still runs and closes the folder. What was interrupted can go on when it is opened again.
 
-        Closing twice is no error; any other call on a closed mind is one.
+        Closing twice is no error; any other call on a closed mind is a CancelledError.
         """
         self._native.close().wait()
 
@@ -157,7 +160,7 @@ class Triune(Handle):
         **call: Unpack[CallOptions],
     ) -> RunReport:
         """`parallel.run`."""
-        return self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        return self.parallel.run(tasks, run=run, concurrency=concurrency, **call)
 
     def generate_creative_solution(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
         """`creative.solve`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from . import _json
 from ._json import nano_usd, present, read_list
@@ -37,13 +37,8 @@ Prompt: TypeAlias = str | Sequence[Message | Mapping[str, Any]]
 Filter: TypeAlias = Mapping[str, Any]
 Vector: TypeAlias = Sequence[float]
 Knowledge: TypeAlias = str | Mapping[str, Any]
-
-
-class Functions(Protocol):
-    """The functions of a mind."""
-
-    def bodies(self, tasks: Iterable[Task], /) -> list[tuple[Task, Mapping[str, Any]]]:
-        """The tasks with their bodies in JSON form; functions among them are registered."""
+Plan: TypeAlias = Sequence[tuple[Task, Mapping[str, Any]]]
+"""Tasks, and their bodies in JSON form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +236,7 @@ def function_name(function: Callable[..., Any], otherwise: str | None) -> str:
     return otherwise
 
 
-def _tasks(tasks: Iterable[Task], functions: Functions) -> list[dict[str, Any]]:
+def _tasks(plan: Plan) -> list[dict[str, Any]]:
     return [
         present(
             name=task.name,
@@ -251,14 +246,12 @@ def _tasks(tasks: Iterable[Task], functions: Functions) -> list[dict[str, Any]]:
             retries=task.retries or None,
             timeout_ms=None if task.timeout is None else round(task.timeout * 1000),
         )
-        for task, body in functions.bodies(tasks)
+        for task, body in plan
     ]
 
 
-def run(
-    tasks: Iterable[Task], run: str | None, concurrency: int | None, functions: Functions
-) -> Request[RunReport]:
-    body = present(do="run", tasks=_tasks(tasks, functions), run=run, concurrency=concurrency)
+def run(plan: Plan, run: str, concurrency: int | None) -> Request[RunReport]:
+    body = present(do="run", tasks=_tasks(plan), run=run, concurrency=concurrency)
     return Request("parallel", body, RunReport.from_json)
 
 
@@ -266,8 +259,8 @@ def resume(run: str) -> Request[RunReport]:
     return Request("parallel", {"do": "resume", "run": run}, RunReport.from_json)
 
 
-def validate(tasks: Iterable[Task], functions: Functions) -> Request[list[str]]:
-    body = {"do": "validate", "tasks": _tasks(tasks, functions)}
+def validate(plan: Plan) -> Request[list[str]]:
+    body = {"do": "validate", "tasks": _tasks(plan)}
     return Request("parallel", body, lambda data: list(data["order"]))
 
 

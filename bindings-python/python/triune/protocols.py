@@ -4,6 +4,10 @@ Methods may be `def` or `async def`. Plain ones run on a thread where they may b
 that awaits an AsyncTriune, or, with a Triune, on a loop of triune in a thread of its own; when triune no longer wants
 the answer (a timeout, a cancelled call), they are cancelled. As in any coroutine, do not block in one: await an
 AsyncTriune there, instead of calling a Triune.
+
+Calls of a mind that its own parts make while they are called are a part of that call: they end with it, spend from its
+budget, and are for its tenant unless they say otherwise. An AsyncTriune serves one event loop at a time: where several
+loops await it at once, coroutines run on the one that did last. Open the folder once for each loop instead.
 """
 
 from __future__ import annotations

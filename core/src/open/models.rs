@@ -19,7 +19,7 @@ use crate::{
 const DEFAULT_EMBEDDER: &str = "all-minilm-l6-v2";
 
 /// Opens the models of `config` and hands them to `router`. A kind of model that the program brought itself
-/// (`own_models`, `own_embedder`) is not looked for on this machine.
+/// (`own_models`, `own_embedder`) is not looked for on this machine; its own embedder goes before that of the settings.
 pub(crate) async fn open_models(
     cx: &Context,
     router: &RouterEngine,
@@ -46,10 +46,10 @@ pub(crate) async fn open_models(
         Ok::<_, crate::Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER))
     };
     let embedder = match &config.embedder {
+        // The program knows better than the settings.
+        _ if own_embedder => None,
         Some(named) => Some(named.clone()),
-        None if config.discover && !own_embedder => {
-            found()?.map(|source| EmbedderConfig { source, ..EmbedderConfig::default() })
-        }
+        None if config.discover => found()?.map(|source| EmbedderConfig { source, ..EmbedderConfig::default() }),
         None => None,
     };
     if let Some(embedder) = embedder {

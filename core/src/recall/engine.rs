@@ -99,7 +99,7 @@ impl RecallEngine {
             }
         }
         for namespace in grown {
-            self.index_if_due(namespace)?;
+            self.index_if_due(namespace);
         }
         Ok(prepared.iter().map(|(_, item)| item.id.clone()).collect())
     }
@@ -182,7 +182,7 @@ impl RecallEngine {
         let namespace = request.namespace.clone();
         let count = forget::forget(cx, &self.0.store, request).await?;
         cx.emit(EventKind::Forgotten { namespace: namespace.clone(), count });
-        self.index_if_due(&namespace)?;
+        self.index_if_due(&namespace);
         Ok(count)
     }
 
@@ -214,6 +214,14 @@ impl RecallEngine {
         cx.run(blocking(move || inner.store.read(namespace::names))).await
     }
 
+    /// Refuses a namespace whose vectors do not fit those of the embedder there is, before anything is paid for it.
+    ///
+    /// # Errors
+    /// `Conflict` when the namespace was embedded by another embedder.
+    pub(crate) fn check_namespace(&self, name: &str) -> Result<()> {
+        self.0.router.embedder().map_or(Ok(()), |embedder| self.check_embedder(name, embedder.as_ref()))
+    }
+
     /// Refuses to embed for a namespace that another embedder made, before anything is paid for it.
     fn check_embedder(&self, name: &str, embedder: &dyn Embedder) -> Result<()> {
         let profile = embedder.profile();
@@ -225,27 +233,30 @@ impl RecallEngine {
         }
     }
 
-    /// Builds the index of the namespace in the background when enough waits for it.
-    fn index_if_due(&self, name: &str) -> Result<()> {
+    /// Builds the index of the namespace in the background when enough waits for it. What was committed before does
+    /// not fail with it: a search works without the index, only slower, and the next store tries again.
+    fn index_if_due(&self, name: &str) {
         let inner = &self.0;
         let due = inner.store.read(|read| match namespace::find(read, name)? {
             Some(namespace) => index::is_due(&inner.config, read, &namespace),
             None => Ok(false),
-        })?;
+        });
+        let due = due.unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether the vector index is due is not known");
+            false
+        });
         let mut building = inner.building.lock().unwrap_or_else(PoisonError::into_inner);
         if !due || !building.insert(name.to_owned()) {
-            return Ok(());
+            return;
         }
         drop(building);
         let guard = Building { inner: Arc::clone(inner), name: name.to_owned() };
         inner.runtime.spawn(async move {
             let (inner, name) = (&guard.inner, &guard.name);
-            // A search works without the index, only slower; the next store tries again.
             if let Err(error) = index::build_while_due(&inner.config, &inner.store, name).await {
                 tracing::warn!(%error, "the vector index was not built");
             }
         });
-        Ok(())
     }
 }
 

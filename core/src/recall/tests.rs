@@ -285,6 +285,74 @@ async fn the_index_is_built_behind_and_finds_what_the_scan_finds() {
     assert!(store.read(|read| Ok(read.tables.ann.is_empty(read.txn).unwrap())).unwrap());
 }
 
+fn at(id: &str, vector: Vec<f32>) -> StoreRequest {
+    StoreRequest { vector: Some(vector), ..item(id, id) }
+}
+
+#[tokio::test]
+async fn what_was_forgotten_does_not_hide_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RecallConfig { scan_limit: 1_000, pending_limit: 1_000_000, ..RecallConfig::default() };
+    let Memory { recall, store, .. } = memory_with(folder.path(), config);
+    let cx = Context::new();
+    let angle = |degrees: f32| vec![degrees.to_radians().cos(), degrees.to_radians().sin(), 0.1];
+    let near: Vec<_> = (0..1_400).map(|i| at(&format!("near{i}"), angle(i as f32 / 1_000.0))).collect();
+    let far: Vec<_> = (0..150).map(|i| at(&format!("far{i}"), angle(90.0 + i as f32 / 10.0))).collect();
+    recall.store_many(&cx, near.into_iter().chain(far).collect()).await.unwrap();
+    while store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // More than the trees are asked for: 200 and 1,000 for what was dropped.
+    let ids = (0..1_400).map(|i| format!("near{i}")).collect();
+    let request = ForgetRequest { namespace: "default".into(), ids, filter: None, all: false };
+    assert_eq!(recall.forget(&cx, request).await.unwrap(), 1_400);
+    let query = RecallQuery { vector: Some(angle(0.0)), ..RecallQuery::new("?", 10) };
+    let hits = recall.query(&cx, query).await.unwrap();
+    assert_eq!(hits.len(), 10);
+    assert_eq!(hits[0].item.id, "far0", "the nearest of those that are left");
+}
+
+#[tokio::test]
+async fn what_was_forgotten_stays_so_when_the_index_cannot_be_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RecallConfig { scan_limit: 1, ..RecallConfig::default() };
+    let Memory { recall, store, .. } = memory_with(folder.path(), config);
+    let cx = Context::new();
+    let items = vec![item("words", "words alone"), at("a", vec![1.0, 0.0]), at("b", vec![0.0, 1.0])];
+    recall.store_many(&cx, items).await.unwrap();
+    while store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let break_pending = |write: &mut crate::store::Write<'_, '_>| {
+        let ns = namespace::find_in(write, "default")?.unwrap();
+        write.tables.pending.put(write.txn, &[&ns.prefix()[..], b"+"].concat(), b"?")
+    };
+    store.write(break_pending).await.unwrap();
+    let request = ForgetRequest { namespace: "default".into(), ids: vec!["words".into()], filter: None, all: false };
+    assert_eq!(recall.forget(&cx, request).await.unwrap(), 1);
+    assert!(recall.get(&cx, "default", "words").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_item_with_the_longest_id_can_be_an_end_of_a_relation() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let id = "i".repeat(namespace::MAX_NAME);
+    recall.store(&cx, item(&id, "a note")).await.unwrap();
+    let relate = |from: &str, to: &str| {
+        serde_json::from_value::<RelateRequest>(json!({"from": from, "kind": "k".repeat(100), "to": to})).unwrap()
+    };
+    let most = "t".repeat(148);
+    assert!(recall.relate(&cx, relate(&id, &most)).await.unwrap());
+    let error = recall.relate(&cx, relate(&id, &format!("{most}t"))).await.unwrap_err();
+    assert!(error.message().contains("504"), "{error}");
+    let request = ForgetRequest { namespace: "default".into(), ids: vec![id], filter: None, all: false };
+    recall.forget(&cx, request).await.unwrap();
+    let near = serde_json::from_value(json!({"of": most})).unwrap();
+    assert!(recall.neighbours(&cx, near).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_write_in_a_unit_of_work_is_seen_when_the_unit_ends_well() {
     let folder = tempfile::tempdir().unwrap();
