@@ -295,7 +295,7 @@ pub struct TriuneBuilder {
 }
 
 impl TriuneBuilder {
-    /// With these settings instead of those of the environment.
+    /// With these settings; the environment (`TRIUNE__...`) goes before them.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
         self
@@ -326,7 +326,7 @@ impl TriuneBuilder {
     /// on this machine (with the command that gets it), and those of [`Store::open`].
     pub async fn open(self) -> Result<Triune> {
         let Location::Folder(folder) = parse_url(&self.url)?;
-        let config = self.config.map_or_else(Config::from_environment, Ok)?;
+        let config = self.config.unwrap_or_default().with_environment(std::env::vars_os())?;
         let (runtime, events) = (Runtime::default(), Fanout::default());
         let store_config = config.store.clone();
         let store = blocking(move || Store::open(&folder, &store_config)).await?;
