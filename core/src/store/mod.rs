@@ -22,7 +22,7 @@ use std::{
 
 pub use check::{CheckReport, check_here, check_in};
 pub use config::{Durability, StoreConfig};
-pub(crate) use table::{StoreResultExt, Table};
+pub(crate) use table::{StoreResultExt, Table, is_lmdb};
 pub(crate) use tables::Tables;
 pub use unit::Unit;
 pub(crate) use writer::Receipt;
