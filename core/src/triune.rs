@@ -266,9 +266,14 @@ impl Triune {
         health
     }
 
-    /// Stops what still runs and waits for it. What was interrupted can go on when the folder is opened again.
+    /// Stops what still runs and waits for it. What was interrupted can go on when the folder is opened again; what it
+    /// cost so far is in the ledger.
     pub async fn close(&self) {
         self.0.runtime.close().await;
+        // What dropped calls had to pay was only queued.
+        if let Err(error) = self.0.store.flush().await {
+            tracing::warn!(%error, "the last writes may be lost");
+        }
     }
 }
 
@@ -380,3 +385,7 @@ impl TriuneBuilder {
         Ok(mind)
     }
 }
+
+#[cfg(test)]
+#[path = "triune_tests.rs"]
+mod tests;
