@@ -193,8 +193,9 @@ impl Triune {
     /// Adds a chat model, or puts it in the place of the one with its id.
     ///
     /// # Errors
-    /// `Invalid` when its id is not a name.
+    /// `Invalid` when its id is not a name, or its price negative.
     pub fn register_model(&self, model: Arc<dyn ChatModel>) -> Result<()> {
+        model.profile().price.validate()?;
         let id = model.profile().id.clone();
         self.0.router.models().register(&id, model)
     }

@@ -168,7 +168,6 @@ impl RouterEngine {
     /// the call.
     pub async fn generate_image(&self, cx: &Context, request: ImageRequest) -> Result<ImageReply> {
         request.validate().map_err(|e| e.during("RouterEngine::generate_image"))?;
-        check_tenant(&cx.tenant)?;
         let model = self.image_model()?;
         let profile = model.profile();
         let single = Single {

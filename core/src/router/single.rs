@@ -10,9 +10,10 @@ use futures_util::future::BoxFuture;
 
 use super::{
     backoff::{Backoff, retry_after},
-    bill::{Bill, Paid},
+    bill::{Bill, Paid, may_be_billed},
     breaker::{Change, Outcome},
     engine::RouterEngine,
+    ledger::check_tenant,
 };
 use crate::{
     context::Context,
@@ -62,6 +63,8 @@ impl Single<'_> {
         &self,
         call: impl Fn(Context) -> BoxFuture<'c, Result<Answer<T>>> + Send,
     ) -> Result<Answered<T>> {
+        check_tenant(&self.cx.tenant)?;
+        self.price.validate()?;
         let started = Instant::now();
         let id = uuid::Uuid::now_v7().simple().to_string();
         let mut backoff = Backoff::new(self.engine.first_wait());
