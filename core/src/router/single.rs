@@ -106,7 +106,12 @@ impl Single<'_> {
         let model = (self.model, self.price);
         let mut bill = Bill::new(ledger, self.cx, id, model, self.engine.reference(), holds, self.input_tokens);
         let (cx, since) = (self.cx.child().within(self.engine.timeout()), Instant::now());
+        // Sent, it may be billed: also when nobody waits for the answer any more, or nobody can read it.
+        bill.send(self.max_cost);
         let called = cx.run(call(cx.clone())).await;
+        if called.as_ref().is_err_and(|error| !may_be_billed(error)) {
+            bill.refused();
+        }
         let latency_ms = since.elapsed().as_millis() as u64;
         let code = called.as_ref().err().map(|error| error.code().to_owned());
         let outcome = match &called {
@@ -124,7 +129,6 @@ impl Single<'_> {
             latency_ms,
         });
         let answer = called?;
-        bill.begin();
         bill.pay_exactly(answer.usage, Paid { cost: answer.cost, reference_cost: answer.cost }).await?;
         Ok(answer)
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    super::client::{Access, Client, not_understood},
+    super::client::{Access, Client, not_understood, perhaps_billed},
     PROTOCOL,
 };
 use crate::{
@@ -93,13 +93,13 @@ impl OpenAiEmbedder {
         parts
             .map(|(((_, truncated), vector), tokens)| {
                 if vector.len() != self.profile.dimensions {
-                    return Err(Error::invalid("the server's vectors are of another length; correct `dimensions`")
-                        .with("dimensions", self.profile.dimensions)
-                        .with("got", vector.len()));
+                    let error = Error::invalid("the server's vectors are of another length; correct `dimensions`");
+                    let error = error.with("dimensions", self.profile.dimensions).with("got", vector.len());
+                    return Err(perhaps_billed(error));
                 }
                 let vector = unit(vector).ok_or_else(|| {
-                    Error::new(ErrorKind::Unavailable, "the server gave a vector without direction; try again")
-                        .with("embedder", &self.profile.id)
+                    let message = "the server gave a vector without direction; try again";
+                    perhaps_billed(Error::new(ErrorKind::Unavailable, message).with("embedder", &self.profile.id))
                 })?;
                 Ok(Embedding { vector, tokens, truncated })
             })
@@ -121,7 +121,12 @@ impl Embedder for OpenAiEmbedder {
             if batch.is_empty() {
                 return Ok(embedded);
             }
-            embedded.extend(cx.run(self.batch(batch)).await?);
+            match cx.run(self.batch(batch)).await {
+                Ok(more) => embedded.extend(more),
+                Err(error) if embedded.is_empty() => return Err(error),
+                // The batches before it are.
+                Err(error) => return Err(perhaps_billed(error)),
+            }
         }
     }
 }
