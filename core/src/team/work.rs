@@ -61,9 +61,9 @@ pub(super) async fn work(
     let mut record = record::task(&team.store, id, &task.name)?;
     record.notes.clear();
     let mut desk = Desk { cx, team, id, plan: &plan, task, agent, tools: Vec::new(), record };
-    desk.take_tools()?;
+    desk.take_tools().await?;
     let memory = desk.memory(results).await?;
-    let room = desk.room(results, &memory)?;
+    let room = desk.room(results, &memory).await?;
     let question = prompt::task(&plan.epic, task, results, &memory, room);
     let (text, model) = desk.make(question).await?;
     desk.remember(&text, &model).await?;
@@ -159,7 +159,7 @@ impl Desk<'_> {
     }
 
     /// Takes the agent's tools if a model that can call them would serve it.
-    fn take_tools(&mut self) -> Result<()> {
+    async fn take_tools(&mut self) -> Result<()> {
         if self.agent.tools.is_empty() {
             return Ok(());
         }
@@ -168,7 +168,7 @@ impl Desk<'_> {
         let tools: Vec<_> = tools.collect::<Result<_>>()?;
         let mut request = self.request(Prompt::Text(self.task.description.clone()));
         request.tools.clone_from(&tools);
-        match self.team.router.route(&request) {
+        match self.team.router.route(self.cx, &request).await {
             Ok(route) if !route.steps.is_empty() => self.tools = tools,
             Ok(_) | Err(_) => self.record.notes.push("no model that fits can call tools, so none were offered".into()),
         }
@@ -176,11 +176,12 @@ impl Desk<'_> {
     }
 
     /// Bytes of material there is room for: half the context of the model that would be asked first.
-    fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
+    async fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
         if prompt::material(results, memory) <= prompt::SMALL {
             return Ok(usize::MAX);
         }
-        let route = self.team.router.route(&self.request(Prompt::Text(self.task.description.clone())))?;
+        let request = self.request(Prompt::Text(self.task.description.clone()));
+        let route = self.team.router.route(self.cx, &request).await?;
         let Some(first) = route.steps.first() else { return Ok(prompt::SMALL) };
         let tokens = self.team.router.models().get(&first.model)?.profile().context_length / 2;
         // Models count about one token in three bytes or more.
