@@ -44,6 +44,16 @@ test('settings are taken in both forms, and from a file', async (t) => {
   await assert.rejects(Triune.open(join(path, 'c'), { config: 'x.toml', models: ['smollm2-135m'] }), InvalidError)
 })
 
+test('the environment goes before settings in code', async (t) => {
+  const path = await folder(t)
+  const config = { discover: false, router: { referenceModel: 'gpt-4o' } }
+  process.env.TRIUNE__ROUTER__REFERENCE_MODEL = 'gpt-4oo'
+  t.after(() => delete process.env.TRIUNE__ROUTER__REFERENCE_MODEL)
+  await assert.rejects(Triune.open(path, { config }), (error) => error instanceof InvalidError && /gpt-4oo/.test(error.message))
+  delete process.env.TRIUNE__ROUTER__REFERENCE_MODEL
+  await (await Triune.open(path, { config })).close()
+})
+
 test('a closed mind says so, and its folder opens again', async (t) => {
   const path = await folder(t)
   const options = { config: { discover: false }, models: [upper] }

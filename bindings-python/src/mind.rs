@@ -40,7 +40,7 @@ type Part<'py> = (String, Bound<'py, PyAny>);
 
 #[pymethods]
 impl Mind {
-    /// Opens `url`. Settings are JSON, or a TOML file, or those of the environment; models and embedder are named by
+    /// Opens `url`. Settings are JSON or a TOML file, with the environment on top; models and embedder are named by
     /// their sources, or parts of the host.
     #[staticmethod]
     fn open(
@@ -273,7 +273,7 @@ fn settings(
     let mut config = match (json, file) {
         (Some(json), _) => Config::from_json(parse(&json)?)?,
         (None, Some(file)) => Config::from_file(&file)?,
-        (None, None) => Config::from_environment()?,
+        (None, None) => Config::default(),
     };
     config.models.extend(models.into_iter().map(|source| {
         let mut model = ModelConfig::default();

@@ -13,9 +13,12 @@ import weakref
 import triune
 
 
-def python(program: str, *arguments: str) -> str:
+def python(program: str, *arguments: str, variables: dict[bytes, bytes] | None = None) -> str:
     code = textwrap.dedent(program)
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    environment = {**os.environb, **(variables or {})}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -30,6 +33,20 @@ def test_an_import_starts_nothing() -> None:
         print(len(os.listdir("/proc/self/task")), [link for link in links if "socket" in link])
     """)
     assert found == "1 []"
+
+
+def test_the_environment_goes_before_settings_in_code(folder: str) -> None:
+    program = """
+        import sys, triune
+        try:
+            with triune.open(sys.argv[1], config={"discover": False, "router": {"reference_model": "gpt-4o"}}):
+                print("open")
+        except triune.InvalidError as error:
+            print("gpt-4oo" in str(error))
+    """
+    odd = {b"NOT_OURS": b"\xff\xfe"}
+    assert python(program, folder, variables=odd) == "open"
+    assert python(program, folder, variables={b"TRIUNE__ROUTER__REFERENCE_MODEL": b"gpt-4oo", **odd}) == "True"
 
 
 def test_a_forked_child_is_refused_instead_of_hanging(folder: str) -> None:

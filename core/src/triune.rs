@@ -193,8 +193,9 @@ impl Triune {
     /// Adds a chat model, or puts it in the place of the one with its id.
     ///
     /// # Errors
-    /// `Invalid` when its id is not a name.
+    /// `Invalid` when its id is not a name, or its price negative.
     pub fn register_model(&self, model: Arc<dyn ChatModel>) -> Result<()> {
+        model.profile().price.validate()?;
         let id = model.profile().id.clone();
         self.0.router.models().register(&id, model)
     }
@@ -266,9 +267,14 @@ impl Triune {
         health
     }
 
-    /// Stops what still runs and waits for it. What was interrupted can go on when the folder is opened again.
+    /// Stops what still runs and waits for it. What was interrupted can go on when the folder is opened again; what it
+    /// cost so far is in the ledger.
     pub async fn close(&self) {
         self.0.runtime.close().await;
+        // What dropped calls had to pay was only queued.
+        if let Err(error) = self.0.store.flush().await {
+            tracing::warn!(%error, "the last writes may be lost");
+        }
     }
 }
 
@@ -295,7 +301,7 @@ pub struct TriuneBuilder {
 }
 
 impl TriuneBuilder {
-    /// With these settings instead of those of the environment.
+    /// With these settings; the environment (`TRIUNE__...`) goes before them.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
         self
@@ -326,7 +332,7 @@ impl TriuneBuilder {
     /// on this machine (with the command that gets it), and those of [`Store::open`].
     pub async fn open(self) -> Result<Triune> {
         let Location::Folder(folder) = parse_url(&self.url)?;
-        let config = self.config.map_or_else(Config::from_environment, Ok)?;
+        let config = self.config.unwrap_or_default().with_environment(std::env::vars_os())?;
         let (runtime, events) = (Runtime::default(), Fanout::default());
         let store_config = config.store.clone();
         let store = blocking(move || Store::open(&folder, &store_config)).await?;
@@ -382,19 +388,5 @@ impl TriuneBuilder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{model::EmbedderConfig, team::scripted::WordEmbedder};
-
-    #[tokio::test]
-    async fn the_embedder_of_the_program_goes_before_that_of_the_settings() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = Config { discover: false, ..Config::default() };
-        config.embedder = Some(EmbedderConfig { source: "not-on-this-machine".into(), ..EmbedderConfig::default() });
-        let open = || Triune::builder(folder.path().to_str().unwrap()).config(config.clone());
-        let mind = open().embedder(Arc::new(WordEmbedder::new())).open().await.unwrap();
-        assert_eq!(mind.router().embedder().unwrap().profile().id, "words");
-        drop(mind);
-        assert_eq!(open().open().await.unwrap_err().kind(), ErrorKind::NotFound);
-    }
-}
+#[path = "triune_tests.rs"]
+mod tests;

@@ -183,7 +183,7 @@ def open(
     """Opens a folder, making it when it is not there.
 
     - `url`: a path, or `lmdb:///path`.
-    - `config`: settings as a dict, or the path of a TOML file. Default: those of the environment (`TRIUNE__...`).
+    - `config`: settings as a dict, or the path of a TOML file. The environment (`TRIUNE__...`) goes before them.
     - `models`: chat models: names (a catalogue name, a path of a GGUF file, a hub id) or objects of yours with a
       `profile` and a method `chat`. Default: what `triune models pull` has got.
     - `embedder`: the same for the one embedder: a name, or an object with a `profile` and a method `embed`.

@@ -52,7 +52,7 @@ pub(super) async fn solve(cx: &Context, engine: &Inner, request: &SolveRequest) 
     let mut probe = GenerateRequest::new(&question(request, 0, &[]).prompt);
     probe.needs = request.needs.clone();
     probe.sampling.max_tokens = Some(request.max_tokens);
-    let models = engine.router.route(&probe)?.steps.into_iter().map(|step| step.model).collect();
+    let models = engine.router.route(cx, &probe).await?.steps.into_iter().map(|step| step.model).collect();
     let mut search = Search {
         cx,
         engine,

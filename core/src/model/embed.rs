@@ -42,6 +42,8 @@ pub struct Embedding {
 /// - The same text gives the same vector, alone or in a batch, within rounding.
 /// - An empty batch is `Ok(vec![])`, and no work is done.
 /// - Dropping the future stops the work at the next batch.
+/// - An error of a call that may be billed all the same, such as an answer that cannot be read, has the fact `billed`
+///   ([`Error::with`](crate::Error::with)); one of kind `Timeout` or `Cancelled` counts as billed without it.
 #[async_trait]
 pub trait Embedder: Send + Sync + fmt::Debug + 'static {
     /// What it is.

@@ -65,6 +65,7 @@ pub(crate) async fn open_models(
 }
 
 async fn open_chat(cx: &Context, config: &ModelConfig, prices: &Prices) -> Result<Arc<dyn ChatModel>> {
+    config.price.unwrap_or_default().validate()?;
     let model = match config.provider {
         Provider::Local => local::open_chat(cx, config).await?,
         Provider::Openai | Provider::Anthropic => return cloud::open_chat(config, prices),

@@ -135,7 +135,7 @@ impl RouterEngine {
     /// Each model of the plan is tried, errors that may go away more than once, until one answers; an error that lies
     /// in the request ends it at once. Before each try its highest cost is held on every budget it spends from.
     pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
-        let mut walk = self.walk(cx, request, Mode::Whole)?;
+        let mut walk = self.walk(cx, request, Mode::Whole).await?;
         while let Some(event) = walk.next().await? {
             if let StreamEvent::Done { reply } = event {
                 return Ok(*reply);
@@ -145,9 +145,8 @@ impl RouterEngine {
     }
 
     /// Answers `request` piece by piece. Once text was given out, a failure of the model is an error of the stream.
-    #[expect(clippy::unused_async, reason = "part of the contract: a router may wait before it begins")]
     pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
-        let walk = self.walk(cx, request, Mode::Pieces)?;
+        let walk = self.walk(cx, request, Mode::Pieces).await?;
         let events = stream::unfold(walk, |mut walk| async move {
             let event = walk.next().await.transpose()?;
             Some((event, walk))
@@ -168,7 +167,6 @@ impl RouterEngine {
     /// the call.
     pub async fn generate_image(&self, cx: &Context, request: ImageRequest) -> Result<ImageReply> {
         request.validate().map_err(|e| e.during("RouterEngine::generate_image"))?;
-        check_tenant(&cx.tenant)?;
         let model = self.image_model()?;
         let profile = model.profile();
         let single = Single {
@@ -191,8 +189,8 @@ impl RouterEngine {
     }
 
     /// The models that would be tried for `request`, and why; nothing is called.
-    pub fn route(&self, request: &GenerateRequest) -> Result<RoutePlan> {
-        Ok(self.prepare(request.clone())?.plan)
+    pub async fn route(&self, cx: &Context, request: &GenerateRequest) -> Result<RoutePlan> {
+        Ok(self.prepare(cx, request.clone()).await?.plan)
     }
 
     /// Entries of the ledger, newest first.
@@ -206,21 +204,28 @@ impl RouterEngine {
         self.0.ledger.totals(tenant)
     }
 
-    fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
+    async fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
         cx.check()?;
         check_tenant(&cx.tenant)?;
-        let Prepared { request, plan, steps } = self.prepare(request)?;
+        let max_cost = request.needs.max_cost;
+        let Prepared { request, plan, steps } = self.prepare(cx, request).await?;
         let models: Vec<_> = plan.steps.iter().map(|step| step.model.clone()).collect();
         let reason = plan.steps.first().map(|step| step.reason.clone()).unwrap_or_default();
         cx.emit(EventKind::Routed { models, reason });
-        Ok(Walk::new(self.clone(), cx, request, plan, steps, mode))
+        Ok(Walk::new(self.clone(), cx, request, plan, steps, (mode, max_cost)))
     }
 
-    fn prepare(&self, request: GenerateRequest) -> Result<Prepared> {
+    async fn prepare(&self, cx: &Context, request: GenerateRequest) -> Result<Prepared> {
         let (request, mut asked) = chat_request(request)?;
-        let models = self.0.models.items();
+        let (models, named) = (self.0.models.items(), asked.needs.model.clone());
+        // A long text takes a model's tokenizer its time.
+        let count = blocking(move || {
+            let chosen = |model: &Arc<dyn ChatModel>| named.as_ref().is_none_or(|named| *named == model.profile().id);
+            let steps = models.into_iter().map(|model| measure(&request, chosen(&model), model));
+            Ok((steps.collect::<Vec<_>>(), request))
+        });
+        let (mut measured, request) = cx.run(count).await?;
         let now = Instant::now();
-        let mut measured: Vec<_> = models.into_iter().map(|model| measure(model, &request)).collect();
         let states: Vec<_> = measured.iter().map(|step| self.state(step, now)).collect();
         asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
         asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
@@ -311,10 +316,12 @@ fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)>
     Ok((request, RouteRequest { needs, ..RouteRequest::default() }))
 }
 
-/// What `request` is for `model`: its tokens, and those its answer may have.
-fn measure(model: Arc<dyn ChatModel>, request: &ChatRequest) -> Step {
+/// What `request` is for `model`: its tokens, and those its answer may have. They are estimated where the model cannot
+/// be chosen.
+fn measure(request: &ChatRequest, can_be_chosen: bool, model: Arc<dyn ChatModel>) -> Step {
     // A model that cannot count refuses the request when it is called; until then the usual estimate stands.
-    let input_tokens = model.count_tokens(request).unwrap_or_else(|_| request.estimate_tokens());
+    let counted = can_be_chosen.then(|| model.count_tokens(request).ok()).flatten();
+    let input_tokens = counted.unwrap_or_else(|| request.estimate_tokens());
     let left = model.profile().context_length.saturating_sub(input_tokens);
     // A full context leaves no room: one token is asked for, which does not fit either.
     let default = DEFAULT_MAX_TOKENS.min(left).max(1);
@@ -334,7 +341,7 @@ impl Engine for RouterEngine {
     async fn call(&self, cx: &Context, request: RouterRequest) -> Result<RouterReply> {
         Ok(match request {
             RouterRequest::Generate(request) => RouterReply::Generated(Box::new(self.generate(cx, request).await?)),
-            RouterRequest::Route(request) => RouterReply::Routed(self.route(&request)?),
+            RouterRequest::Route(request) => RouterReply::Routed(self.route(cx, &request).await?),
             RouterRequest::Embed(request) => RouterReply::Embedded(self.embed(cx, request).await?),
             RouterRequest::Image(request) => RouterReply::Images(Box::pin(self.generate_image(cx, request)).await?),
             RouterRequest::Ledger(query) => RouterReply::Ledger(self.ledger(cx, query).await?),

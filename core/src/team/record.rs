@@ -86,9 +86,12 @@ pub(super) async fn keep(store: &Store, unit: Option<&Unit>, epic: &str, task: &
     store.commit_with(unit, true, keeping(epic, task, record)).await
 }
 
-/// The same where nobody can wait for it: the work of a task was dropped. It goes with the unit of the task.
-pub(super) fn keep_soon(unit: &Unit, epic: &str, task: &str, record: TaskRecord) {
-    unit.stage(true, keeping(epic, task, record));
+/// The same where nobody can wait for it: the work of a task was dropped. It goes with the unit of the task, or by itself
+/// when that has ended.
+pub(super) fn keep_soon(store: &Store, unit: &Unit, epic: &str, task: &str, record: TaskRecord) {
+    if let Err(job) = unit.stage(true, keeping(epic, task, record)) {
+        store.enqueue_soon(vec![job]);
+    }
 }
 
 fn keeping(epic: &str, task: &str, record: TaskRecord) -> Job {

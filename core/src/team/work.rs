@@ -50,7 +50,7 @@ struct Desk<'a> {
 impl Drop for Desk<'_> {
     fn drop(&mut self) {
         if let Some(unit) = self.cx.unit.as_ref().filter(|_| self.tally.spent() != self.kept) {
-            record::keep_soon(unit, self.id, &self.task.name, self.record());
+            record::keep_soon(&self.team.store, unit, self.id, &self.task.name, self.record());
         }
     }
 }
@@ -77,9 +77,9 @@ pub(super) async fn work(
     let (tally, cx) = &Tally::count(cx);
     let (tally, kept) = (Arc::clone(tally), Spent::default());
     let mut desk = Desk { cx, team, id, plan: &plan, task, agent, tools: Vec::new(), record, tally, kept };
-    desk.take_tools()?;
+    desk.take_tools().await?;
     let memory = desk.memory(results).await?;
-    let room = desk.room(results, &memory)?;
+    let room = desk.room(results, &memory).await?;
     let question = prompt::task(&plan.epic, task, results, &memory, room);
     let (text, model) = desk.make(question).await?;
     desk.remember(&text, &model).await?;
@@ -175,7 +175,7 @@ impl Desk<'_> {
     }
 
     /// Takes the agent's tools if a model that can call them would serve it.
-    fn take_tools(&mut self) -> Result<()> {
+    async fn take_tools(&mut self) -> Result<()> {
         if self.agent.tools.is_empty() {
             return Ok(());
         }
@@ -184,7 +184,7 @@ impl Desk<'_> {
         let tools: Vec<_> = tools.collect::<Result<_>>()?;
         let mut request = self.request(Prompt::Text(self.task.description.clone()));
         request.tools.clone_from(&tools);
-        match self.team.router.route(&request) {
+        match self.team.router.route(self.cx, &request).await {
             Ok(route) if !route.steps.is_empty() => self.tools = tools,
             Ok(_) | Err(_) => self.record.notes.push("no model that fits can call tools, so none were offered".into()),
         }
@@ -192,11 +192,12 @@ impl Desk<'_> {
     }
 
     /// Bytes of material there is room for: half the context of the model that would be asked first.
-    fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
+    async fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
         if prompt::material(results, memory) <= prompt::SMALL {
             return Ok(usize::MAX);
         }
-        let route = self.team.router.route(&self.request(Prompt::Text(self.task.description.clone())))?;
+        let request = self.request(Prompt::Text(self.task.description.clone()));
+        let route = self.team.router.route(self.cx, &request).await?;
         let Some(first) = route.steps.first() else { return Ok(prompt::SMALL) };
         let tokens = self.team.router.models().get(&first.model)?.profile().context_length / 2;
         // Models count about one token in three bytes or more.

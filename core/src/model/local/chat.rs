@@ -323,8 +323,14 @@ impl ChatModel for LocalModel {
         self.complete(cx, prompt, &sampling)
     }
 
-    /// Exact: the tokens of the prompt as the model reads it.
+    /// Exact: the tokens of the prompt as the model reads it. Of a request whose length alone says that it does not fit
+    /// the context, the fewest it can have: nobody waits for the exact number of too many.
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        let bytes = request.messages.iter().map(|message| message.content.len()).sum();
+        let fewest = self.writer.tokenizer.fewest_tokens(bytes) as u64;
+        if fewest >= self.profile.context_length {
+            return Ok(fewest);
+        }
         Ok(self.template()?.encode(&self.writer.tokenizer, &request.messages)?.len() as u64)
     }
 }

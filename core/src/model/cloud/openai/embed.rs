@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    super::client::{Access, Client, not_understood},
+    super::client::{Access, Client, not_understood, perhaps_billed},
     PROTOCOL,
 };
 use crate::{
@@ -95,13 +95,13 @@ impl OpenAiEmbedder {
         parts
             .map(|(((_, truncated), vector), tokens)| {
                 if vector.len() != self.profile.dimensions {
-                    return Err(Error::invalid("the server's vectors are of another length; correct `dimensions`")
-                        .with("dimensions", self.profile.dimensions)
-                        .with("got", vector.len()));
+                    let error = Error::invalid("the server's vectors are of another length; correct `dimensions`");
+                    let error = error.with("dimensions", self.profile.dimensions).with("got", vector.len());
+                    return Err(perhaps_billed(error));
                 }
                 let vector = unit(vector).ok_or_else(|| {
-                    Error::new(ErrorKind::Unavailable, "the server gave a vector without direction; try again")
-                        .with("embedder", &self.profile.id)
+                    let message = "the server gave a vector without direction; try again";
+                    perhaps_billed(Error::new(ErrorKind::Unavailable, message).with("embedder", &self.profile.id))
                 })?;
                 Ok(Embedding { vector, tokens, truncated })
             })
@@ -118,7 +118,12 @@ impl Embedder for OpenAiEmbedder {
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
         let mut embedded = Vec::with_capacity(texts.len());
         for batch in batches(texts, self.profile.max_tokens) {
-            embedded.extend(cx.run(self.batch(batch)).await?);
+            match cx.run(self.batch(batch)).await {
+                Ok(more) => embedded.extend(more),
+                Err(error) if embedded.is_empty() => return Err(error),
+                // The batches before it are.
+                Err(error) => return Err(perhaps_billed(error)),
+            }
         }
         Ok(embedded)
     }
