@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
-use triune::{Budget, Context, Error, NanoUsd, Result, Triune};
+use triune::{Budget, Context, Error, NanoUsd, Priority, Result, Triune};
 
 use crate::error::read;
 
@@ -15,6 +15,7 @@ pub(crate) struct CallOptions {
     timeout_ms: Option<f64>,
     tenant: Option<String>,
     budget_nano_usd: Option<i64>,
+    priority: Option<Priority>,
 }
 
 /// The context of a call that `cancel` stops.
@@ -32,6 +33,9 @@ pub(crate) fn context(triune: &Triune, options: Option<&str>, cancel: Cancellati
     }
     if let Some(limit) = options.budget_nano_usd {
         cx = cx.budget(Budget::new(NanoUsd(limit)));
+    }
+    if let Some(priority) = options.priority {
+        cx = cx.priority(priority);
     }
     Ok(cx)
 }

@@ -72,7 +72,7 @@ impl Mind {
     }
 
     /// Calls an engine.
-    #[pyo3(signature = (engine, request, timeout_ms = None, tenant = None, budget_nano_usd = None))]
+    #[pyo3(signature = (engine, request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn call(
         &self,
         engine: String,
@@ -80,9 +80,10 @@ impl Mind {
         timeout_ms: Option<f64>,
         tenant: Option<String>,
         budget_nano_usd: Option<i64>,
+        priority: Option<&str>,
     ) -> PyResult<Work> {
         let mind = self.mind().map_err(to_py)?;
-        let cx = context(&mind, timeout_ms, tenant, budget_nano_usd).map_err(to_py)?;
+        let cx = context(&mind, timeout_ms, tenant, budget_nano_usd, priority).map_err(to_py)?;
         Ok(self.work(cx.cancel.clone(), async move {
             let request = parse(&request)?;
             let reply = mind.call(&cx, &engine, request).await?;
@@ -91,16 +92,17 @@ impl Mind {
     }
 
     /// Streams an answer; the request is that of `generate`.
-    #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None))]
+    #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn stream(
         &self,
         request: String,
         timeout_ms: Option<f64>,
         tenant: Option<String>,
         budget_nano_usd: Option<i64>,
+        priority: Option<&str>,
     ) -> PyResult<Feed> {
         let mind = self.mind().map_err(to_py)?;
-        let cx = context(&mind, timeout_ms, tenant, budget_nano_usd).map_err(to_py)?;
+        let cx = context(&mind, timeout_ms, tenant, budget_nano_usd, priority).map_err(to_py)?;
         let stop = self.closed.child_token();
         let end = cx.clone();
         let start = async move {
@@ -230,7 +232,13 @@ fn parse(request: &str) -> Result<serde_json::Value> {
     serde_json::from_str(request).map_err(|error| Error::invalid(format!("the request is not JSON: {error}")))
 }
 
-fn context(mind: &Triune, timeout_ms: Option<f64>, tenant: Option<String>, budget: Option<i64>) -> Result<Context> {
+fn context(
+    mind: &Triune,
+    timeout_ms: Option<f64>,
+    tenant: Option<String>,
+    budget: Option<i64>,
+    priority: Option<&str>,
+) -> Result<Context> {
     let mut cx = mind.context();
     if let Some(ms) = timeout_ms {
         let time = Duration::try_from_secs_f64(ms / 1000.0)
@@ -242,6 +250,10 @@ fn context(mind: &Triune, timeout_ms: Option<f64>, tenant: Option<String>, budge
     }
     if let Some(budget) = budget {
         cx = cx.budget(Budget::new(NanoUsd(budget)));
+    }
+    if let Some(priority) = priority {
+        let read = serde_json::from_value(priority.into());
+        cx = cx.priority(read.map_err(|_| Error::invalid("priority is interactive, normal or background"))?);
     }
     Ok(cx)
 }
