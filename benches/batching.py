@@ -31,6 +31,16 @@ def main(size: str) -> None:
         inference.show(figure, ours[key]["value"], unit, peer, theirs[key]["value"], int(streams), note, less)
         if figure == "aggregate-32":
             inference.show("memory-32", ours["memory-many"]["value"], "MiB", peer, theirs["memory-many"]["value"], 32, note, True)
+    requests = "10000" if full else "400"
+    soak = inference.run(inference.OURS, "soak", file, threads, requests)
+    note = (f"requests of all lengths and priorities, three in five given up on the way, that ended wrongly or left "
+            f"something behind, in {soak['soak-seconds']['value']:.0f} s; {soak['soak-preempted']['value']:.0f} times an "
+            f"answer made way, {soak['soak-leaked-bytes']['value']:.0f} bytes leaked")
+    inference.show("soak-lost", soak["soak-lost"]["value"], "requests", None, None, int(requests), note, True)
+    copied = inference.run(inference.OURS, "speculative", file, threads, "192" if full else "64")
+    note = f"one answer that copies its prompt; {copied['accepted']['value']:.0%} of the guesses were right"
+    inference.show("speculative", copied["speculative"]["value"], "tokens/s", "without guesses", copied["plain"]["value"], 3,
+                   note, False)
 
 
 def peer_python() -> Path:

@@ -4,13 +4,14 @@ import type { Scopes } from './host.js'
 import type { CallOptions, NewItem } from './types.js'
 import { fromWireInTurns, itemsInTurns, nanoUsd, toWire } from './wire.js'
 
-const callOptions = ({ timeoutMs, tenant, budgetUsd }: CallOptions): string | undefined =>
-  timeoutMs === undefined && tenant === undefined && budgetUsd === undefined
+const callOptions = ({ timeoutMs, tenant, budgetUsd, priority }: CallOptions): string | undefined =>
+  timeoutMs === undefined && tenant === undefined && budgetUsd === undefined && priority === undefined
     ? undefined
     : JSON.stringify({
         timeout_ms: timeoutMs,
         tenant,
         budget_nano_usd: budgetUsd === undefined ? undefined : nanoUsd(budgetUsd),
+        priority,
       })
 
 /** The calls that a signal stops. One listener a signal: a thousand calls may share one, and Node warns from eleven on. */
@@ -122,6 +123,6 @@ export class Caller {
 
 /** `options` without those of the call. */
 export function withoutCall<T extends CallOptions>(options: T): Omit<T, keyof CallOptions> {
-  const { signal: _1, timeoutMs: _2, tenant: _3, budgetUsd: _4, ...rest } = options
+  const { signal: _1, timeoutMs: _2, tenant: _3, budgetUsd: _4, priority: _5, ...rest } = options
   return rest
 }

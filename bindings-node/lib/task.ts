@@ -58,7 +58,7 @@ export class Task {
   static prompt(
     name: string,
     prompt: string | Message[],
-    options: TaskOptions & Omit<GenerateOptions, 'signal' | 'tenant' | 'budgetUsd'> = {},
+    options: TaskOptions & Omit<GenerateOptions, 'signal' | 'tenant' | 'budgetUsd' | 'priority'> = {},
   ): Task {
     const { after, input, retries, timeoutMs, ...generate } = options
     return new Task(name, { prompt: generateRequest(prompt, generate) }, { after, input, retries, timeoutMs })

@@ -34,6 +34,7 @@ import type {
   ImageOptions,
   ImageReply,
   Message,
+  LocalStatistics,
   Metrics,
   ModelConfig,
   Reply,
@@ -206,6 +207,12 @@ export class Triune implements AsyncDisposable {
   /** What happened so far in this process. */
   async metrics(): Promise<Metrics> {
     return fromWire<Metrics>(JSON.parse(await this.#caller.run({}, () => this.#native.metrics())))
+  }
+
+  /** What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory. */
+  async localStatistics(options: CallOptions = {}): Promise<Record<string, LocalStatistics>> {
+    type Reply = { models: Record<string, LocalStatistics> }
+    return (await this.#caller.ask<Reply>('router', 'local_statistics', {}, options)).models
   }
 
   /** How every engine is, by name. */

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use triune::{Context, Error, NanoUsd, Result, Triune};
+use triune::{Context, Error, NanoUsd, Priority, Result, Triune};
 
 use crate::{cancel::Cancel, error::read};
 
@@ -14,6 +14,7 @@ pub(crate) struct CallOptions {
     timeout_ms: Option<f64>,
     tenant: Option<String>,
     budget_nano_usd: Option<i64>,
+    priority: Option<Priority>,
 }
 
 /// The context of a call that `cancel` stops.
@@ -30,6 +31,9 @@ pub(crate) fn context(triune: &Triune, options: Option<&str>, cancel: &Cancel) -
     }
     if let Some(limit) = options.budget_nano_usd {
         cx = cx.at_most(NanoUsd(limit));
+    }
+    if let Some(priority) = options.priority {
+        cx = cx.priority(priority);
     }
     Ok(cx)
 }

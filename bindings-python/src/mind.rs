@@ -72,7 +72,7 @@ impl Mind {
     }
 
     /// Calls an engine.
-    #[pyo3(signature = (engine, request, timeout_ms = None, tenant = None, budget_nano_usd = None))]
+    #[pyo3(signature = (engine, request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn call(
         &self,
         py: Python<'_>,
@@ -81,10 +81,11 @@ impl Mind {
         timeout_ms: Option<f64>,
         tenant: Option<String>,
         budget_nano_usd: Option<i64>,
+        priority: Option<&str>,
     ) -> PyResult<Work> {
         let mind = self.mind().map_err(to_py)?;
         let outer = Scope::inner(py, &self.event_loop)?;
-        let cx = context(outer, &mind, timeout_ms, tenant, budget_nano_usd).map_err(to_py)?;
+        let cx = context(outer, &mind, timeout_ms, tenant, budget_nano_usd, priority).map_err(to_py)?;
         Ok(self.work(cx.cancel.clone(), async move {
             let request = parse(&request)?;
             let reply = mind.call(&cx, &engine, request).await?;
@@ -93,7 +94,7 @@ impl Mind {
     }
 
     /// Streams an answer; the request is that of `generate`.
-    #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None))]
+    #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn stream(
         &self,
         py: Python<'_>,
@@ -101,10 +102,11 @@ impl Mind {
         timeout_ms: Option<f64>,
         tenant: Option<String>,
         budget_nano_usd: Option<i64>,
+        priority: Option<&str>,
     ) -> PyResult<Feed> {
         let mind = self.mind().map_err(to_py)?;
         let outer = Scope::inner(py, &self.event_loop)?;
-        let cx = context(outer, &mind, timeout_ms, tenant, budget_nano_usd).map_err(to_py)?;
+        let cx = context(outer, &mind, timeout_ms, tenant, budget_nano_usd, priority).map_err(to_py)?;
         let stop = self.closed.child_token();
         let end = cx.clone();
         let start = async move {
@@ -248,6 +250,7 @@ fn context(
     timeout_ms: Option<f64>,
     tenant: Option<String>,
     budget: Option<i64>,
+    priority: Option<&str>,
 ) -> Result<Context> {
     let mut cx = outer.unwrap_or_else(|| mind.context());
     if let Some(ms) = timeout_ms {
@@ -260,6 +263,10 @@ fn context(
     }
     if let Some(budget) = budget {
         cx = cx.at_most(NanoUsd(budget));
+    }
+    if let Some(priority) = priority {
+        let read = serde_json::from_value(priority.into());
+        cx = cx.priority(read.map_err(|_| Error::invalid("priority is interactive, normal or background"))?);
     }
     Ok(cx)
 }

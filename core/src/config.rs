@@ -45,6 +45,9 @@ pub struct Config {
     /// Whether to use the catalogued models found in the cache folder, where no chat model, or no embedder, is
     /// named. Default true.
     pub discover: bool,
+    /// Bytes that the local models of `models` share. Where one lacks room to be loaded, others that write nothing
+    /// leave memory, the longest unused first, until they are asked again. Default: no limit.
+    pub memory_budget_bytes: Option<u64>,
     /// The store.
     pub store: StoreConfig,
     /// The router.
@@ -66,6 +69,7 @@ impl Default for Config {
             embedder: None,
             image_model: None,
             discover: true,
+            memory_budget_bytes: None,
             store: StoreConfig::default(),
             router: RouterConfig::default(),
             recall: RecallConfig::default(),

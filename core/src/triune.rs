@@ -11,7 +11,7 @@ use crate::{
     engine::{DynEngine, Engine, Function, Health, Registry},
     error::{Error, ErrorKind, Result},
     gate::{Gate, GateEngine},
-    model::{ChatModel, Embedder, ImageModel, ImageRequest},
+    model::{ChatModel, Embedder, ImageModel, ImageRequest, LocalStatistics},
     monitor::{EventSink, EventStream, Fanout, Metrics},
     open::{Location, open_models, parse_url},
     parallel::{ParallelEngine, RunReport, RunRequest},
@@ -256,6 +256,11 @@ impl Triune {
     /// What happened so far in this process.
     pub fn metrics(&self) -> Metrics {
         self.0.events.metrics().metrics()
+    }
+
+    /// What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory.
+    pub fn local_statistics(&self) -> BTreeMap<String, LocalStatistics> {
+        self.0.router.local_statistics()
     }
 
     /// How every engine is, by name.

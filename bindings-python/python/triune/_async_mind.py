@@ -21,6 +21,7 @@ from .types import (
     Health,
     Hit,
     ImageReply,
+    LocalStatistics,
     Reply,
     RunReport,
     SolveOptions,
@@ -106,6 +107,10 @@ class AsyncTriune(Handle):
     def events(self) -> AsyncEventStream:
         """See `Triune.events`: `async for event in mind.events()`."""
         return AsyncEventStream(self._native.events())
+
+    async def local_statistics(self) -> dict[str, LocalStatistics]:
+        """What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory."""
+        return await self._do(ask.local_statistics(), CallOptions())
 
     async def health(self) -> dict[str, Health]:
         """See `Triune.health`."""

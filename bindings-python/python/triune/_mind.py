@@ -21,6 +21,7 @@ from .types import (
     Health,
     Hit,
     ImageReply,
+    LocalStatistics,
     Reply,
     RunReport,
     SolveOptions,
@@ -107,6 +108,10 @@ class Triune(Handle):
     def events(self) -> EventStream:
         """Events from now on."""
         return EventStream(self._native.events())
+
+    def local_statistics(self) -> dict[str, LocalStatistics]:
+        """What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory."""
+        return self._do(ask.local_statistics(), CallOptions())
 
     def health(self) -> dict[str, Health]:
         """How every engine is, by name."""

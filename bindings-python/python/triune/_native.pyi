@@ -42,6 +42,7 @@ class Mind:
         timeout_ms: float | None = None,
         tenant: str | None = None,
         budget_nano_usd: int | None = None,
+        priority: str | None = None,
     ) -> Work[str]: ...
     def stream(
         self,
@@ -50,6 +51,7 @@ class Mind:
         timeout_ms: float | None = None,
         tenant: str | None = None,
         budget_nano_usd: int | None = None,
+        priority: str | None = None,
     ) -> Feed: ...
     def events(self, /) -> Feed: ...
     def metrics(self, /) -> str: ...

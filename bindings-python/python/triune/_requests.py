@@ -23,6 +23,7 @@ from .types import (
     Item,
     LedgerEntry,
     LedgerTotals,
+    LocalStatistics,
     Message,
     ModelInfo,
     Neighbour,
@@ -63,10 +64,13 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], CallOptions]:
 
 
 def limits(
-    timeout: float | None = None, tenant: str | None = None, budget_usd: float | None = None
-) -> tuple[float | None, str | None, int | None]:
+    timeout: float | None = None,
+    tenant: str | None = None,
+    budget_usd: float | None = None,
+    priority: str | None = None,
+) -> tuple[float | None, str | None, int | None, str | None]:
     """CallOptions in the form of the native half."""
-    return (None if timeout is None else timeout * 1000, tenant, nano_usd(budget_usd))
+    return (None if timeout is None else timeout * 1000, tenant, nano_usd(budget_usd), priority)
 
 
 # Router
@@ -100,6 +104,7 @@ def generate_body(
     top_k: int | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
+    logit_bias: Mapping[int, float] | None = None,
     seed: int | None = None,
     stop: Sequence[str] = (),
     max_tokens: int | None = None,
@@ -112,6 +117,7 @@ def generate_body(
         top_k=top_k,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        logit_bias=logit_bias,
         seed=seed,
         stop=[stop] if isinstance(stop, str) else list(stop) or None,
         max_tokens=max_tokens,
@@ -167,6 +173,14 @@ def totals(tenant: str | None) -> Request[LedgerTotals]:
 
 def models() -> Request[list[ModelInfo]]:
     return Request("router", {"do": "models"}, lambda data: read_list(ModelInfo.from_json, data))
+
+
+def local_statistics() -> Request[dict[str, LocalStatistics]]:
+    return Request(
+        "router",
+        {"do": "local_statistics"},
+        lambda data: {model: LocalStatistics.from_json(one) for model, one in data["models"].items()},
+    )
 
 
 # Recall

@@ -40,6 +40,8 @@ pub struct ModelConfig {
     pub api_key_env: Option<String>,
     /// Tokens of request and answer. Default: from the file or the price table.
     pub context_length: Option<u64>,
+    /// Local: how it runs.
+    pub local: LocalConfig,
     /// Overrides the price table.
     pub price: Option<Price>,
     /// Overrides what is known of the model.
@@ -68,6 +70,91 @@ impl fmt::Debug for ModelConfig {
             .field("base_url", &self.base_url.as_deref().map(without_user))
             .field("api_key", &self.api_key.as_ref().map(|_| "set"))
             .finish_non_exhaustive()
+    }
+}
+
+/// How a local chat model runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LocalConfig {
+    /// Answers written at once; more wait for their turn. At least 1. Default: 64.
+    pub concurrency: Option<usize>,
+    /// Answers that may wait; one more is refused as `Overloaded`. Default: 10,000.
+    pub queue: Option<usize>,
+    /// Threads that compute. At least 1. Default: the number of cores.
+    pub threads: Option<usize>,
+    /// Tokens of request and answer together, at most. Default: what the file says, up to 8192; most: what it says.
+    pub context_length: Option<u64>,
+    /// Bytes of what is remembered of tokens that were read, for answers on their way and for those to come that begin
+    /// in the same way. One answer always has what it needs. Default: 512 MiB.
+    pub memory_bytes: Option<u64>,
+    /// Seconds without an answer after which the weights leave memory, until the next request loads them again.
+    /// Default: never.
+    pub idle_unload_s: Option<u64>,
+    /// Guesses what an answer says next where it repeats its prompt or itself, and reads the guess in the same step: the
+    /// answer is the same, and sooner there. Given up by itself where it does not pay. Default: true.
+    pub speculation: Option<bool>,
+    /// Computes with all weights in 32 bits and rounds nothing: what other engines are compared by. Takes about seven
+    /// times the memory of a 4-bit file and several times the time. Default: false.
+    pub full_precision: bool,
+}
+
+impl LocalConfig {
+    /// Writes `answers` at once.
+    #[must_use]
+    pub fn concurrency(mut self, answers: usize) -> Self {
+        self.concurrency = Some(answers);
+        self
+    }
+
+    /// Lets `answers` wait.
+    #[must_use]
+    pub fn queue(mut self, answers: usize) -> Self {
+        self.queue = Some(answers);
+        self
+    }
+
+    /// Computes on `threads`.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Uses `tokens` of the context at most.
+    #[must_use]
+    pub fn context_length(mut self, tokens: u64) -> Self {
+        self.context_length = Some(tokens);
+        self
+    }
+
+    /// Remembers at most so many bytes of tokens that were read.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// Leaves memory after so many seconds without an answer.
+    #[must_use]
+    pub fn idle_unload_s(mut self, seconds: u64) -> Self {
+        self.idle_unload_s = Some(seconds);
+        self
+    }
+
+    /// Guesses, or not.
+    #[must_use]
+    pub fn speculation(mut self, guess: bool) -> Self {
+        self.speculation = Some(guess);
+        self
+    }
+
+    /// Rounds nothing.
+    #[must_use]
+    pub fn full_precision(mut self) -> Self {
+        self.full_precision = true;
+        self
     }
 }
 

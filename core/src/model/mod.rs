@@ -13,6 +13,7 @@ pub mod local;
 mod prices;
 mod profile;
 pub mod source;
+mod statistics;
 
 pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
 pub(crate) use chat::estimate_tokens;
@@ -20,9 +21,10 @@ pub use chat::{
     ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
     Sampling, TokenLogprob, ToolCall, Usage, collect,
 };
-pub use config::{EmbedderConfig, ModelConfig, Provider};
+pub use config::{EmbedderConfig, LocalConfig, ModelConfig, Provider};
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
 pub use prices::{ListedModel, Prices};
 pub use profile::{Capabilities, ModelProfile, Price};
+pub use statistics::LocalStatistics;

@@ -2,26 +2,25 @@
 
 use std::sync::Arc;
 
+pub(super) use crate::model::local::MemoryBudget;
 use crate::{
     context::Context,
     error::Result,
     model::{
-        Catalogue, ChatModel, Embedder, ModelConfig, ModelKind,
-        local::{LocalConfig, LocalEmbedder, LocalModel},
+        Catalogue, ChatModel, Embedder, LocalConfig, ModelConfig, ModelKind,
+        local::{LocalEmbedder, LocalModel},
         source::locate,
     },
     monitor::EventKind,
     runtime::blocking,
 };
 
-pub(super) async fn open_chat(cx: &Context, config: &ModelConfig) -> Result<Arc<dyn ChatModel>> {
+pub(super) async fn open_chat(cx: &Context, config: &ModelConfig, budget: &MemoryBudget) -> Result<Arc<dyn ChatModel>> {
     let (source, id) = (config.source.clone(), config.id.clone().unwrap_or_else(|| config.source.clone()));
-    let settings = LocalConfig::default();
-    let settings = match config.context_length {
-        Some(tokens) => settings.context_length(tokens),
-        None => settings,
-    };
-    let load = move || LocalModel::load(id, &locate(&source, ModelKind::Chat)?, &settings);
+    let context_length = config.context_length.or(config.local.context_length);
+    let settings = LocalConfig { context_length, ..config.local.clone() };
+    let budget = budget.clone();
+    let load = move || LocalModel::load_within(id, &locate(&source, ModelKind::Chat)?, &settings, &budget);
     let model = cx.run(blocking(load)).await?;
     let name = model.profile().id.clone();
     cx.emit(EventKind::ModelLoaded { model: name, load_ms: model.load_ms(), bytes: model.bytes() });

@@ -8,8 +8,17 @@ use crate::{
     model::{ChatModel, Embedder, ModelConfig, ModelKind},
 };
 
+/// There is nothing to share it.
+pub(super) struct MemoryBudget;
+
+impl MemoryBudget {
+    pub(super) fn new(_: Option<u64>) -> Self {
+        Self
+    }
+}
+
 #[expect(clippy::unused_async, reason = "the signature of the part that is there")]
-pub(super) async fn open_chat(_: &Context, _: &ModelConfig) -> Result<Arc<dyn ChatModel>> {
+pub(super) async fn open_chat(_: &Context, _: &ModelConfig, _: &MemoryBudget) -> Result<Arc<dyn ChatModel>> {
     Err(absent())
 }
 

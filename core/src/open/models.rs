@@ -8,9 +8,10 @@ use super::{cloud, local};
 use crate::{
     config::Config,
     context::Context,
-    error::Result,
+    error::{Error, Result},
     model::{
-        ChatModel, ChatRequest, ChatStream, EmbedderConfig, ModelConfig, ModelKind, ModelProfile, Prices, Provider,
+        ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
+        ModelProfile, Prices, Provider,
     },
     router::RouterEngine,
 };
@@ -28,23 +29,23 @@ pub(crate) async fn open_models(
     own_embedder: bool,
 ) -> Result<()> {
     let prices = router.prices();
+    let budget = local::MemoryBudget::new(config.memory_budget_bytes);
     for named in &config.models {
-        let model = open_chat(cx, named, prices).await?;
+        let model = open_chat(cx, named, prices, &budget).await?;
         let id = model.profile().id.clone();
         router.models().register(&id, model)?;
     }
     if config.models.is_empty() && !own_models && config.discover {
         for name in local::present(ModelKind::Chat)? {
             let found = ModelConfig { source: name.clone(), ..ModelConfig::default() };
-            router.models().register(&name, open_chat(cx, &found, prices).await?)?;
+            router.models().register(&name, open_chat(cx, &found, prices, &budget).await?)?;
         }
     }
     if let Some(named) = &config.image_model {
         router.set_image_model(cloud::open_image_model(named, prices)?);
     }
-    let found = || {
-        Ok::<_, crate::Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER))
-    };
+    let found =
+        || Ok::<_, Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
     let embedder = match &config.embedder {
         // The program knows better than the settings.
         _ if own_embedder => None,
@@ -64,10 +65,19 @@ pub(crate) async fn open_models(
     Ok(())
 }
 
-async fn open_chat(cx: &Context, config: &ModelConfig, prices: &Prices) -> Result<Arc<dyn ChatModel>> {
+async fn open_chat(
+    cx: &Context,
+    config: &ModelConfig,
+    prices: &Prices,
+    budget: &local::MemoryBudget,
+) -> Result<Arc<dyn ChatModel>> {
+    if config.provider != Provider::Local && config.local != LocalConfig::default() {
+        let message = "`local` is for models that run in this process; leave it out for a model of a provider";
+        return Err(Error::invalid(message).with("model", &config.source));
+    }
     config.price.unwrap_or_default().validate()?;
     let model = match config.provider {
-        Provider::Local => local::open_chat(cx, config).await?,
+        Provider::Local => local::open_chat(cx, config, budget).await?,
         Provider::Openai | Provider::Anthropic => return cloud::open_chat(config, prices),
     };
     let mut profile = model.profile().clone();
@@ -97,5 +107,9 @@ impl ChatModel for Reprofiled {
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         self.model.count_tokens(request)
+    }
+
+    fn local_statistics(&self) -> Option<LocalStatistics> {
+        self.model.local_statistics()
     }
 }

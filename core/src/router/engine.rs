@@ -1,7 +1,7 @@
 //! The router at work: chooses models, has the plan walked, and answers about money.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -24,8 +24,8 @@ use crate::{
     engine::{Engine, Health, Registry},
     error::{Error, ErrorKind, Result},
     model::{
-        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, Price, Prices, ResponseFormat,
-        estimate_tokens,
+        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, Price, Prices,
+        ResponseFormat, estimate_tokens,
     },
     monitor::EventKind,
     runtime::blocking,
@@ -204,6 +204,12 @@ impl RouterEngine {
         self.0.ledger.totals(tenant)
     }
 
+    /// What the models in this process did and hold, by their names.
+    pub fn local_statistics(&self) -> BTreeMap<String, LocalStatistics> {
+        let models = self.0.models.items();
+        models.iter().filter_map(|model| Some((model.profile().id.clone(), model.local_statistics()?))).collect()
+    }
+
     async fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
         cx.check()?;
         check_tenant(&cx.tenant)?;
@@ -349,6 +355,7 @@ impl Engine for RouterEngine {
             RouterRequest::Models {} => {
                 RouterReply::Models(self.0.models.items().iter().map(|model| model.profile().clone()).collect())
             }
+            RouterRequest::LocalStatistics {} => RouterReply::LocalStatistics { models: self.local_statistics() },
         })
     }
 

@@ -1,6 +1,6 @@
 //! What the router engine is asked and answers.
 
-use std::{fmt, pin::Pin};
+use std::{collections::BTreeMap, fmt, pin::Pin};
 
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use crate::{
     engine::FunctionSpec,
     error::Result,
     model::{
-        FinishReason, GeneratedImage, ImageRequest, Message, ModelProfile, ResponseFormat, Role, Sampling,
-        TokenLogprob, ToolCall, Usage,
+        FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, ResponseFormat, Role,
+        Sampling, TokenLogprob, ToolCall, Usage,
     },
     money::NanoUsd,
 };
@@ -234,6 +234,8 @@ pub enum RouterRequest {
     },
     /// The models there are.
     Models {},
+    /// What the models in this process did and hold.
+    LocalStatistics {},
 }
 
 /// What the engine `router` answers.
@@ -255,6 +257,11 @@ pub enum RouterReply {
     Totals(LedgerTotals),
     /// To `models`.
     Models(Vec<ModelProfile>),
+    /// To `local_statistics`.
+    LocalStatistics {
+        /// By the names of the models.
+        models: BTreeMap<String, LocalStatistics>,
+    },
 }
 
 /// Answers stay out of logs.

@@ -9,9 +9,12 @@ mod family;
 mod gguf;
 mod kernel;
 mod pages;
+mod resident;
 mod safetensors;
 mod sampler;
 mod scheduler;
+mod speculation;
+mod standing;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -19,7 +22,10 @@ mod testing;
 mod tests;
 mod text;
 mod tokenizer;
+mod work;
 
-pub use chat::{LocalConfig, LocalModel, ReadToken};
+pub use chat::{LocalModel, ReadToken};
 pub use embed::LocalEmbedder;
-pub use scheduler::LocalStatistics;
+pub use resident::MemoryBudget;
+
+pub use super::{LocalConfig, LocalStatistics};

@@ -90,6 +90,12 @@ impl Memory {
         self.len += more;
     }
 
+    /// Forgets all positions from `len` on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.pages.truncate(self.len.div_ceil(PAGE));
+    }
+
     /// Goes on with the first `count` positions of a page that another sequence filled with the same tokens.
     fn share(&mut self, page: Arc<Page>, count: usize) {
         self.pages.truncate(self.len / PAGE);
@@ -135,6 +141,32 @@ impl Pages {
     /// Bytes of one page.
     pub(super) fn page_bytes(&self) -> usize {
         self.numbers * 2
+    }
+
+    /// Pages that are kept for sequences to come.
+    pub(super) fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether there would be room for `more` pages.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        let most = self.limit.saturating_sub(more);
+        let count = self.count();
+        count <= most || {
+            let unused = self.kept.values().filter(|kept| Arc::strong_count(&kept.page) == 1).count();
+            count - unused <= most
+        }
+    }
+
+    /// How many of the first pages of `tokens` others use now.
+    pub(super) fn in_use(&self, tokens: &[u32]) -> usize {
+        let mut parent = 0;
+        let used = tokens.as_chunks::<PAGE>().0.iter().map_while(|chunk| {
+            let kept = self.kept.get(&(parent, *chunk))?;
+            parent = kept.id;
+            Some(usize::from(Arc::strong_count(&kept.page) > 1))
+        });
+        used.sum()
     }
 
     /// Whether there is room for `more` pages; kept ones that nobody uses make way, the longest unused first.
@@ -286,6 +318,32 @@ mod tests {
         assert!(pages.make_room(2));
         let mut again = Memory::default();
         assert_eq!(pages.find(&mut again, &text), 64);
+    }
+
+    #[test]
+    fn what_was_guessed_wrong_is_forgotten() {
+        let pages = Pages::new(4, 1 << 20, 1);
+        let mut memory = Memory::default();
+        memory.grow(70, &pages);
+        memory.filled(70);
+        memory.truncate(64);
+        assert_eq!((memory.len(), pages.count()), (64, 2));
+        memory.truncate(63);
+        assert_eq!((memory.len(), pages.count()), (63, 2));
+        memory.truncate(99);
+        assert_eq!(memory.len(), 63);
+    }
+
+    #[test]
+    fn room_counts_what_nobody_uses() {
+        let mut pages = Pages::new(4, 0, 4);
+        let first = filled(&mut pages, &tokens(70, 1));
+        assert_eq!((pages.kept(), pages.count()), (2, 3));
+        assert!(pages.has_room(1) && !pages.has_room(2));
+        assert_eq!(pages.in_use(&tokens(70, 9)), 2);
+        drop(first);
+        assert!(pages.has_room(4) && !pages.has_room(5));
+        assert_eq!((pages.in_use(&tokens(70, 9)), pages.kept()), (0, 2), "nothing was given up by asking");
     }
 
     #[test]
