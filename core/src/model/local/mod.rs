@@ -1,17 +1,21 @@
-//! In-process models: chat models from GGUF files on kernels of our own, and the sentence embedder on candle.
+//! In-process models: chat models from GGUF files on kernels of our own, and encoders from safetensors.
 
 mod answer;
 mod bert;
 mod chat;
+mod checkpoint;
 mod decoder;
 mod embed;
+mod encoder;
 mod family;
 mod gguf;
 mod kernel;
 mod pages;
+mod rerank;
 mod safetensors;
 mod sampler;
 mod scheduler;
+mod sentence;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -21,5 +25,6 @@ mod text;
 mod tokenizer;
 
 pub use chat::{LocalConfig, LocalModel, ReadToken};
-pub use embed::LocalEmbedder;
+pub use embed::{LocalEmbedder, LocalEmbedderConfig};
+pub use rerank::LocalReranker;
 pub use scheduler::LocalStatistics;

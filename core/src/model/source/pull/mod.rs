@@ -93,7 +93,17 @@ pub async fn pull(cx: &Context, config: &PullConfig, source: &str, progress: &dy
         ModelSource::Hub { repo, file } => {
             let kind = if file.is_some() { ModelKind::Chat } else { ModelKind::Embedder };
             let folder = config.cache.join(locate::folder_name(&repo));
-            for name in locate::wanted_files(file, kind)? {
+            let wanted = locate::wanted_files(file, kind)?;
+            // First the files that a repository need not have: where all others are, these were asked for.
+            if kind == ModelKind::Embedder && !wanted.iter().all(|name| folder.join(name).is_file()) {
+                for name in locate::SENTENCE_FILES {
+                    match pull.fetch_file(&repo, name, &folder, Expected::default()).await {
+                        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
+            }
+            for name in wanted {
                 pull.fetch_file(&repo, &name, &folder, Expected::default()).await?;
             }
             kind
