@@ -68,6 +68,16 @@ export interface Embedder {
   }
   /** One vector a text, in order; brought to length 1 where they are not. */
   embed(texts: string[], context: HostContext): Vectors | Promise<Vectors>
+  /** The same for queries, where they are embedded in another way than the texts that answer them. */
+  embedQueries?(texts: string[], context: HostContext): Vectors | Promise<Vectors>
+}
+
+/** A reranker of the program. */
+export interface Reranker {
+  /** Its name, in errors. */
+  readonly name: string
+  /** One score a text, in order, higher for better answers to the query. */
+  rerank(query: string, texts: string[], context: HostContext): ArrayLike<number> | Promise<ArrayLike<number>>
 }
 
 type Vectors = ArrayLike<ArrayLike<number>>
@@ -130,8 +140,10 @@ export const gateCallback = (gate: HostGate): NativeCallback<string> =>
 export const embedderCallback = (embedder: Embedder): NativeCallback<Float32Array> =>
   answering(async (question, context) => {
     const { id, dimensions } = embedder.profile
-    const texts = JSON.parse(question) as string[]
-    const vectors = await embedder.embed(texts, context)
+    const { texts, query } = JSON.parse(question) as { texts: string[]; query: boolean }
+    const vectors = await (query && embedder.embedQueries
+      ? embedder.embedQueries(texts, context)
+      : embedder.embed(texts, context))
     if (vectors?.length !== texts.length) {
       throw new HostError(`embedder "${id}" gave ${vectors?.length} vectors for ${texts.length} texts`)
     }
@@ -144,6 +156,12 @@ export const embedderCallback = (embedder: Embedder): NativeCallback<Float32Arra
       flat.set(vector, i * dimensions)
     }
     return flat
+  })
+
+export const rerankerCallback = (reranker: Reranker): NativeCallback<Float64Array> =>
+  answering(async (question, context) => {
+    const { query, texts } = JSON.parse(question) as { query: string; texts: string[] }
+    return Float64Array.from(await reranker.rerank(query, texts, context))
   })
 
 /** A streamed answer that the engine asks for piece by piece. */

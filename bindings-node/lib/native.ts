@@ -29,12 +29,13 @@ export interface NativeMind {
   cancel(): NativeCancel
   call(engine: string, request: string, options: string | undefined, cancel: NativeCancel): Promise<string>
   stream(request: string, options: string | undefined, cancel: NativeCancel): Promise<NativePieces>
-  embed(texts: string[], options: string | undefined, cancel: NativeCancel): Promise<NativeEmbedded>
+  embed(texts: string[], query: boolean, options: string | undefined, cancel: NativeCancel): Promise<NativeEmbedded>
   metrics(): Promise<string>
   health(options: string | undefined, cancel: NativeCancel): Promise<string>
   events(listener: (batch: string) => void): NativeEvents
   registerModel(profile: string, callback: NativeCallback<string>): void
   setEmbedder(profile: string, callback: NativeCallback<Float32Array>): void
+  setReranker(name: string, callback: NativeCallback<Float64Array>): void
   registerFunction(spec: string, callback: NativeCallback<string>): void
   registerEngine(name: string, callback: NativeCallback<string>): void
   registerGate(name: string, callback: NativeCallback<string>): void

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use napi::bindgen_prelude::{Float32Array, Function};
+use napi::bindgen_prelude::{Float32Array, Float64Array, Function};
 use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 use triune::{
@@ -24,6 +24,7 @@ use crate::{
     gate::HostGate,
     host::HostCallback,
     model::HostModel,
+    reranker::HostReranker,
     stream::Pieces,
 };
 
@@ -105,12 +106,13 @@ impl Mind {
     pub async fn embed(
         &self,
         texts: Vec<String>,
+        query: bool,
         options: Option<String>,
         cancel: &Cancel,
     ) -> Result<Embedded, Thrown> {
         let triune = self.triune()?;
         let cx = context(&triune, options.as_deref(), cancel.token())?;
-        let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts })).await?;
+        let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts, query })).await?;
         Ok(Embedded {
             count: reply.vectors.len() as u32,
             vectors: reply.vectors.concat().into(),
@@ -156,6 +158,15 @@ impl Mind {
     pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> napi::Result<()> {
         answer(|| {
             self.triune()?.set_embedder(Arc::new(HostEmbedder::new(&profile, &callback)?));
+            Ok(())
+        })
+    }
+
+    /// Sets the reranker.
+    #[napi]
+    pub fn set_reranker(&self, name: String, callback: HostCallback<'_, Float64Array>) -> napi::Result<()> {
+        answer(|| {
+            self.triune()?.set_reranker(Arc::new(HostReranker::new(name, &callback)?));
             Ok(())
         })
     }

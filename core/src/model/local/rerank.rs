@@ -9,6 +9,7 @@ use super::{
     checkpoint::corrupt,
     encoder::{Encoded, Encoder},
     kernel::Pool,
+    sentence,
 };
 use crate::{
     context::Context,
@@ -17,7 +18,7 @@ use crate::{
     runtime::blocking,
 };
 
-/// Tokens of a query and a text together that are read at most: what cross-encoders were trained with.
+/// Tokens of a query and a text together that are read where the files do not say.
 const MAX_TOKENS: usize = 512;
 
 /// A cross-encoder read from a folder with `config.json`, `tokenizer.json` and `model.safetensors`: BERT, `RoBERTa` or
@@ -35,8 +36,11 @@ impl LocalReranker {
     /// # Errors
     /// `NotFound` when a file is missing; `Corrupt` when one is damaged; `Unsupported` for another kind of model.
     pub fn load(name: impl Into<String>, folder: &Path, precision: Precision) -> Result<Self> {
-        let encoder = Encoder::load(folder, MAX_TOKENS, precision, true)
-            .map_err(|e| e.during("LocalReranker::load").with("folder", folder.display()))?;
+        let load = || {
+            let max_tokens = sentence::max_tokens(folder)?.unwrap_or(MAX_TOKENS);
+            Encoder::load(folder, max_tokens, precision, true)
+        };
+        let encoder = load().map_err(|e| e.during("LocalReranker::load").with("folder", folder.display()))?;
         Ok(Self { name: name.into(), encoder: Arc::new(encoder) })
     }
 

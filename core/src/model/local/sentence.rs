@@ -63,11 +63,19 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Default, Deserialize)]
-struct Limits {
+/// Of `sentence_bert_config.json`.
+#[derive(Deserialize)]
+struct EncoderFile {
     max_seq_length: Option<usize>,
     #[serde(default)]
     do_lower_case: bool,
+}
+
+/// Of `tokenizer_config.json`.
+#[derive(Deserialize)]
+struct TokenizerFile {
+    /// Beyond all whole numbers where there is no limit.
+    model_max_length: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,9 +113,11 @@ pub(super) fn read(folder: &Path, id: &str) -> Result<Sentence> {
             }
         }
     }
-    if let Some(limits) = read_file::<Limits>(&sentence.encoder.join("sentence_bert_config.json"))? {
-        sentence.max_tokens = Some(limits.max_seq_length.unwrap_or(usize::MAX));
-        sentence.lowercase = limits.do_lower_case;
+    sentence.max_tokens = max_tokens(&sentence.encoder)?;
+    if let Some(file) = read_file::<EncoderFile>(&sentence.encoder.join("sentence_bert_config.json"))? {
+        sentence.lowercase = file.do_lower_case;
+        let limit = file.max_seq_length.or(sentence.max_tokens).unwrap_or(usize::MAX);
+        sentence.max_tokens = Some(limit.min(sentence.max_tokens.unwrap_or(limit)));
     }
     let file = read_file::<PromptsFile>(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default();
     sentence.prompts = prompts(&file).unwrap_or_else(|| known_prompts(id));
@@ -116,6 +126,12 @@ pub(super) fn read(folder: &Path, id: &str) -> Result<Sentence> {
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     Ok(sentence)
+}
+
+/// Tokens of a text that are read, as the tokenizer's file in `folder` says.
+pub(super) fn max_tokens(folder: &Path) -> Result<Option<usize>> {
+    let file = read_file::<TokenizerFile>(&folder.join("tokenizer_config.json"))?;
+    Ok(file.and_then(|file| file.model_max_length).filter(|limit| *limit >= 3.0).map(|limit| limit as usize))
 }
 
 /// A file of JSON; none when there is no such file.
@@ -238,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn the_smallest_limit_counts() {
+        let limit = |encoder: serde_json::Value, tokenizer: serde_json::Value| {
+            of(&[("sentence_bert_config.json", encoder), ("tokenizer_config.json", tokenizer)]).unwrap().max_tokens
+        };
+        assert_eq!(limit(json!({"max_seq_length": 128}), json!({"model_max_length": 512})), Some(128));
+        assert_eq!(limit(json!({"max_seq_length": null}), json!({"model_max_length": 512})), Some(512));
+        assert_eq!(limit(json!({}), json!({"model_max_length": 1e30})), Some(usize::MAX));
+        assert_eq!(limit(json!({}), json!({})), Some(usize::MAX), "all positions there are");
+    }
+
+    #[test]
     fn what_would_be_half_done_is_refused() {
         let pooled = |kinds: &[(&str, &str)], pooling: serde_json::Value| {
             let prompts = json!({"prompts": {"query": "q: "}});
@@ -282,7 +309,7 @@ mod tests {
         #[test]
         fn no_file_makes_it_panic(text in "\\PC{0,60}|[\\[{][a-z\":,{}\\[\\]0-9]{0,60}") {
             let folder = tempfile::tempdir().unwrap();
-            for name in ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"] {
+            for name in ["modules.json", "sentence_bert_config.json", "tokenizer_config.json"] {
                 fs::write(folder.path().join(name), &text).unwrap();
             }
             let _ = read(folder.path(), &text);

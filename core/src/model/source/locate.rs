@@ -18,8 +18,13 @@ use crate::{
 pub(super) const EMBEDDER_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
 /// What else sentence-transformers may have written beside them.
-pub(super) const SENTENCE_FILES: [&str; 4] =
-    ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"];
+pub(super) const SENTENCE_FILES: [&str; 5] = [
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "tokenizer_config.json",
+];
 
 /// The folder that models are pulled into: `TRIUNE_MODELS`, or `triune/models` in the user's cache folder.
 ///
