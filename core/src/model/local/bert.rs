@@ -73,7 +73,9 @@ impl Bert {
             Pooling::Mean => {
                 let mut mean = vec![0.0; self.width];
                 rows.clone().for_each(|at| add(self.isa, &mut mean, row(at)));
-                mean.iter_mut().for_each(|number| *number /= rows.len() as f32);
+                for number in &mut mean {
+                    *number /= rows.len() as f32;
+                }
                 mean
             }
         };
@@ -87,7 +89,9 @@ impl Bert {
         let mut inputs = Activations::default();
         inputs.set_exact(&firsts, self.width);
         let mut firsts = hidden.apply(self.isa, &inputs, pool);
-        firsts.iter_mut().for_each(|number| *number = number.tanh());
+        for number in &mut firsts {
+            *number = number.tanh();
+        }
         inputs.set_exact(&firsts, self.width);
         Some(score.apply(self.isa, &inputs, pool))
     }

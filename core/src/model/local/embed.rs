@@ -104,9 +104,9 @@ impl LocalEmbedder {
             encoder.encode(index, &if lowercase { text.to_lowercase() } else { text }, None)
         };
         let encode_all = move || texts.into_iter().enumerate().map(encode).collect();
-        let encoded = cx.run(blocking(encode_all)).await?;
+        let texts = cx.run(blocking(encode_all)).await?;
         let pooling = self.pooling;
-        self.encoder.each(cx, encoded, move |model, batch, pool| embed(model, batch, pooling, pool)).await
+        self.encoder.each(cx, texts, move |model, batch, pool| embed(model, batch, pooling, pool)).await
     }
 }
 

@@ -77,7 +77,7 @@ impl Reranker for LocalReranker {
         let (encoder, query) = (Arc::clone(&self.encoder), query.to_owned());
         let encode =
             move || texts.iter().enumerate().map(|(index, text)| encoder.encode(index, &query, Some(text))).collect();
-        let encoded = cx.run(blocking(encode)).await?;
-        self.encoder.each(cx, encoded, score).await
+        let pairs = cx.run(blocking(encode)).await?;
+        self.encoder.each(cx, pairs, score).await
     }
 }
