@@ -75,6 +75,16 @@ export interface Embedder {
   }
   /** One vector a text, in order; brought to length 1 where they are not. */
   embed(texts: string[], context: HostContext): Vectors | Promise<Vectors>
+  /** The same for queries, where they are embedded in another way than the texts that answer them. */
+  embedQueries?(texts: string[], context: HostContext): Vectors | Promise<Vectors>
+}
+
+/** A reranker of the program. */
+export interface Reranker {
+  /** Its name, in errors. */
+  readonly name: string
+  /** One score a text, in order, higher for better answers to the query. */
+  rerank(query: string, texts: string[], context: HostContext): ArrayLike<number> | Promise<ArrayLike<number>>
 }
 
 type Vectors = ArrayLike<ArrayLike<number>>
@@ -143,8 +153,10 @@ export const gateCallback = (scopes: Scopes, gate: HostGate): NativeCallback<str
 export const embedderCallback = (scopes: Scopes, embedder: Embedder): NativeCallback<Float32Array> =>
   answering(scopes, async (question, context) => {
     const { id, dimensions } = embedder.profile
-    const texts = JSON.parse(question) as string[]
-    const vectors = await embedder.embed(texts, context)
+    const { texts, query } = JSON.parse(question) as { texts: string[]; query: boolean }
+    const vectors = await (query && embedder.embedQueries
+      ? embedder.embedQueries(texts, context)
+      : embedder.embed(texts, context))
     if (vectors?.length !== texts.length) {
       throw new HostError(`embedder "${id}" gave ${vectors?.length} vectors for ${texts.length} texts`)
     }
@@ -157,6 +169,12 @@ export const embedderCallback = (scopes: Scopes, embedder: Embedder): NativeCall
       flat.set(vector, i * dimensions)
     }
     return flat
+  })
+
+export const rerankerCallback = (scopes: Scopes, reranker: Reranker): NativeCallback<Float64Array> =>
+  answering(scopes, async (question, context) => {
+    const { query, texts } = JSON.parse(question) as { query: string; texts: string[] }
+    return Float64Array.from(await reranker.rerank(query, texts, context))
   })
 
 /** A streamed answer that the engine asks for piece by piece. */

@@ -32,7 +32,7 @@ export interface NativeMind {
   cancel(scope?: NativeScope): NativeCancel
   call(engine: string, request: string, options: string | undefined, cancel: NativeCancel): Promise<string>
   stream(request: string, options: string | undefined, cancel: NativeCancel): Promise<NativePieces>
-  embed(texts: string[], options: string | undefined, cancel: NativeCancel): Promise<NativeEmbedded>
+  embed(texts: string[], query: boolean, options: string | undefined, cancel: NativeCancel): Promise<NativeEmbedded>
   storeMany(
     items: string[],
     vectors: Float32Array,
@@ -45,6 +45,7 @@ export interface NativeMind {
   events(listener: (batch: string) => void): NativeEvents
   registerModel(profile: string, callback: NativeCallback<string>): void
   setEmbedder(profile: string, callback: NativeCallback<Float32Array>): void
+  setReranker(name: string, callback: NativeCallback<Float64Array>): void
   registerFunction(spec: string, callback: NativeCallback<string>): void
   unregisterFunction(name: string): void
   registerEngine(name: string, callback: NativeCallback<string>): void

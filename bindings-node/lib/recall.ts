@@ -12,6 +12,8 @@ export interface QueryOptions extends CallOptions {
   namespace?: string
   /** The vector of the query; embedded when absent. */
   vector?: number[] | Float32Array
+  /** So many of the best items, and at least `k`, are read by the reranker, whose scores then decide. Default 0: none. */
+  rerank?: number
 }
 
 export interface ForgetOptions extends CallOptions {

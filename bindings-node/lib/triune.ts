@@ -10,12 +10,14 @@ import {
   functionCallback,
   gateCallback,
   profileText,
+  rerankerCallback,
   Scopes,
   type ChatModel,
   type Embedder,
   type HostEngine,
   type HostFunction,
   type HostGate,
+  type Reranker,
 } from './host.js'
 import { native, type NativeMind } from './native.js'
 import { Parallel, type RunOptions } from './parallel.js'
@@ -40,6 +42,11 @@ import type {
   Reply,
 } from './types.js'
 import { fromWire, toWire } from './wire.js'
+
+export interface EmbedOptions extends CallOptions {
+  /** Whether the texts are compared with others that may answer them. Default false. */
+  query?: boolean
+}
 
 /** A function with its description. */
 export type DescribedFunction = FunctionSpec & { run: HostFunction }
@@ -157,8 +164,9 @@ export class Triune implements AsyncDisposable {
   }
 
   /** Embeds texts: one vector of length 1 a text. */
-  async embed(texts: string[], options: CallOptions = {}): Promise<Float32Array[]> {
-    const embedded = await this.#caller.run(options, (call, cancel) => this.#native.embed(texts, call, cancel))
+  async embed(texts: string[], options: EmbedOptions = {}): Promise<Float32Array[]> {
+    const { query = false } = options
+    const embedded = await this.#caller.run(options, (call, cancel) => this.#native.embed(texts, query, call, cancel))
     const dimensions = embedded.count && embedded.vectors.length / embedded.count
     return texts.map((_, i) => embedded.vectors.subarray(i * dimensions, (i + 1) * dimensions))
   }
@@ -233,6 +241,11 @@ export class Triune implements AsyncDisposable {
   /** Sets the embedder. */
   setEmbedder(embedder: Embedder): void {
     guarded(() => this.#native.setEmbedder(profileText(embedder.profile), embedderCallback(this.#scopes, embedder)))
+  }
+
+  /** Sets the reranker, which reads the best hits of a query that asks for it (`rerank: 20`). */
+  setReranker(reranker: Reranker): void {
+    guarded(() => this.#native.setReranker(reranker.name, rerankerCallback(this.#scopes, reranker)))
   }
 
   /** Adds a function: the body of tasks, or a tool. */

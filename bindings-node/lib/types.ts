@@ -299,6 +299,8 @@ export interface Hit extends Item {
     words?: number
     /** The words shared, stemmed. */
     terms: string[]
+    /** The score that meaning and words gave, where a reranker gave another. */
+    fused?: number
   }
 }
 
@@ -632,14 +634,30 @@ export interface EmbedderConfig {
   apiKey?: string
   apiKeyEnv?: string
   dimensions?: number
+  /** Local: the numbers of the weights. Default `f32`. */
+  precision?: 'f32' | 'int8'
+  /** Local: what stands before a query. Default: what the model was trained with, as far as its files or name say so. */
+  queryPrompt?: string
+  /** Local: what stands before every other text. Default: as for `queryPrompt`. */
+  passagePrompt?: string
   /** Overrides the price table. */
   price?: Price
+}
+
+/** The reranker: a model in this process. */
+export interface RerankerConfig {
+  /** A folder, or a hub id such as `cross-encoder/ms-marco-MiniLM-L6-v2`. */
+  source: string
+  /** The numbers of the weights. Default `f32`. */
+  precision?: 'f32' | 'int8'
 }
 
 /** Settings; every field has a default. The names of the TOML file (`reference_model`) are taken too. */
 export interface Config {
   models?: ModelConfig[]
   embedder?: EmbedderConfig
+  /** The reranker of recall. Default: none. */
+  reranker?: RerankerConfig
   /** The image model, of OpenAI or of a server that speaks its format. Default: none. */
   imageModel?: ModelConfig
   /** Whether to use the catalogued models found in the cache folder where none is named. Default true. */

@@ -17,6 +17,7 @@ mod host;
 mod mind;
 mod model;
 mod open;
+mod reranker;
 mod scope;
 mod stream;
 

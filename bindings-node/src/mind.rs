@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use napi::bindgen_prelude::{Float32Array, Function, Uint32Array};
+use napi::bindgen_prelude::{Float32Array, Float64Array, Function, Uint32Array};
 use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 use triune::{
@@ -25,6 +25,7 @@ use crate::{
     gate::HostGate,
     host::HostCallback,
     model::HostModel,
+    reranker::HostReranker,
     scope::Scope,
     stream::Pieces,
 };
@@ -109,12 +110,13 @@ impl Mind {
     pub async fn embed(
         &self,
         texts: Vec<String>,
+        query: bool,
         options: Option<String>,
         cancel: &Cancel,
     ) -> Result<Embedded, Thrown> {
         let triune = self.triune()?;
         let cx = context(&triune, options.as_deref(), cancel)?;
-        let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts })).await?;
+        let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts, query })).await?;
         Ok(Embedded {
             count: reply.vectors.len() as u32,
             vectors: reply.vectors.concat().into(),
@@ -190,6 +192,15 @@ impl Mind {
     pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> napi::Result<()> {
         answer(|| {
             self.triune()?.set_embedder(Arc::new(HostEmbedder::new(&profile, &callback)?));
+            Ok(())
+        })
+    }
+
+    /// Sets the reranker.
+    #[napi]
+    pub fn set_reranker(&self, name: String, callback: HostCallback<'_, Float64Array>) -> napi::Result<()> {
+        answer(|| {
+            self.triune()?.set_reranker(Arc::new(HostReranker::new(name, &callback)?));
             Ok(())
         })
     }

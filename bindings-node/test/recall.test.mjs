@@ -87,3 +87,24 @@ test('an embedder that does not keep its word is told so', async (t) => {
   await assert.rejects(mind.recall.store('a'), (error) => error === thrown)
   await assert.rejects(mind.recall.store(' '), InvalidError)
 })
+
+test('queries have a method of their own, and a reranker has the last word', async (t) => {
+  const mind = await open(t, { embedder: { ...letters, embedQueries: (texts) => texts.map(() => Array(26).fill(1)) } })
+  const [passage] = await mind.embed(['aaa'])
+  const [query] = await mind.embed(['aaa'], { query: true })
+  assert.ok(passage[0] > 0.9 && Math.abs(query[0] - query[25]) < 1e-6)
+  await mind.recall.storeMany(['short tea', 'a longer text on tea'])
+  await assert.rejects(mind.recall.query('tea', { rerank: 5 }), /reranker/)
+  const asked = []
+  mind.setReranker({
+    name: 'length',
+    rerank: async (query, texts) => (asked.push(query), texts.map((text) => -text.length)),
+  })
+  const hits = await mind.recall.query('tea', { k: 1, rerank: 5 })
+  assert.deepEqual(hits.map(({ text, score }) => [text, score]), [['short tea', -9]])
+  assert.ok(hits[0].why.fused >= 0 && hits[0].why.fused <= 1)
+  assert.deepEqual(asked, ['tea'])
+  assert.equal((await mind.recall.query('tea'))[0].why.fused, undefined)
+  mind.setReranker({ name: 'odd', rerank: () => [1] })
+  await assert.rejects(mind.recall.query('tea', { rerank: 5 }), HostError)
+})

@@ -10,6 +10,7 @@ mod gate;
 mod host;
 mod mind;
 mod model;
+mod reranker;
 mod runtime;
 mod scope;
 mod work;

@@ -22,6 +22,7 @@ use crate::{
     gate::HostGate,
     host::{HostCall, HostLoop, write},
     model::HostModel,
+    reranker::HostReranker,
     runtime,
     scope::Scope,
     work::{Outcome, Work},
@@ -154,6 +155,12 @@ impl Mind {
     fn set_embedder(&self, profile: &str, embed: &Bound<'_, PyAny>) -> PyResult<()> {
         let embedder = HostEmbedder::new(profile, self.host(embed)?).map_err(to_py)?;
         self.mind().map(|mind| mind.set_embedder(Arc::new(embedder))).map_err(to_py)
+    }
+
+    /// Sets the reranker.
+    fn set_reranker(&self, name: String, rerank: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reranker = HostReranker::new(name, self.host(rerank)?);
+        self.mind().map(|mind| mind.set_reranker(Arc::new(reranker))).map_err(to_py)
     }
 
     /// Adds a function.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     creative::CreativeConfig,
     error::{Error, ErrorKind, Result},
-    model::{EmbedderConfig, ModelConfig},
+    model::{EmbedderConfig, ModelConfig, RerankerConfig},
     parallel::ParallelConfig,
     recall::RecallConfig,
     router::RouterConfig,
@@ -40,6 +40,8 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     /// The embedder. Default: what `discover` finds.
     pub embedder: Option<EmbedderConfig>,
+    /// The reranker of recall. Default: none.
+    pub reranker: Option<RerankerConfig>,
     /// The image model, of OpenAI or of a server that speaks its format. Default: none.
     pub image_model: Option<ModelConfig>,
     /// Whether to use the catalogued models found in the cache folder, where no chat model, or no embedder, is
@@ -67,6 +69,7 @@ impl Default for Config {
         Self {
             models: Vec::new(),
             embedder: None,
+            reranker: None,
             image_model: None,
             discover: true,
             memory_budget_bytes: None,

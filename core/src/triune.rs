@@ -11,7 +11,7 @@ use crate::{
     engine::{DynEngine, Engine, Function, Health, Registry},
     error::{Error, ErrorKind, Result},
     gate::{Gate, GateEngine},
-    model::{ChatModel, Embedder, ImageModel, ImageRequest, LocalStatistics},
+    model::{ChatModel, Embedder, ImageModel, ImageRequest, LocalStatistics, Reranker},
     monitor::{EventSink, EventStream, Fanout, Metrics},
     open::{Location, open_models, parse_url},
     parallel::{ParallelEngine, RunReport, RunRequest},
@@ -203,6 +203,11 @@ impl Triune {
     /// Sets the embedder.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
         self.0.router.set_embedder(embedder);
+    }
+
+    /// Sets the reranker.
+    pub fn set_reranker(&self, reranker: Arc<dyn Reranker>) {
+        self.0.router.set_reranker(reranker);
     }
 
     /// Sets the image model.

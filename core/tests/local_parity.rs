@@ -4,14 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 #![cfg(feature = "local")]
 
-use std::{env, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use triune::{
     Context,
     model::{
-        ChatModel, ChatRequest, Embedder, ModelKind, Sampling, collect, cosine,
-        local::{LocalConfig, LocalEmbedder, LocalModel},
+        ChatModel, ChatRequest, Embedder, Embedding, ModelKind, Precision, Reranker, Sampling, collect, cosine,
+        local::{LocalConfig, LocalEmbedder, LocalEmbedderConfig, LocalModel, LocalReranker},
         source::locate,
     },
 };
@@ -44,6 +48,21 @@ struct Prompt {
 struct Embeddings {
     texts: Vec<String>,
     vectors: Vec<Vec<f32>>,
+}
+
+/// What sentence-transformers makes of the tiny encoders beside it.
+#[derive(Deserialize)]
+struct Encoders {
+    texts: Vec<String>,
+    query: String,
+    embedders: BTreeMap<String, Vectors>,
+    rerankers: BTreeMap<String, Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+struct Vectors {
+    passages: Vec<Vec<f32>>,
+    queries: Vec<Vec<f32>>,
 }
 
 /// Where the model is, or none, said aloud: the test then shows nothing.
@@ -175,4 +194,56 @@ async fn embeddings_are_those_of_sentence_transformers() {
     assert_eq!(found[0].tokens, 2, "the empty text has its two marks");
     let alone = embedder.embed(&Context::new(), vec![fixture.texts[9].clone()]).await.unwrap();
     assert!(cosine(&alone[0].vector, &found[9].vector) > 0.99999, "alone or in a batch is the same");
+}
+
+fn encoders() -> (PathBuf, Encoders) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders");
+    (folder, serde_json::from_str(include_str!("fixtures/encoders/expected.json")).unwrap())
+}
+
+fn least_cosine(found: &[Embedding], expected: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let near = found.iter().zip(expected).map(|(found, expected)| cosine(&found.vector, expected));
+    near.fold(1.0, f32::min)
+}
+
+#[tokio::test]
+async fn every_family_of_encoders_is_that_of_sentence_transformers() {
+    let (folder, Encoders { texts, embedders, .. }) = encoders();
+    let cx = Context::new();
+    for (name, expected) in &embedders {
+        let embedder = LocalEmbedder::load(name, &folder.join(name)).unwrap();
+        assert_eq!(embedder.profile().max_tokens, 48);
+        let passages = embedder.embed(&cx, texts.clone()).await.unwrap();
+        let queries = embedder.embed_queries(&cx, texts.clone()).await.unwrap();
+        let near = (least_cosine(&passages, &expected.passages), least_cosine(&queries, &expected.queries));
+        eprintln!("{name}: least cosines with sentence-transformers {near:?}");
+        assert!(near.0 >= 0.99999 && near.1 >= 0.99999, "{name}: {near:?}");
+        assert!(passages[5].truncated && passages[5].tokens == 48 && !passages[2].truncated);
+        // Eight bits are further away, and the width of these layers is small; what matters is that they are near.
+        let config = LocalEmbedderConfig::default().precision(Precision::Int8);
+        let rounded = LocalEmbedder::load_with(name, &folder.join(name), &config).unwrap();
+        let near = least_cosine(&rounded.embed(&cx, texts.clone()).await.unwrap(), &expected.passages);
+        assert!((0.99..0.999_999).contains(&near), "{name}: {near} in int8");
+    }
+    let given = LocalEmbedderConfig::default().query_prompt("passage: ").passage_prompt("query: ");
+    let swapped = LocalEmbedder::load_with("e5", &folder.join("xlm-roberta-mean"), &given).unwrap();
+    let expected = &embedders["xlm-roberta-mean"];
+    assert!(least_cosine(&swapped.embed(&cx, texts.clone()).await.unwrap(), &expected.queries) >= 0.99999);
+    assert!(least_cosine(&swapped.embed_queries(&cx, texts).await.unwrap(), &expected.passages) >= 0.99999);
+}
+
+#[tokio::test]
+async fn rerankers_score_as_cross_encoders_do() {
+    let (folder, Encoders { texts, query, rerankers, .. }) = encoders();
+    for (name, expected) in rerankers {
+        let reranker = LocalReranker::load(&name, &folder.join(&name), Precision::F32).unwrap();
+        let scores = reranker.rerank(&Context::new(), &query, texts.clone()).await.unwrap();
+        for (found, expected) in scores.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{name}: {scores:?}, not {expected:?}");
+        }
+        assert!(reranker.rerank(&Context::new(), &query, Vec::new()).await.unwrap().is_empty());
+    }
+    let embedder = LocalReranker::load("e", &folder.join("bert-mean"), Precision::F32).unwrap_err();
+    assert!(embedder.message().contains("classifier") || embedder.message().contains("pooler"), "{embedder}");
 }

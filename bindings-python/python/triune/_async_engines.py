@@ -71,10 +71,11 @@ class AsyncRecall:
         filter: ask.Filter | None = None,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """See `Recall.query`."""
-        return await self._do(ask.query(query, k, filter, namespace, vector), call)
+        return await self._do(ask.query(query, k, filter, namespace, vector, rerank), call)
 
     async def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
         """See `Recall.get`."""

@@ -90,9 +90,11 @@ class AsyncTriune(Handle):
         feed = self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call))
         return AsyncTextStream(feed, self)
 
-    async def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
+    async def embed(
+        self, texts: Sequence[str], *, query: bool = False, **call: Unpack[CallOptions]
+    ) -> list[list[float]]:
         """See `Triune.embed`."""
-        return await self._do(ask.embed(texts), call)
+        return await self._do(ask.embed(texts, query), call)
 
     async def generate_image(
         self, prompt: str, *, size: str | None = None, count: int = 1, **call: Unpack[CallOptions]
@@ -147,10 +149,11 @@ class AsyncTriune(Handle):
         *,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """`recall.query`."""
-        return await self._do(ask.query(query, top, filter, namespace, vector), call)
+        return await self._do(ask.query(query, top, filter, namespace, vector, rerank), call)
 
     async def coordinate_parallel_tasks(
         self,

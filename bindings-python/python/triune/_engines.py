@@ -78,15 +78,17 @@ class Recall:
         filter: ask.Filter | None = None,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """Finds up to `k` items, best first.
 
         Filters are dicts: `{"eq": ["user", "ada"]}`, `{"in": ["user", ["ada", "bob"]]}`, `{"prefix": ["path", "a/"]}`,
         `{"range": {"key": "year", "min": 2020}}`, `{"exists": "user"}`, `{"and": [...]}`, `{"or": [...]}`,
-        `{"not": {...}}`.
+        `{"not": {...}}`. With `rerank`, so many of the best items, and at least `k`, are read by the reranker (the setting
+        `reranker`, or `mind.set_reranker`), whose scores then decide.
         """
-        return self._do(ask.query(query, k, filter, namespace, vector), call)
+        return self._do(ask.query(query, k, filter, namespace, vector, rerank), call)
 
     def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
         """One item, or None."""

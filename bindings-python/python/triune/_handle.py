@@ -13,7 +13,7 @@ from . import _host
 from ._functions import Functions
 from ._json import dumps, loads
 from ._native import Mind, Work
-from .protocols import ChatModel, Embedder, Engine, Gate
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
 from .types import Metrics
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,6 +85,10 @@ class Handle:
         part = _host.embedder(embedder)
         self._native.set_embedder(*part)
         self._parts["embedder", ""] = part[1]
+
+    def set_reranker(self, reranker: Reranker) -> None:
+        """Sets the reranker, which reads the best hits of a query that asks for it (`rerank=20`)."""
+        self._native.set_reranker(*_host.reranker(reranker))
 
     def register_engine(self, engine: Engine) -> None:
         """Adds an engine of yours. ConflictError for the name of an engine of triune."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from ._json import dumps, loads, read
 from ._schema import describe, takes_task_call
 from .errors import HostError, InvalidError
-from .protocols import ChatModel, Embedder, Engine, Gate
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
 from .types import Artifact, ChatRequest, Finding, TaskCall, ToolCall, Usage, Verdict
 
 Part: TypeAlias = tuple[str, Callable[[str], Any]]
@@ -39,9 +39,23 @@ def embedder(part: Embedder) -> Part:
     profile = dumps({"local": True, **_member(part, "profile", "embed")}, "the profile of the embedder")
 
     def embed(text: str) -> Any:
-        return _then(part.embed(loads(text)), lambda vectors: dumps({"vectors": vectors}, "the vectors"))
+        asked = loads(text)
+        queries = getattr(part, "embed_queries", None) if asked["query"] else None
+        vectors = (queries or part.embed)(asked["texts"])
+        return _then(vectors, lambda vectors: dumps({"vectors": vectors}, "the vectors"))
 
     return profile, embed
+
+
+def reranker(part: Reranker) -> Part:
+    name = _member(part, "name", "rerank")
+
+    def rerank(text: str) -> Any:
+        asked = loads(text)
+        scores = part.rerank(asked["query"], asked["texts"])
+        return _then(scores, lambda scores: dumps({"scores": scores}, "the scores"))
+
+    return name, rerank
 
 
 def engine(part: Engine) -> Part:

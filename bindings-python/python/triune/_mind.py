@@ -91,9 +91,11 @@ class Triune(Handle):
         rest, call = ask.split(options)
         return TextStream(self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call)), self)
 
-    def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
-        """One vector a text, of length 1."""
-        return self._do(ask.embed(texts), call)
+    def embed(
+        self, texts: Sequence[str], *, query: bool = False, **call: Unpack[CallOptions]
+    ) -> list[list[float]]:
+        """One vector a text, of length 1. `query` is for texts that are compared with others that may answer them."""
+        return self._do(ask.embed(texts, query), call)
 
     def generate_image(
         self, prompt: str, *, size: str | None = None, count: int = 1, **call: Unpack[CallOptions]
@@ -151,10 +153,11 @@ class Triune(Handle):
         *,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """`recall.query`."""
-        return self._do(ask.query(query, top, filter, namespace, vector), call)
+        return self._do(ask.query(query, top, filter, namespace, vector, rerank), call)
 
     def coordinate_parallel_tasks(
         self,

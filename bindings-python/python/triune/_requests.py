@@ -154,8 +154,8 @@ def route(prompt: Prompt, **options: Any) -> Request[RoutePlan]:
     return Request("router", {"do": "route", **generate_body(prompt, **options)}, RoutePlan.from_json)
 
 
-def embed(texts: Sequence[str]) -> Request[list[list[float]]]:
-    return Request("router", {"do": "embed", "texts": list(texts)}, lambda data: list(data["vectors"]))
+def embed(texts: Sequence[str], query: bool) -> Request[list[list[float]]]:
+    return Request("router", {"do": "embed", "texts": list(texts), "query": query}, lambda data: list(data["vectors"]))
 
 
 def generate_image(prompt: str, size: str | None, count: int) -> Request[ImageReply]:
@@ -203,8 +203,10 @@ def store_many(items: Iterable[Knowledge], namespace: str) -> Request[list[str]]
     return Request("recall", body, lambda data: list(data["ids"]))
 
 
-def query(text: str, k: int, filter: Filter | None, namespace: str, vector: Vector | None) -> Request[list[Hit]]:
-    body = present(do="query", query=text, top=k, filter=filter, namespace=namespace, vector=vector)
+def query(
+    text: str, k: int, filter: Filter | None, namespace: str, vector: Vector | None, rerank: int
+) -> Request[list[Hit]]:
+    body = present(do="query", query=text, top=k, filter=filter, namespace=namespace, vector=vector, rerank=rerank)
     return Request("recall", body, lambda data: read_list(Hit.from_json, data["hits"]))
 
 

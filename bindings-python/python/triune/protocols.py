@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict
 
 from .types import Artifact, ChatRequest, Finding, ModelProfile, Profile, ToolCall, Usage, Verdict
 
-__all__ = ["Answer", "ChatModel", "Embedder", "Engine", "Gate", "Vectors"]
+__all__ = ["Answer", "ChatModel", "Embedder", "Engine", "Gate", "Reranker", "Vectors"]
 
 
 class AnswerDict(TypedDict, total=False):
@@ -57,7 +57,11 @@ class ChatModel(Protocol):
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors."""
+    """Turns texts into vectors.
+
+    One that embeds queries in another way than the texts that answer them has a second method, of the same form:
+    `embed_queries`. Recall calls it for queries.
+    """
 
     @property
     def profile(self) -> Profile:
@@ -65,6 +69,17 @@ class Embedder(Protocol):
 
     def embed(self, texts: list[str], /) -> Vectors | Awaitable[Vectors]:
         """One vector a text, in order, each `dimensions` long and not all zero. Their length is made 1 by triune."""
+
+
+class Reranker(Protocol):
+    """Scores texts as answers to a query: slower than comparing vectors, and better."""
+
+    @property
+    def name(self) -> str:
+        """Its name, in errors."""
+
+    def rerank(self, query: str, texts: list[str], /) -> Sequence[float] | Awaitable[Sequence[float]]:
+        """One score a text, in order, higher for better answers."""
 
 
 class Engine(Protocol):

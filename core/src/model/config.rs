@@ -158,6 +158,18 @@ impl LocalConfig {
     }
 }
 
+/// The numbers that the weights of an encoder are kept as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32 bits: as exact as the file.
+    #[default]
+    F32,
+    /// 8 bits, 32 numbers to a scale, and the inputs of each layer too: a quarter of the memory.
+    Int8,
+}
+
 /// The embedder.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -175,6 +187,13 @@ pub struct EmbedderConfig {
     pub api_key_env: Option<String>,
     /// Cloud: length of the vectors; asked of the server when absent.
     pub dimensions: Option<usize>,
+    /// Local: the numbers of the weights, `f32` or `int8`. Default `f32`.
+    pub precision: Precision,
+    /// Local: what stands before a query, the blank after it included. Default: what the model was trained with, as
+    /// far as its files or its name say so.
+    pub query_prompt: Option<String>,
+    /// Local: what stands before every other text. Default: as for `query_prompt`.
+    pub passage_prompt: Option<String>,
     /// Overrides the price table.
     pub price: Option<Price>,
 }
@@ -189,6 +208,17 @@ impl fmt::Debug for EmbedderConfig {
             .field("api_key", &self.api_key.as_ref().map(|_| "set"))
             .finish_non_exhaustive()
     }
+}
+
+/// The reranker: a model in this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RerankerConfig {
+    /// A folder, or a hub id such as `cross-encoder/ms-marco-MiniLM-L6-v2`.
+    pub source: String,
+    /// The numbers of the weights, `f32` or `int8`. Default `f32`.
+    pub precision: Precision,
 }
 
 #[cfg(test)]

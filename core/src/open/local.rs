@@ -7,8 +7,8 @@ use crate::{
     context::Context,
     error::Result,
     model::{
-        Catalogue, ChatModel, Embedder, LocalConfig, ModelConfig, ModelKind,
-        local::{LocalEmbedder, LocalModel},
+        Catalogue, ChatModel, Embedder, EmbedderConfig, LocalConfig, ModelConfig, ModelKind, Reranker, RerankerConfig,
+        local::{LocalEmbedder, LocalEmbedderConfig, LocalModel, LocalReranker},
         source::locate,
     },
     monitor::EventKind,
@@ -27,13 +27,30 @@ pub(super) async fn open_chat(cx: &Context, config: &ModelConfig, budget: &Memor
     Ok(Arc::new(model))
 }
 
-pub(super) async fn open_embedder(cx: &Context, source: &str) -> Result<Arc<dyn Embedder>> {
+pub(super) async fn open_embedder(cx: &Context, source: &str, config: &EmbedderConfig) -> Result<Arc<dyn Embedder>> {
     let source = source.to_owned();
-    let load = move || LocalEmbedder::load(source.clone(), &locate(&source, ModelKind::Embedder)?);
+    let mut settings = LocalEmbedderConfig::default().precision(config.precision);
+    if let Some(prompt) = &config.query_prompt {
+        settings = settings.query_prompt(prompt);
+    }
+    if let Some(prompt) = &config.passage_prompt {
+        settings = settings.passage_prompt(prompt);
+    }
+    let load = move || LocalEmbedder::load_with(source.clone(), &locate(&source, ModelKind::Embedder)?, &settings);
     let embedder = cx.run(blocking(load)).await?;
     let name = embedder.profile().id.clone();
     cx.emit(EventKind::ModelLoaded { model: name, load_ms: embedder.load_ms(), bytes: embedder.bytes() });
     Ok(Arc::new(embedder))
+}
+
+pub(super) async fn open_reranker(cx: &Context, config: &RerankerConfig) -> Result<Arc<dyn Reranker>> {
+    let RerankerConfig { source, precision } = config.clone();
+    // Its files are those of an embedder.
+    let load = move || LocalReranker::load(source.clone(), &locate(&source, ModelKind::Embedder)?, precision);
+    let reranker = cx.run(blocking(load)).await?;
+    let name = reranker.name().to_owned();
+    cx.emit(EventKind::ModelLoaded { model: name, load_ms: reranker.load_ms(), bytes: reranker.bytes() });
+    Ok(Arc::new(reranker))
 }
 
 /// Names of the catalogued models of `kind` that are on this machine.

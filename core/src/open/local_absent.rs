@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, Embedder, ModelConfig, ModelKind},
+    model::{ChatModel, Embedder, EmbedderConfig, ModelConfig, ModelKind, Reranker, RerankerConfig},
 };
 
 /// There is nothing to share it.
@@ -23,7 +23,12 @@ pub(super) async fn open_chat(_: &Context, _: &ModelConfig, _: &MemoryBudget) ->
 }
 
 #[expect(clippy::unused_async, reason = "the signature of the part that is there")]
-pub(super) async fn open_embedder(_: &Context, _: &str) -> Result<Arc<dyn Embedder>> {
+pub(super) async fn open_embedder(_: &Context, _: &str, _: &EmbedderConfig) -> Result<Arc<dyn Embedder>> {
+    Err(absent())
+}
+
+#[expect(clippy::unused_async, reason = "the signature of the part that is there")]
+pub(super) async fn open_reranker(_: &Context, _: &RerankerConfig) -> Result<Arc<dyn Reranker>> {
     Err(absent())
 }
 

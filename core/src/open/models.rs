@@ -57,10 +57,13 @@ pub(crate) async fn open_models(
         router.set_embedder(match embedder.provider {
             Provider::Local => {
                 let source = if embedder.source.is_empty() { DEFAULT_EMBEDDER } else { &embedder.source };
-                local::open_embedder(cx, source).await?
+                local::open_embedder(cx, source, &embedder).await?
             }
             Provider::Openai | Provider::Anthropic => cloud::open_embedder(cx, &embedder, prices).await?,
         });
+    }
+    if let Some(named) = &config.reranker {
+        router.set_reranker(local::open_reranker(cx, named).await?);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::{
     ForgetRequest, Hit, Item, Neighbour, NeighboursRequest, RecallConfig, RecallQuery, RecallReply, RecallRequest,
     RelateRequest, Relation, StoreRequest, forget, graph, index,
     namespace::{self, check_name},
-    prepare,
+    prepare, rerank,
     rows::{Record, item_value},
     search::{self, Lookup},
     vector, words,
@@ -110,17 +110,19 @@ impl RecallEngine {
     ///
     /// # Errors
     /// `Invalid` for an empty query, `top` out of range or a filter that cannot be evaluated; `Conflict` when the
-    /// namespace was embedded by another embedder.
+    /// namespace was embedded by another embedder; `NotFound` when it is to be reranked and there is no reranker.
     #[instrument(name = "recall.query", skip_all, fields(namespace = query.namespace, top = query.top))]
     pub async fn query(&self, cx: &Context, query: RecallQuery) -> Result<Vec<Hit>> {
         let began = Instant::now();
         check_query(&query)?;
         cx.check()?;
+        let reranker = if query.rerank > 0 { Some(self.0.router.reranker()?) } else { None };
         let vector = self.query_vector(cx, &query).await?;
-        let RecallQuery { query: text, top, filter, namespace: name, .. } = query;
+        let RecallQuery { query: text, top, filter, namespace: name, rerank, .. } = query;
         let (inner, call, namespace) = (Arc::clone(&self.0), cx.clone(), name.clone());
+        let asked = reranker.is_some().then(|| text.clone());
         let hits = blocking(move || {
-            let lookup = Lookup { terms: words::of_query(&text), vector, filter, top };
+            let lookup = Lookup { terms: words::of_query(&text), vector, filter, top: top.max(rerank) };
             inner.store.read(|read| match namespace::find(read, &name)? {
                 Some(known) => {
                     if let Some(vector) = &lookup.vector {
@@ -131,7 +133,11 @@ impl RecallEngine {
                 None => Ok(Vec::new()),
             })
         });
-        let hits = cx.run(hits).await?;
+        let mut hits = cx.run(hits).await?;
+        if let (Some(reranker), Some(asked)) = (reranker, asked) {
+            hits = rerank::rerank(cx, reranker.as_ref(), &asked, hits).await?;
+            hits.truncate(top);
+        }
         let latency_ms = began.elapsed().as_millis() as u64;
         cx.emit(EventKind::Recalled { namespace, hits: hits.len(), latency_ms });
         Ok(hits)
@@ -148,7 +154,8 @@ impl RecallEngine {
         }
         let Ok(embedder) = self.0.router.embedder() else { return Ok(None) };
         self.check_embedder(&query.namespace, embedder.as_ref())?;
-        let made = prepare::embed(cx, embedder.as_ref(), vec![query.query.clone()]).await?;
+        let made = cx.run(embedder.embed_queries(cx, vec![query.query.clone()])).await?;
+        let made = prepare::kept(embedder.as_ref(), 1, made)?;
         made.first().map(|made| vector::unit(&made.vector)).transpose()
     }
 
@@ -283,6 +290,12 @@ pub(super) fn check_top(top: usize) -> Result<()> {
 fn check_query(query: &RecallQuery) -> Result<()> {
     check_name("namespace", &query.namespace)?;
     check_top(query.top)?;
+    if query.rerank > MAX_TOP {
+        return Err(Error::invalid(format!("`rerank` is 0 to {MAX_TOP}")).with("rerank", query.rerank));
+    }
+    if query.rerank > 0 && query.query.trim().is_empty() {
+        return Err(Error::invalid("a reranker reads the query; say what you look for, or leave `rerank` out"));
+    }
     if query.query.trim().is_empty() && query.vector.is_none() {
         return Err(Error::invalid("the query is empty; say what you look for, or give a vector"));
     }

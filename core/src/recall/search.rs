@@ -206,7 +206,7 @@ impl Search<'_> {
         let bits = shared.get(&candidate.item).map_or(0, |shared| shared.terms);
         let terms = self.lookup.terms.iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0);
         let terms = terms.map(|(_, term)| term.clone()).collect();
-        let why = Why { meaning: candidate.meaning, words: candidate.words, terms };
+        let why = Why { meaning: candidate.meaning, words: candidate.words, terms, fused: None };
         Ok(Some(Hit { score: candidate.score, why, item: record.into_item(name) }))
     }
 }

@@ -414,3 +414,74 @@ async fn the_json_form_and_the_events_tell_the_same() {
     assert_eq!(names, ["stored", "recalled", "forgotten"]);
     runtime.close().await;
 }
+
+/// Embeds queries in another way than texts.
+#[derive(Debug)]
+struct Prompted(Arc<Letters>);
+
+#[async_trait]
+impl Embedder for Prompted {
+    fn profile(&self) -> &EmbedderProfile {
+        self.0.profile()
+    }
+    async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.0.embed(cx, texts).await
+    }
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.0.embed(cx, texts.iter().map(|text| text.replace("question", "")).collect()).await
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_embedded_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, router, .. } = memory(folder.path());
+    router.set_embedder(Arc::new(Prompted(Letters::named("letters"))));
+    let cx = Context::new();
+    recall.store(&cx, item("z", "zzz question")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("zzz question", 1)).await.unwrap();
+    let expected: f32 = letters("zzz question").iter().zip(letters("zzz ")).map(|(a, b)| a * b).sum();
+    assert!((hits[0].why.meaning.unwrap() - f64::from(expected)).abs() < 1e-3, "{hits:?}");
+}
+
+/// Prefers short texts, or gives no numbers.
+#[derive(Debug)]
+struct Short(f64);
+
+#[async_trait]
+impl crate::model::Reranker for Short {
+    fn name(&self) -> &'static str {
+        "short"
+    }
+    async fn rerank(&self, _: &Context, query: &str, texts: Vec<String>) -> Result<Vec<f64>> {
+        assert_eq!(query, "tea");
+        Ok(texts.iter().map(|text| self.0 / text.len() as f64).collect())
+    }
+}
+
+#[tokio::test]
+async fn the_best_hits_are_scored_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, router, .. } = memory(folder.path());
+    let cx = Context::new();
+    for (id, text) in [("a", "tea tea tea tea tea tea"), ("b", "tea with milk"), ("c", "more tea"), ("d", "coffee")] {
+        recall.store(&cx, item(id, text)).await.unwrap();
+    }
+    let reranked = |rerank, top| RecallQuery { rerank, ..RecallQuery::new("tea", top) };
+    let error = recall.query(&cx, reranked(3, 2)).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::NotFound && error.message().contains("reranker"), "{error}");
+    router.set_reranker(Arc::new(Short(1.0)));
+    let plain = recall.query(&cx, reranked(0, 4)).await.unwrap();
+    assert!(plain[0].item.id == "a" && plain.iter().all(|hit| hit.why.fused.is_none()));
+    let hits = recall.query(&cx, reranked(3, 2)).await.unwrap();
+    assert_eq!(ids(&hits), ["c", "b"], "the third of the three best is out, the fourth was never read");
+    let fused = |id: &str| plain.iter().find(|hit| hit.item.id == id).unwrap().score;
+    assert!(hits.iter().all(|hit| hit.why.fused == Some(fused(&hit.item.id))));
+    assert!((hits[0].score - 1.0 / 8.0).abs() < 1e-12);
+    assert_eq!(recall.query(&cx, reranked(1, 3)).await.unwrap().len(), 3, "at least as many as are wanted");
+    for bad in [reranked(1_001, 1), RecallQuery { vector: Some(letters("a")), query: " ".into(), ..reranked(1, 1) }] {
+        assert_eq!(recall.query(&cx, bad).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    router.set_reranker(Arc::new(Short(f64::NAN)));
+    assert_eq!(recall.query(&cx, reranked(3, 2)).await.unwrap_err().kind(), ErrorKind::Unexpected);
+}

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{
         ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, Price, Prices,
-        ResponseFormat, estimate_tokens,
+        Reranker, ResponseFormat, estimate_tokens,
     },
     monitor::EventKind,
     runtime::blocking,
@@ -44,6 +44,7 @@ struct Inner {
     router: Arc<dyn Router>,
     models: Registry<dyn ChatModel>,
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
+    reranker: RwLock<Option<Arc<dyn Reranker>>>,
     image_model: RwLock<Option<Arc<dyn ImageModel>>>,
     ledger: Arc<Ledger>,
     prices: Prices,
@@ -83,6 +84,7 @@ impl RouterEngine {
             router,
             models,
             embedder: RwLock::default(),
+            reranker: RwLock::default(),
             image_model: RwLock::default(),
             ledger: Arc::new(Ledger::new(store)),
             prices,
@@ -115,6 +117,19 @@ impl RouterEngine {
         embedder
             .map(|embedder| PaidEmbedder::of(self, embedder))
             .ok_or_else(|| Error::not_found("there is no embedder; get one with `triune models pull all-minilm-l6-v2`"))
+    }
+
+    /// Sets the reranker.
+    pub fn set_reranker(&self, reranker: Arc<dyn Reranker>) {
+        *self.0.reranker.write().unwrap_or_else(PoisonError::into_inner) = Some(reranker);
+    }
+
+    /// The reranker. `NotFound`, with the setting that names one, when there is none.
+    pub fn reranker(&self) -> Result<Arc<dyn Reranker>> {
+        let reranker = self.0.reranker.read().unwrap_or_else(PoisonError::into_inner).clone();
+        reranker.ok_or_else(|| {
+            Error::not_found("there is no reranker; name one in the settings: `reranker = { source = \"...\" }`")
+        })
     }
 
     /// Sets the image model.
@@ -157,7 +172,11 @@ impl RouterEngine {
     /// Embeds texts.
     pub async fn embed(&self, cx: &Context, request: EmbedRequest) -> Result<EmbedReply> {
         let embedder = self.embedder()?;
-        let embeddings = cx.run(embedder.embed(cx, request.texts)).await?;
+        let embeddings = if request.query {
+            cx.run(embedder.embed_queries(cx, request.texts)).await?
+        } else {
+            cx.run(embedder.embed(cx, request.texts)).await?
+        };
         let truncated = embeddings.iter().map(|embedding| embedding.truncated).collect();
         let vectors = embeddings.into_iter().map(|embedding| embedding.vector).collect();
         Ok(EmbedReply { vectors, truncated, embedder: embedder.profile().id.clone() })

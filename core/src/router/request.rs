@@ -180,6 +180,9 @@ pub type GenerateStream = Pin<Box<dyn Stream<Item = Result<StreamEvent>> + Send>
 pub struct EmbedRequest {
     /// The texts.
     pub texts: Vec<String>,
+    /// Whether they are queries, to be compared with texts that are none. Default false.
+    #[serde(default)]
+    pub query: bool,
 }
 
 /// Their vectors.

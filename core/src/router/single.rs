@@ -174,6 +174,16 @@ impl Embedder for PaidEmbedder {
     }
 
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.paid(cx, texts, false).await
+    }
+
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.paid(cx, texts, true).await
+    }
+}
+
+impl PaidEmbedder {
+    async fn paid(&self, cx: &Context, texts: Vec<String>, queries: bool) -> Result<Vec<Embedding>> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
@@ -192,7 +202,11 @@ impl Embedder for PaidEmbedder {
         let answered = single.ask(|cx| {
             let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), *price);
             Box::pin(async move {
-                let value = embedder.embed(&cx, texts).await?;
+                let value = if queries {
+                    embedder.embed_queries(&cx, texts).await?
+                } else {
+                    embedder.embed(&cx, texts).await?
+                };
                 let usage = read(value.iter().map(|embedding| embedding.tokens as u64).sum());
                 Ok(Answer { value, usage, cost: price.cost(&usage) })
             })

@@ -54,6 +54,10 @@ impl Embedder for Remote {
         }
         Ok(texts.iter().map(|_| Embedding { vector: vec![1.0], tokens: 4, truncated: false }).collect())
     }
+
+    async fn embed_queries(&self, _: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        Ok(texts.iter().map(|_| Embedding { vector: vec![-1.0], tokens: 5, truncated: false }).collect())
+    }
 }
 
 fn unavailable() -> Error {
@@ -217,6 +221,12 @@ async fn a_remote_embedder_is_tried_again_and_paid_for() {
     store.commit(unit.take(true)).await.unwrap();
     let totals = engine.totals(None).unwrap();
     assert_eq!((totals.calls, totals.input_tokens, totals.cost), (1, 8, NanoUsd(8)));
+    let queries = embedder.embed_queries(&cx, vec!["a query".to_owned()]).await.unwrap();
+    assert_eq!(
+        (&queries[0].vector[..], budget.left()),
+        (&[-1.0][..], NanoUsd(1000 - 8 - 5)),
+        "as a query, and paid for"
+    );
     let long = vec!["x".repeat(5000); 20];
     assert_eq!(embedder.embed(&cx, long).await.unwrap_err().kind(), ErrorKind::OverBudget, "20 times 100 tokens");
 }

@@ -1,18 +1,22 @@
-//! In-process models: chat models from GGUF files on kernels of our own, and the sentence embedder on candle.
+//! In-process models: chat models from GGUF files on kernels of our own, and encoders from safetensors.
 
 mod answer;
 mod bert;
 mod chat;
+mod checkpoint;
 mod decoder;
 mod embed;
+mod encoder;
 mod family;
 mod gguf;
 mod kernel;
 mod pages;
+mod rerank;
 mod resident;
 mod safetensors;
 mod sampler;
 mod scheduler;
+mod sentence;
 mod speculation;
 mod standing;
 mod template;
@@ -25,7 +29,8 @@ mod tokenizer;
 mod work;
 
 pub use chat::{LocalModel, ReadToken};
-pub use embed::LocalEmbedder;
+pub use embed::{LocalEmbedder, LocalEmbedderConfig};
+pub use rerank::LocalReranker;
 pub use resident::MemoryBudget;
 
 pub use super::{LocalConfig, LocalStatistics};

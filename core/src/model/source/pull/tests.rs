@@ -300,3 +300,20 @@ async fn a_cancelled_pull_keeps_its_part() {
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert_eq!(fs::metadata(cache.path().join("m/m.bin.part")).unwrap().len(), 1000);
 }
+
+#[tokio::test]
+async fn an_embedder_comes_with_what_sentence_transformers_wrote() {
+    let cache = tempfile::tempdir().unwrap();
+    let names = ["config.json", "tokenizer.json", "model.safetensors", "modules.json", "1_Pooling/config.json"];
+    let files = names.map(|name| (format!("/owner/repo/resolve/main/{name}"), name.as_bytes().to_vec()));
+    let server = serve(HashMap::from(files), None);
+    let (cx, config) = (Context::new(), config(&server, cache.path()));
+    let pull = pull_with(&cx, &config);
+    for _ in 0..2 {
+        pull.repository("owner/repo", None, ModelKind::Embedder).await.unwrap();
+    }
+    for name in names {
+        assert_eq!(fs::read(cache.path().join("owner--repo").join(name)).unwrap(), name.as_bytes());
+    }
+    assert_eq!(server.seen.lock().unwrap().len(), 3 + locate::SENTENCE_FILES.len(), "the second time nothing is asked");
+}
