@@ -323,12 +323,11 @@ impl ChatModel for LocalModel {
         let (tokenizer, template) = (Arc::clone(&self.tokenizer), self.template()?);
         let prompt = cx.run(blocking(move || template.encode(&tokenizer, &messages))).await?;
         // Held until the answer is handed over, so that it does not leave in between.
-        let _scheduler = match self.resident.loaded() {
-            Some(loaded) => loaded,
-            None => {
-                let resident = Arc::clone(&self.resident);
-                cx.run(blocking(move || resident.get())).await?
-            }
+        let _scheduler = if let Some(loaded) = self.resident.loaded() {
+            loaded
+        } else {
+            let resident = Arc::clone(&self.resident);
+            cx.run(blocking(move || resident.get())).await?
         };
         self.complete(cx, prompt, &sampling)
     }

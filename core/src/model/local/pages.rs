@@ -150,12 +150,9 @@ impl Pages {
 
     /// Whether there would be room for `more` pages.
     pub(super) fn has_room(&self, more: usize) -> bool {
-        let most = self.limit.saturating_sub(more);
-        let count = self.count();
-        count <= most || {
-            let unused = self.kept.values().filter(|kept| Arc::strong_count(&kept.page) == 1).count();
-            count - unused <= most
-        }
+        let unused = || self.kept.values().filter(|kept| Arc::strong_count(&kept.page) == 1).count();
+        let wanted = self.count() + more;
+        wanted <= self.limit || wanted - unused() <= self.limit
     }
 
     /// How many of the first pages of `tokens` others use now.

@@ -101,6 +101,9 @@ mod tests {
 
     use Priority::{Background, Interactive, Normal};
 
+    /// Priority, second of arrival, and second of the deadline.
+    type Waiting = &'static [(Priority, u64, Option<u64>)];
+
     struct Case {
         start: Instant,
     }
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn by_priority_then_deadline_then_arrival_and_whoever_waited_long() {
         let case = Case { start: Instant::now() };
-        let cases: &[(&[(Priority, u64, Option<u64>)], usize)] = &[
+        let cases: &[(Waiting, usize)] = &[
             (&[(Background, 40, None), (Normal, 41, None), (Interactive, 42, None)], 2),
             (&[(Normal, 40, None), (Normal, 42, None)], 0),
             (&[(Normal, 40, None), (Normal, 42, Some(90))], 1),
@@ -183,7 +186,7 @@ mod tests {
             for (number, (priority, at, end)) in (1..).zip(others) {
                 waiting.push(case.standing(number, of(priority), 30 + at, end));
             }
-            prop_assert_eq!(next(waiting.iter(), case.start + Duration::from_secs(60)), Some(0));
+            prop_assert_eq!(next(waiting.iter(), case.start + Duration::from_mins(1)), Some(0));
         }
     }
 }
