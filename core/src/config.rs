@@ -194,13 +194,13 @@ fn explain(place: &str, message: &str) -> Error {
 /// `message` without the value it complains of, which may be a key: serde says "invalid type: string \"a\", expected b",
 /// "invalid value: integer `1`, expected b" and "unknown variant `a`, expected one of `b`".
 fn without_value(message: &str) -> Cow<'_, str> {
-    let shown =
-        ["invalid type: ", "invalid value: ", "unknown variant "].iter().find(|words| message.starts_with(**words));
-    let (Some(words), Some((found, expected))) = (shown, message.rsplit_once(", expected ")) else {
+    let shows = ["invalid type: ", "invalid value: ", "unknown variant "];
+    if !shows.iter().any(|words| message.starts_with(words)) {
         return Cow::Borrowed(message);
-    };
+    }
+    let (found, expected) = message.rsplit_once(", expected ").unwrap_or((message, "something else"));
     // A kind of value is plain words; the value itself stands in quotation marks after it.
-    let kind = found.split(['"', '`']).next().unwrap_or(words).trim_end();
+    let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
     Cow::Owned(format!("{kind}, expected {expected}"))
 }
 
@@ -251,6 +251,20 @@ mod tests {
         let number = Config::from_json(json!({"image_model": {"api_key": 987_654_321}})).unwrap_err();
         let expected = "image_model.api_key: invalid type: integer, expected a string";
         assert!(number.message().contains(expected), "{number}");
+    }
+
+    #[test]
+    fn the_words_around_a_value_stay() {
+        for (said, kept) in [
+            ("invalid type: string \"a, expected b\", expected u32", "invalid type: string, expected u32"),
+            ("invalid value: integer `-1`, expected u32", "invalid value: integer, expected u32"),
+            ("unknown variant `a`, expected `b` or `c`", "unknown variant, expected `b` or `c`"),
+            ("unknown variant `a`, there are no variants", "unknown variant, expected something else"),
+            ("invalid type: map, expected a string", "invalid type: map, expected a string"),
+            ("unknown field `a`, expected `b`", "unknown field `a`, expected `b`"),
+        ] {
+            assert_eq!(without_value(said), kept);
+        }
     }
 
     #[test]

@@ -363,6 +363,10 @@ async fn a_write_in_a_unit_of_work_is_seen_when_the_unit_ends_well() {
     assert!(recall.get(&cx, "default", &id).await.unwrap().is_none());
     store.commit(unit.take(true)).await.unwrap();
     assert!(recall.get(&cx, "default", &id).await.unwrap().is_some());
+    let late = recall.store(&staged, StoreRequest::new("late")).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Cancelled, "nothing would commit it");
+    let unit = Unit::default();
+    let staged = Context::new().unit(Some(unit.clone()));
     recall.store(&staged, item("lost", "of a failed task")).await.unwrap();
     store.commit(unit.take(false)).await.unwrap();
     assert!(recall.get(&cx, "default", "lost").await.unwrap().is_none());

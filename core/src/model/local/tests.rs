@@ -49,6 +49,15 @@ async fn an_answer_streams_and_is_counted() {
     assert_eq!(first, again, "a seed repeats the answer");
 }
 
+#[test]
+fn what_cannot_fit_is_not_counted_to_the_end() {
+    let model = tiny(1);
+    let tokens = |bytes: usize| model.count_tokens(&ChatRequest::user("a".repeat(bytes))).unwrap();
+    // The longest token has 13 bytes, and the context is one of 64 tokens; every byte is a token here.
+    assert_eq!(tokens(64 * 13), 64);
+    assert!(tokens(64 * 13 - 1) > 64 * 12, "what might fit is counted");
+}
+
 #[tokio::test]
 async fn a_full_context_ends_the_answer() {
     let model = tiny(1);
