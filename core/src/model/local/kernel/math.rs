@@ -1,6 +1,5 @@
 //! What stands between the products: norms, positions, gates, attention. Plain Rust, compiled once for every processor
 //! and once for those with AVX2 and FMA, where the compiler makes eight numbers at a time of the same lines.
-#![allow(clippy::inline_always, reason = "only as a part of its caller is it compiled for the caller's processor")]
 
 use std::ops::Range;
 
@@ -21,11 +20,20 @@ macro_rules! for_each_processor {
                 lines::<true>($($arg),*)
             }
 
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma")]
+            fn avx512($($arg: $kind),*) $(-> $result)? {
+                lines::<true>($($arg),*)
+            }
+
             match isa {
                 Isa::Portable => lines::<false>($($arg),*),
                 // SAFETY: an `Isa` of this kind is made by `detect` only, where the processor has the instructions.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => unsafe { avx2($($arg),*) },
+                Isa::Avx2 | Isa::AvxVnni => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     )*};
@@ -280,10 +288,6 @@ mod tests {
 
     use super::*;
 
-    fn isas() -> Vec<Isa> {
-        vec![Isa::Portable, Isa::detect()]
-    }
-
     fn near(a: f32, b: f32) -> bool {
         (a - b).abs() <= 1e-5 * (1.0 + a.abs().max(b.abs()))
     }
@@ -318,7 +322,7 @@ mod tests {
         fn gates_norms_and_turns_are_what_their_formulas_say(
             x in prop::collection::vec(-8f32..8.0, 24), y in prop::collection::vec(-8f32..8.0, 24), angle in 0f32..6.0
         ) {
-            for isa in isas() {
+            for isa in Isa::all() {
                 let mut gate = x.clone();
                 swiglu(isa, &mut gate, &y);
                 for i in 0..24 {
@@ -369,7 +373,7 @@ mod tests {
             let largest = scores.iter().copied().fold(f64::MIN, f64::max);
             let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
             let sum: f64 = weights.iter().sum();
-            for isa in isas() {
+            for isa in Isa::all() {
                 let (mut state, mut out) = (Softmax::new(), vec![0.0; 8]);
                 for (page, values) in keys.chunks(8 * PAGE).zip(values.chunks(8 * PAGE)) {
                     let count = page.len() / 8;

@@ -4,6 +4,7 @@ use half::f16;
 
 use super::{
     Activations, Isa, Out, Pool,
+    aligned::Aligned,
     format::{BLOCK, Block, GROUP, Layout, Quantised, Quants, TILE, Zero},
 };
 
@@ -12,23 +13,23 @@ const SMALL: usize = 1 << 17;
 
 /// A matrix of weights: `rows` results of `cols` inputs each.
 ///
-/// Quantised weights are as exact as in the file. They are packed in tiles of eight rows whose numbers lie side by side,
-/// so that one instruction multiplies eight rows; 5- and 6-bit weights take a byte each.
-#[derive(Clone, Debug)]
+/// Quantised weights are as exact as in the file. They are packed in tiles of sixteen rows whose numbers lie side by side,
+/// so that one instruction multiplies as many rows as the processor can; 5- and 6-bit weights take a byte each.
+#[derive(Debug)]
 pub(in super::super) struct Matrix {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) data: Data,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Data {
     /// Tiles, see [`Layout`].
-    Quantised(Quantised, Vec<u8>),
-    /// Tiles: column after column, the eight rows of each.
-    Half(Vec<f16>),
+    Quantised(Quantised, Aligned<u8>),
+    /// Tiles: column after column, the sixteen rows of each.
+    Half(Aligned<f16>),
     /// As `Half`.
-    Float(Vec<f32>),
+    Float(Aligned<f32>),
 }
 
 impl Matrix {
@@ -41,7 +42,7 @@ impl Matrix {
         assert_eq!(bytes.len(), rows * row_bytes, "a matrix has as many weights as its size says");
         let tile_bytes = blocks * layout.block_bytes();
         let tiles = rows.div_ceil(TILE);
-        let mut data = vec![0; tiles * tile_bytes];
+        let mut data = Aligned::new(tiles * tile_bytes);
         let pack_tiles = |data: &mut [u8], bytes: &[u8]| {
             for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
                 pack_row(kind, &mut data[row / TILE * tile_bytes..][..tile_bytes], row % TILE, bytes);
@@ -132,9 +133,9 @@ impl Matrix {
 }
 
 /// Column after column of each tile of rows; rows that are missing are zeros.
-fn tiles<T: Copy + Default>(rows: usize, cols: usize, weights: &[T]) -> Vec<T> {
+fn tiles<T: Copy + Default>(rows: usize, cols: usize, weights: &[T]) -> Aligned<T> {
     assert_eq!(weights.len(), rows * cols, "a matrix has as many weights as its size says");
-    let mut tiles = vec![T::default(); rows.next_multiple_of(TILE) * cols];
+    let mut tiles = Aligned::new(rows.next_multiple_of(TILE) * cols);
     for (row, weights) in weights.chunks_exact(cols).enumerate() {
         let tile = &mut tiles[row / TILE * TILE * cols..][..TILE * cols];
         tile.iter_mut().skip(row % TILE).step_by(TILE).zip(weights).for_each(|(to, from)| *to = *from);
@@ -159,13 +160,8 @@ fn pack(layout: &Layout, into: &mut [u8], lane: usize, block: &Block) {
     let (scales, zeros) = rest.split_at_mut(layout.scale_bytes());
     let places = quants.as_chunks_mut::<GROUP>().0.iter_mut().skip(lane).step_by(TILE);
     places.zip(block.quants.as_chunks::<GROUP>().0).for_each(|(place, group)| *place = *group);
-    let put = |to: &mut [u8], at: usize, number: f32| {
-        if layout.wide {
-            to[at * 4..][..4].copy_from_slice(&number.to_le_bytes());
-        } else {
-            to[at * 2..][..2].copy_from_slice(&f16::from_f32(number).to_le_bytes());
-        }
-    };
+    let each = layout.number_bytes();
+    let put = |to: &mut [u8], at: usize, number: [u8; 4]| to[at * each..][..each].copy_from_slice(&number[..each]);
     put(scales, lane, block.scales[0]);
     if layout.quants == Quants::Six {
         put(scales, TILE + lane, block.scales[1]);
