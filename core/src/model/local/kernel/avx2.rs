@@ -12,18 +12,17 @@ use super::{
     Activations, Matrix, Out,
     format::Quantised,
     matrix::Data,
-    product::{self, STRIDE, Simd, four, multiply_with},
+    product::{self, Floats, STRIDE, Simd, four, multiply_with},
 };
 
 pub(super) struct Avx2;
 
 multiply_with!(Avx2, "avx2,fma,f16c");
 
-impl Simd for Avx2 {
+impl Floats for Avx2 {
     const LANES: usize = 8;
-    const SIGNED_OFFSET: i32 = 0;
+    const FUSED: bool = true;
     type Numbers = __m256;
-    type Integers = __m256i;
 
     #[inline(always)]
     unsafe fn splat(number: f32) -> __m256 {
@@ -60,6 +59,11 @@ impl Simd for Avx2 {
         // SAFETY: see `splat`.
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
+}
+
+impl Simd for Avx2 {
+    const SIGNED_OFFSET: i32 = 0;
+    type Integers = __m256i;
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> __m256i {

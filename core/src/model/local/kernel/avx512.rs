@@ -8,7 +8,7 @@ use super::{
     Activations, Matrix, Out,
     format::Quantised,
     matrix::Data,
-    product::{self, STRIDE, Simd, four, multiply_with},
+    product::{self, Floats, STRIDE, Simd, four, multiply_with},
     vnni::by_dot_products,
 };
 
@@ -16,11 +16,10 @@ pub(super) struct Avx512;
 
 multiply_with!(Avx512, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
 
-impl Simd for Avx512 {
+impl Floats for Avx512 {
     const LANES: usize = 16;
-    const SIGNED_OFFSET: i32 = 128;
+    const FUSED: bool = true;
     type Numbers = __m512;
-    type Integers = __m512i;
 
     #[inline(always)]
     unsafe fn splat(number: f32) -> __m512 {
@@ -57,6 +56,11 @@ impl Simd for Avx512 {
         // SAFETY: see `splat`.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
+}
+
+impl Simd for Avx512 {
+    const SIGNED_OFFSET: i32 = 128;
+    type Integers = __m512i;
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> __m512i {

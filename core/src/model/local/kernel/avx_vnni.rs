@@ -9,7 +9,7 @@ use super::{
     avx2::Avx2,
     format::Quantised,
     matrix::Data,
-    product::{self, STRIDE, Simd, four, multiply_with},
+    product::{self, Floats, STRIDE, Simd, four, multiply_with},
     vnni::by_dot_products,
 };
 
@@ -17,11 +17,10 @@ pub(super) struct AvxVnni;
 
 multiply_with!(AvxVnni, "avx2,fma,f16c,avxvnni");
 
-impl Simd for AvxVnni {
+impl Floats for AvxVnni {
     const LANES: usize = Avx2::LANES;
-    const SIGNED_OFFSET: i32 = 128;
+    const FUSED: bool = true;
     type Numbers = __m256;
-    type Integers = __m256i;
 
     #[inline(always)]
     unsafe fn splat(number: f32) -> __m256 {
@@ -58,6 +57,11 @@ impl Simd for AvxVnni {
         // SAFETY: see `splat`.
         unsafe { Avx2::multiply_add(a, b, c) }
     }
+}
+
+impl Simd for AvxVnni {
+    const SIGNED_OFFSET: i32 = 128;
+    type Integers = __m256i;
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> __m256i {

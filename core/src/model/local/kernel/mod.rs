@@ -30,12 +30,9 @@ use std::{marker::PhantomData, ops::Range};
 
 pub(super) use self::{
     activations::Activations,
-    attention::{Heads, Queries, attention},
+    attention::{Heads, PAGE, Queries, Query, attend, attention},
     format::Quantised,
-    math::{
-        PAGE, Softmax, add, add_row, attend, geglu, gelu, layer_norm, rms_norm, rotate_halves, rotate_neighbours,
-        swiglu,
-    },
+    math::{add, add_row, geglu, gelu, layer_norm, rms_norm, rotate_halves, rotate_neighbours, swiglu},
     matrix::Matrix,
     pool::Pool,
 };

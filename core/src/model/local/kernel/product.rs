@@ -16,25 +16,35 @@ const NEAR_FLOAT: usize = 96;
 /// Bytes from one group of a tile to the next.
 pub(super) const STRIDE: usize = TILE * GROUP;
 
-/// Instructions of a processor, as far as products need them. A register has a number for each of some rows of a tile.
+/// What instructions of a processor do with a register of numbers.
 ///
 /// # Safety
 /// All functions: the processor has the instructions, and pointers point to as much as is read or written. They have no
 /// `target_feature` of their own, so that they always become part of the loop that calls them.
-pub(super) trait Simd {
-    /// Rows of a tile in a register.
+pub(super) trait Floats {
+    /// Numbers in a register.
     const LANES: usize;
-    const SIGNED_OFFSET: i32;
+    /// Whether a product and a sum are one instruction.
+    const FUSED: bool;
     type Numbers: Copy;
-    type Integers: Copy;
 
     unsafe fn splat(number: f32) -> Self::Numbers;
     unsafe fn load(from: *const f32) -> Self::Numbers;
     unsafe fn load_half(from: *const f16) -> Self::Numbers;
     unsafe fn store(numbers: Self::Numbers, to: *mut f32);
     unsafe fn multiply(a: Self::Numbers, b: Self::Numbers) -> Self::Numbers;
-    /// a x b + c, rounded once.
+    /// a x b + c, rounded once where it is one instruction.
     unsafe fn multiply_add(a: Self::Numbers, b: Self::Numbers, c: Self::Numbers) -> Self::Numbers;
+}
+
+/// Instructions for dot products of eight-bit numbers; a register has one for each of some rows of a tile.
+///
+/// # Safety
+/// As for [`Floats`].
+pub(super) trait Simd: Floats {
+    const SIGNED_OFFSET: i32;
+    type Integers: Copy;
+
     unsafe fn splat_integer(integer: i32) -> Self::Integers;
     unsafe fn convert(integers: Self::Integers) -> Self::Numbers;
 
@@ -304,23 +314,36 @@ pub(super) unsafe fn four(quants: *const i8, group: usize) -> i32 {
 }
 
 /// Weights that are no quants.
-pub(super) trait Float: Copy {
-    unsafe fn load<S: Simd>(from: *const Self) -> S::Numbers;
+pub(in super::super) trait Float: Copy {
+    /// # Safety
+    /// As for [`Floats`].
+    unsafe fn load<S: Floats>(from: *const Self) -> S::Numbers;
+    fn number(self) -> f32;
 }
 
 impl Float for f32 {
     #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::Numbers {
+    unsafe fn load<S: Floats>(from: *const Self) -> S::Numbers {
         // SAFETY: as the caller promises.
         unsafe { S::load(from) }
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self
     }
 }
 
 impl Float for f16 {
     #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::Numbers {
+    unsafe fn load<S: Floats>(from: *const Self) -> S::Numbers {
         // SAFETY: as the caller promises.
         unsafe { S::load_half(from) }
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self.to_f32()
     }
 }
 
