@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use half::{f16, slice::HalfFloatSliceExt};
+use half::f16;
 
 use super::{
     Isa, Out, Pool,
@@ -62,10 +62,16 @@ impl Heads {
             let from = head * self.width..(head + 1) * self.width;
             let (kept_keys, kept_values) = page[self.of(head)].split_at_mut(PAGE * self.width);
             let places = kept_keys.iter_mut().skip(slot).step_by(PAGE);
-            places.zip(&keys[from.clone()]).for_each(|(place, number)| *place = f16::from_f32(*number));
-            kept_values[slot * self.width..][..self.width].convert_from_f32_slice(&values[from]);
+            places.zip(&keys[from.clone()]).for_each(|(place, number)| *place = half(*number));
+            let kept = kept_values[slot * self.width..][..self.width].iter_mut();
+            kept.zip(&values[from]).for_each(|(place, number)| *place = half(*number));
         }
     }
+}
+
+/// In 16 bits, which hold no more than 65,504: an infinity would spoil what does not look at it.
+fn half(number: f32) -> f16 {
+    f16::from_f32(number.clamp(-65_504.0, 65_504.0))
 }
 
 /// The queries of one sequence in a batch, and what they look at.

@@ -117,17 +117,36 @@ impl Matrix {
         }
     }
 
-    /// Multiplies each row of `inputs` with each row of the matrix: `out` has `inputs.rows()` x `rows` numbers. Every
+    /// Multiplies each row of `inputs` with each row of the matrix: `out` becomes `inputs.rows()` x `rows` numbers. Every
     /// number is computed in the same order whatever stands beside it, so a row gives the same alone and in a batch.
     pub(in super::super) fn multiply(&self, inputs: &Activations, out: &mut [f32], isa: Isa, pool: &mut Pool) {
-        assert!(inputs.cols() == self.cols && out.len() == inputs.rows() * self.rows, "sizes of a product fit");
-        let tiles = self.rows.div_ceil(TILE);
+        Self::multiply_all([(self, out)], inputs, isa, pool);
+    }
+
+    /// The same for several matrices at once, so that threads meet less often.
+    pub(in super::super) fn multiply_all<const N: usize>(
+        products: [(&Self, &mut [f32]); N],
+        inputs: &Activations,
+        isa: Isa,
+        pool: &mut Pool,
+    ) {
+        for (matrix, out) in &products {
+            assert!(inputs.cols() == matrix.cols && out.len() == inputs.rows() * matrix.rows, "sizes of a product fit");
+        }
+        let products = products.map(|(matrix, out)| (matrix, Out::new(out, matrix.rows)));
+        let tiles = |matrix: &Self| matrix.rows.div_ceil(TILE);
+        let all: usize = products.iter().map(|(matrix, _)| tiles(matrix)).sum();
         // Pieces small enough that threads end together, large enough that taking one costs nothing.
-        let piece = tiles.div_ceil(pool.threads() * 4).clamp(1, 256).next_multiple_of(2);
-        let out = Out::new(out, self.rows);
-        pool.run(tiles.div_ceil(piece), &|at| {
-            let range = at * piece..((at + 1) * piece).min(tiles);
-            isa.multiply(self, range, inputs, &out);
+        let piece = all.div_ceil(pool.threads() * 4).clamp(1, 128);
+        let pieces = products.iter().map(|(matrix, _)| tiles(matrix).div_ceil(piece)).sum();
+        pool.run(pieces, &|mut at| {
+            for (matrix, out) in &products {
+                let pieces = tiles(matrix).div_ceil(piece);
+                if at < pieces {
+                    return isa.multiply(matrix, at * piece..((at + 1) * piece).min(tiles(matrix)), inputs, out);
+                }
+                at -= pieces;
+            }
         });
     }
 }
