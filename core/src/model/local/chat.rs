@@ -1,6 +1,6 @@
 //! A chat model in this process.
 
-use std::{fmt, fs::File, io::BufReader, path::Path, sync::Arc, time::Instant};
+use std::{fmt, fs::File, io::BufReader, panic::resume_unwind, path::Path, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use futures_util::stream;
@@ -269,9 +269,14 @@ fn read(id: String, path: &Path, config: &LocalConfig) -> Result<LocalModel> {
     if !(2..=most).contains(&context_length) {
         return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
     }
-    let tokenizer = Tokenizer::new(&gguf)?;
+    // The tokenizer takes about as long as the weights.
+    let (tokenizer, decoder) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::new(&gguf));
+        let decoder = family::load(&gguf, path, context_length, config.full_precision);
+        (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
+    });
+    let (tokenizer, decoder) = (tokenizer?, decoder?);
     let template = ChatTemplate::new(&gguf)?.map(Arc::new);
-    let decoder = family::load(&gguf, path, context_length, config.full_precision)?;
     let writer = Arc::new(Writer { decoder, tokenizer });
     let capabilities = Capabilities { logprobs: true, ..Capabilities::default() };
     Ok(LocalModel {

@@ -44,6 +44,10 @@ impl Rows<'_> {
 impl Activations {
     /// Takes `values`, rows of `cols` numbers; the memory of what was there before is used again. Blocks are rounded
     /// where `cols` is a multiple of 32; only then can quantised weights be multiplied with it.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "decoders write their rows in place; this is for rows that are there")
+    )]
     pub(in super::super) fn set(&mut self, values: &[f32], cols: usize, isa: Isa) {
         self.set_exact(values, cols);
         self.make_room();

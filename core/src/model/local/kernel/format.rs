@@ -124,7 +124,13 @@ impl Quantised {
         }
     }
 
+    /// Bytes of a row of the file.
+    pub(in super::super) const fn row_bytes(self, cols: usize) -> usize {
+        cols / self.file_block() * self.file_bytes()
+    }
+
     /// The blocks of 32 weights that one block of the file holds.
+    #[inline(always)]
     pub(super) fn unpack(self, bytes: &[u8], mut take: impl FnMut(usize, Block)) {
         match self {
             Self::Q4_0 => take(0, Block::halves(nibbles(&bytes[2..18]), &bytes[..2])),
@@ -201,8 +207,11 @@ fn q4k(bytes: &[u8], mut take: impl FnMut(usize, Block)) {
     for i in 0..8 {
         let part = &quants[i / 2 * 32..][..32];
         let (scale, minimum) = scale_and_minimum(scales, i);
-        let nibble = |l: usize| if i % 2 == 0 { part[l] & 15 } else { part[l] >> 4 };
-        let quants = std::array::from_fn(|l| if l < 16 { nibble(l) | nibble(l + 16) << 4 } else { 0 });
+        let (first, second) = part.split_at(16);
+        let mut quants = [0; BLOCK];
+        for ((quant, first), second) in quants.iter_mut().zip(first).zip(second) {
+            *quant = if i % 2 == 0 { first & 15 | second << 4 } else { first >> 4 | second & 0xf0 };
+        }
         take(i, Block::new(quants, [d * scale; 2], -least * minimum));
     }
 }

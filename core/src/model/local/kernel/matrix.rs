@@ -1,5 +1,7 @@
 //! Weight matrices, packed for products with many activations at once.
 
+use std::{ops::Range, panic::resume_unwind, thread::ScopedJoinHandle};
+
 use half::f16;
 
 use super::{
@@ -8,8 +10,8 @@ use super::{
     format::{BLOCK, Block, GROUP, Layout, Quantised, Quants, TILE, Zero},
 };
 
-/// Weights below which packing is not worth a thread.
-const SMALL: usize = 1 << 17;
+/// Bytes that are read at once while weights are packed.
+const NEAR: usize = 1 << 17;
 
 /// A matrix of weights: `rows` results of `cols` inputs each.
 ///
@@ -35,32 +37,59 @@ pub(super) enum Data {
 impl Matrix {
     /// Packs weights of a file, row after row. `bytes` has exactly `rows` x `cols` weights and `cols` is a multiple of
     /// the type's block.
+    #[cfg_attr(not(test), allow(dead_code, reason = "files are read part by part; this is for weights that are made"))]
     pub(in super::super) fn quantised(kind: Quantised, rows: usize, cols: usize, bytes: &[u8]) -> Self {
-        let layout = kind.layout();
-        let blocks = cols / BLOCK;
-        let row_bytes = cols / kind.file_block() * kind.file_bytes();
+        let row_bytes = kind.row_bytes(cols);
         assert_eq!(bytes.len(), rows * row_bytes, "a matrix has as many weights as its size says");
-        let tile_bytes = blocks * layout.block_bytes();
+        let copy = |rows: Range<usize>, to: &mut [u8]| {
+            to.copy_from_slice(&bytes[rows.start * row_bytes..rows.end * row_bytes]);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let Ok(matrix) = Self::read(kind, rows, cols, 2, copy);
+        matrix
+    }
+
+    /// Packs weights of a file. `read` writes the bytes of some rows to where it is told; `cols` is a multiple of the
+    /// type's block. So many threads read and pack, a part at a time that stays near the processor.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(in super::super) fn read<E: Send>(
+        kind: Quantised,
+        rows: usize,
+        cols: usize,
+        threads: usize,
+        read: impl Fn(Range<usize>, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        let (row_bytes, tile_bytes) = (kind.row_bytes(cols), cols / BLOCK * kind.layout().block_bytes());
         let tiles = rows.div_ceil(TILE);
         let mut data = Aligned::new(tiles * tile_bytes);
-        let pack_tiles = |data: &mut [u8], bytes: &[u8]| {
-            for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-                pack_row(kind, &mut data[row / TILE * tile_bytes..][..tile_bytes], row % TILE, bytes);
+        let each = tiles.div_ceil(threads.max(1)).max(1);
+        let near = (NEAR / (row_bytes * TILE)).clamp(1, each);
+        let pack = |first: usize, data: &mut [u8]| {
+            let mut bytes = vec![0; near * TILE * row_bytes];
+            for (at, data) in data.chunks_mut(near * tile_bytes).enumerate() {
+                let first = (first + at * near) * TILE;
+                let rows = first..(first + data.len() / tile_bytes * TILE).min(rows);
+                let bytes = &mut bytes[..rows.len() * row_bytes];
+                read(rows, bytes)?;
+                for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
+                    pack_row(kind, &mut data[row / TILE * tile_bytes..][..tile_bytes], row % TILE, bytes);
+                }
             }
+            Ok(())
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let each = tiles.div_ceil(threads);
-        if threads == 1 || rows * cols < SMALL {
-            pack_tiles(&mut data, bytes);
+        if threads <= 1 {
+            pack(0, &mut data)?;
         } else {
             std::thread::scope(|scope| {
-                let parts = data.chunks_mut(each * tile_bytes).zip(bytes.chunks(each * TILE * row_bytes));
-                for (data, bytes) in parts {
-                    scope.spawn(|| pack_tiles(data, bytes));
-                }
-            });
+                let parts = data.chunks_mut(each * tile_bytes).enumerate();
+                let parts: Vec<_> = parts.map(|(at, data)| scope.spawn(move || pack(at * each, data))).collect();
+                let done = |part: ScopedJoinHandle<'_, _>| part.join().unwrap_or_else(|panic| resume_unwind(panic));
+                parts.into_iter().map(done).collect::<Result<(), E>>()
+            })?;
         }
-        Self { rows, cols, data: Data::Quantised(kind, data) }
+        Ok(Self { rows, cols, data: Data::Quantised(kind, data) })
     }
 
     /// Packs 16-bit weights, row after row.
@@ -174,11 +203,14 @@ fn pack_row(kind: Quantised, tile: &mut [u8], lane: usize, bytes: &[u8]) {
 }
 
 /// Writes a block of row `lane` of a tile to its place.
+#[inline(always)]
 fn pack(layout: &Layout, into: &mut [u8], lane: usize, block: &Block) {
     let (quants, rest) = into.split_at_mut(layout.quant_bytes());
     let (scales, zeros) = rest.split_at_mut(layout.scale_bytes());
-    let places = quants.as_chunks_mut::<GROUP>().0.iter_mut().skip(lane).step_by(TILE);
-    places.zip(block.quants.as_chunks::<GROUP>().0).for_each(|(place, group)| *place = *group);
+    let places = quants.as_chunks_mut::<GROUP>().0;
+    for (group, quants) in block.quants.as_chunks::<GROUP>().0[..places.len() / TILE].iter().enumerate() {
+        places[group * TILE + lane] = *quants;
+    }
     let each = layout.number_bytes();
     let put = |to: &mut [u8], at: usize, number: [u8; 4]| to[at * each..][..each].copy_from_slice(&number[..each]);
     put(scales, lane, block.scales[0]);

@@ -21,7 +21,7 @@ pub(super) const STRIDE: usize = TILE * GROUP;
 /// # Safety
 /// All functions: the processor has the instructions, and pointers point to as much as is read or written. They have no
 /// `target_feature` of their own, so that they always become part of the loop that calls them.
-pub(super) trait Floats {
+pub(in super::super) trait Floats {
     /// Numbers in a register.
     const LANES: usize;
     /// Whether a product and a sum are one instruction.
