@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     checkpoint::{Config, Dense, Layer, Norm, Table, Weights},
-    kernel::{Activations, Isa, Out, PAGE, Pool, Softmax, add, add_row, attend, gelu, layer_norm},
+    kernel::{Activations, Isa, Out, PAGE, Pool, Query, add, add_row, attend, gelu, layer_norm},
     safetensors::Tensors,
 };
 use crate::{error::Result, model::Precision};
@@ -173,16 +173,16 @@ impl Bert {
                 places.zip(part(row, 1)).for_each(|(place, number)| *place = *number);
                 values[position * head..][..head].copy_from_slice(part(row, 2));
             }
-            let mut query = vec![0.0; head];
-            for row in (*text).clone() {
-                query.iter_mut().zip(part(row, 0)).for_each(|(scaled, number)| *scaled = number * scale);
-                let (mut state, mut result) = (Softmax::new(), vec![0.0; head]);
-                for (at, (keys, values)) in keys.chunks(PAGE * head).zip(values.chunks(PAGE * head)).enumerate() {
-                    let count = (text.len() - at * PAGE).min(PAGE);
-                    attend(self.isa, &query, keys, values, &(0..count), &mut state, &mut result);
-                }
-                state.finish(&mut result);
-                results.put(row, at * head, &result);
+            let scaled: Vec<_> = (*text).clone().flat_map(|row| part(row, 0)).map(|number| number * scale).collect();
+            let mut queries: Vec<_> =
+                scaled.chunks_exact(head).map(|numbers| Query::new(numbers, 0..text.len())).collect();
+            let mut found = vec![0.0; scaled.len()];
+            for (page, (keys, values)) in keys.chunks(PAGE * head).zip(values.chunks(PAGE * head)).enumerate() {
+                attend(self.isa, &mut queries, page * PAGE, keys, values, &mut found);
+            }
+            for ((row, query), result) in (*text).clone().zip(&queries).zip(found.chunks_exact_mut(head)) {
+                query.finish(result);
+                results.put(row, at * head, result);
             }
         });
         out

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{File, Metadata},
     io::BufReader,
+    panic::resume_unwind,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -243,16 +244,22 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
     if !(2..=most).contains(&context_length) {
         return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
     }
-    let tokenizer = Arc::new(Tokenizer::new(&gguf)?);
+    let full_precision = config.full_precision;
+    let weights = move |gguf: &Gguf, path: &Path| family::load(gguf, path, context_length, full_precision);
+    // The tokenizer takes about as long as the weights.
+    let (tokenizer, decoder) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::new(&gguf));
+        let decoder = budget.within(bytes, || weights(&gguf, path));
+        (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
+    });
+    let (tokenizer, decoder) = (Arc::new(tokenizer?), decoder?);
     let template = ChatTemplate::new(&gguf)?.map(Arc::new);
     let limits = Limits { context: context_length as usize, ..limits };
-    let full_precision = config.full_precision;
     let (path, its) = (path.to_owned(), Arc::clone(&tokenizer));
-    let weights = move |path: &Path, gguf: &Gguf, before| {
-        let decoder = family::load(gguf, path, context_length, full_precision)?;
-        Ok(Scheduler::new(Arc::new(Writer { decoder, tokenizer: Arc::clone(&its) }), limits, before))
+    let written_by = move |decoder, before| {
+        Scheduler::new(Arc::new(Writer { decoder, tokenizer: Arc::clone(&its) }), limits, before)
     };
-    let first = budget.within(bytes, || weights(&path, &gguf, LocalStatistics::default()))?;
+    let first = written_by(decoder, LocalStatistics::default());
     let again = move |before| {
         let (file, facts) = open(&path)?;
         if (facts.len(), facts.modified().ok()) != (bytes, changed) {
@@ -260,7 +267,8 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
                 corrupt("the file changed after the model was opened; open it again").with("path", path.display())
             );
         }
-        weights(&path, &Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?, before)
+        let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?;
+        Ok(written_by(weights(&gguf, &path)?, before))
     };
     let idle = config.idle_unload_s.map(Duration::from_secs);
     let capabilities = Capabilities { logprobs: true, ..Capabilities::default() };

@@ -206,11 +206,15 @@ impl Decoder {
     fn attend(&self, at: usize, layer: &Layer, parts: &mut [Part<'_>], scratch: &mut Scratch, pool: &mut Pool) {
         let Scratch { hidden, normed, query, key, value, mixed, inputs, .. } = scratch;
         let (isa, heads) = (self.isa, self.heads);
-        self.norm(hidden, &layer.attention_norm, normed, inputs);
+        self.norm(hidden, &layer.attention_norm, inputs, pool);
         let rows = inputs.rows();
-        layer.query.apply(inputs, query, isa, pool);
-        layer.key.apply(inputs, key, isa, pool);
-        layer.value.apply(inputs, value, isa, pool);
+        let dense = [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)];
+        multiply(dense.map(|(dense, out)| (&dense.weight, out)), inputs, isa, pool);
+        for (dense, out) in [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)] {
+            if let Some(bias) = &dense.bias {
+                add_row(isa, out, bias);
+            }
+        }
         norm_heads(isa, self.epsilon, query, layer.query_norm.as_deref(), normed);
         norm_heads(isa, self.epsilon, key, layer.key_norm.as_deref(), normed);
 
@@ -244,29 +248,33 @@ impl Decoder {
         });
         mixed.resize(rows * heads.queries(), 0.0);
         attention(isa, pool, heads, layer.window, &sequences, query, mixed);
-        inputs.set(mixed, heads.queries(), isa);
-        multiply(&layer.output, inputs, normed, isa, pool);
+        let width = heads.queries();
+        inputs.fill(rows, width, isa, pool, |row, out| out.copy_from_slice(&mixed[row * width..][..width]));
+        multiply([(&layer.output, normed)], inputs, isa, pool);
         norm_heads(isa, self.epsilon, normed, layer.after_attention.as_deref(), query);
         add(isa, hidden, normed);
     }
 
     fn feed(&self, layer: &Layer, scratch: &mut Scratch, pool: &mut Pool) {
         let Scratch { hidden, normed, gate, up, inputs, .. } = scratch;
-        self.norm(hidden, &layer.feed_norm, normed, inputs);
-        multiply(&layer.gate, inputs, gate, self.isa, pool);
-        multiply(&layer.up, inputs, up, self.isa, pool);
-        match self.gate {
-            Gate::Silu => swiglu(self.isa, gate, up),
-            Gate::Gelu => geglu(self.isa, gate, up),
-        }
-        inputs.set(gate, layer.down.cols(), self.isa);
-        multiply(&layer.down, inputs, normed, self.isa, pool);
+        self.norm(hidden, &layer.feed_norm, inputs, pool);
+        let (rows, width) = (inputs.rows(), layer.down.cols());
+        multiply([(&layer.gate, &mut *gate), (&layer.up, &mut *up)], inputs, self.isa, pool);
+        inputs.fill(rows, width, self.isa, pool, |row, out| {
+            let of_row = row * width..(row + 1) * width;
+            out.copy_from_slice(&gate[of_row.clone()]);
+            match self.gate {
+                Gate::Silu => swiglu(self.isa, out, &up[of_row]),
+                Gate::Gelu => geglu(self.isa, out, &up[of_row]),
+            }
+        });
+        multiply([(&layer.down, normed)], inputs, self.isa, pool);
         norm_heads(self.isa, self.epsilon, normed, layer.after_feed.as_deref(), up);
         add(self.isa, hidden, normed);
     }
 
     fn score<'s>(&self, parts: &[Part<'_>], scratch: &'s mut Scratch, pool: &mut Pool) -> &'s mut [f32] {
-        let Scratch { hidden, normed, inputs, scores, .. } = scratch;
+        let Scratch { hidden, inputs, scores, .. } = scratch;
         let width = self.embedding.cols();
         // Only the rows that are asked for: the vocabulary is the largest matrix.
         let wanted = of_rows(parts, |part, rows| match part.scores {
@@ -281,28 +289,17 @@ impl Decoder {
         if wanted.is_empty() {
             return &mut [];
         }
-        self.norm(&hidden[..wanted.len() * width], &self.norm, normed, inputs);
-        multiply(self.output.as_ref().unwrap_or(&self.embedding), inputs, scores, self.isa, pool);
+        self.norm(&hidden[..wanted.len() * width], &self.norm, inputs, pool);
+        multiply([(self.output.as_ref().unwrap_or(&self.embedding), scores)], inputs, self.isa, pool);
         scores
     }
 
     /// Each row normed and made ready for products.
-    fn norm(&self, hidden: &[f32], weight: &[f32], normed: &mut Vec<f32>, inputs: &mut Activations) {
+    fn norm(&self, hidden: &[f32], weight: &[f32], inputs: &mut Activations, pool: &mut Pool) {
         let width = weight.len();
-        normed.resize(hidden.len(), 0.0);
-        for (x, out) in hidden.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
-            rms_norm(self.isa, x, weight, self.epsilon, out);
-        }
-        inputs.set(normed, width, self.isa);
-    }
-}
-
-impl Dense {
-    fn apply(&self, inputs: &Activations, out: &mut Vec<f32>, isa: Isa, pool: &mut Pool) {
-        multiply(&self.weight, inputs, out, isa, pool);
-        if let Some(bias) = &self.bias {
-            add_row(isa, out, bias);
-        }
+        inputs.fill(hidden.len() / width, width, self.isa, pool, |row, out| {
+            rms_norm(self.isa, &hidden[row * width..][..width], weight, self.epsilon, out);
+        });
     }
 }
 
@@ -322,9 +319,13 @@ pub(super) fn pages_of(tokens: usize) -> usize {
     tokens.div_ceil(PAGE)
 }
 
-fn multiply(matrix: &Matrix, inputs: &Activations, out: &mut Vec<f32>, isa: Isa, pool: &mut Pool) {
-    out.resize(inputs.rows() * matrix.rows(), 0.0);
-    matrix.multiply(inputs, out, isa, pool);
+/// The products of each matrix, all with the same inputs.
+fn multiply<const N: usize>(products: [(&Matrix, &mut Vec<f32>); N], inputs: &Activations, isa: Isa, pool: &mut Pool) {
+    let sized = products.map(|(matrix, out)| {
+        out.resize(inputs.rows() * matrix.rows(), 0.0);
+        (matrix, &mut out[..])
+    });
+    Matrix::multiply_all(sized, inputs, isa, pool);
 }
 
 fn row_mut(numbers: &mut [f32], row: usize, width: usize) -> &mut [f32] {

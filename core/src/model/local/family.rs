@@ -2,10 +2,13 @@
 //! weights.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io,
     ops::Range,
+    panic::resume_unwind,
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use candle_core::{
@@ -101,7 +104,8 @@ pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: boo
     let shapes = Shapes::of(gguf)?;
     shapes.check_tensors(gguf)?;
     let file = File::open(path).map_err(|e| corrupt("the file cannot be opened again").caused_by(e))?;
-    let mut weights = Weights { gguf, file, full_precision };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let weights = Weights { gguf, file: &file, full_precision, threads };
     let (head, positions) = (shapes.head as usize, positions as usize);
     let mut turns = vec![Turns::new(head, positions, shapes.rope_base)];
     if shapes.family == Family::Gemma3 {
@@ -111,7 +115,7 @@ pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: boo
     Ok(Decoder {
         embedding: weights.matrix("token_embd.weight")?,
         embedding_scale: if shapes.family == Family::Gemma3 { (shapes.width as f32).sqrt() } else { 1.0 },
-        layers: (0..shapes.layers).map(|at| weights.layer(&shapes, at)).collect::<Result<_>>()?,
+        layers: weights.layers(&shapes)?,
         norm: weights.numbers("output_norm.weight")?,
         output: gguf.tensors.contains_key("output.weight").then(|| weights.matrix("output.weight")).transpose()?,
         heads: Heads { shared: shapes.kv_heads as usize, each: (shapes.heads / shapes.kv_heads) as usize, width: head },
@@ -123,22 +127,42 @@ pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: boo
     })
 }
 
-/// The tensors of a file, one at a time.
+/// The tensors of a file.
+#[derive(Clone, Copy)]
 struct Weights<'a> {
     gguf: &'a Gguf,
-    file: File,
+    file: &'a File,
     full_precision: bool,
+    /// Threads that read a matrix.
+    threads: usize,
 }
 
 impl<'a> Weights<'a> {
-    fn layer(&mut self, shapes: &Shapes, at: u64) -> Result<Layer> {
+    /// All layers; each thread takes one after the other.
+    fn layers(&self, shapes: &Shapes) -> Result<Vec<Layer>> {
+        let (alone, next) = (Self { threads: 1, ..*self }, AtomicU64::new(0));
+        let take = || {
+            let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            let numbers = numbers.take_while(|at| *at < shapes.layers);
+            numbers.map(|at| Ok((at, alone.layer(shapes, at)?))).collect::<Result<Vec<_>>>()
+        };
+        let layers = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(take)).collect();
+            let done = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            done.collect::<Result<Vec<_>>>()
+        })?;
+        let layers: BTreeMap<_, _> = layers.into_iter().flatten().collect();
+        Ok(layers.into_values().collect())
+    }
+
+    fn layer(&self, shapes: &Shapes, at: u64) -> Result<Layer> {
         let name = |part: &str| format!("blk.{at}.{part}.weight");
         let family = shapes.family;
         let [query, key, value] = if family == Family::Phi3 {
             // One matrix holds all three, one after the other.
             let (queries, keys) = (shapes.query_width() as usize, shapes.kv_width() as usize);
             let all = name("attn_qkv");
-            let part = |weights: &mut Self, rows: Range<usize>| {
+            let part = |weights: &Self, rows: Range<usize>| {
                 Ok::<_, Error>(Dense { weight: weights.rows(&all, Some(rows))?, bias: None })
             };
             [
@@ -156,7 +180,7 @@ impl<'a> Weights<'a> {
         } else {
             (self.matrix(&name("ffn_gate"))?, self.matrix(&name("ffn_up"))?)
         };
-        let mut norm_if = |there: bool, part: &str| there.then(|| self.numbers(&name(part))).transpose();
+        let norm_if = |there: bool, part: &str| there.then(|| self.numbers(&name(part))).transpose();
         // Of six layers of Gemma 3, five look back on a window only.
         let local = family == Family::Gemma3 && !(at + 1).is_multiple_of(6);
         Ok(Layer {
@@ -178,51 +202,71 @@ impl<'a> Weights<'a> {
         })
     }
 
-    fn dense(&mut self, layer: u64, part: &str) -> Result<Dense> {
+    fn dense(&self, layer: u64, part: &str) -> Result<Dense> {
         let weight = self.matrix(&format!("blk.{layer}.{part}.weight"))?;
         let bias = format!("blk.{layer}.{part}.bias");
         let bias = self.gguf.tensors.contains_key(&bias).then(|| self.numbers(&bias)).transpose()?;
         Ok(Dense { weight, bias })
     }
 
-    fn matrix(&mut self, name: &str) -> Result<Matrix> {
+    fn matrix(&self, name: &str) -> Result<Matrix> {
         self.rows(name, None)
     }
 
     /// Some rows of a matrix, or all.
-    fn rows(&mut self, name: &str, rows: Option<Range<usize>>) -> Result<Matrix> {
-        let (info, mut bytes) = self.bytes(name)?;
-        let cols = info.dims[0] as usize;
-        let mut info = info.clone();
-        if let Some(rows) = rows {
-            let row = bytes.len() / info.dims[1] as usize;
-            bytes = bytes[rows.start * row..rows.end * row].to_vec();
-            info.dims[1] = rows.len() as u64;
+    fn rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Matrix> {
+        let info = self.info(name)?;
+        let (cols, all) = (info.dims[0] as usize, info.dims[1] as usize);
+        let rows = rows.unwrap_or(0..all);
+        let row_bytes = info.size / all as u64;
+        let read = |some: Range<usize>, bytes: &mut [u8]| {
+            self.read(name, info.offset + (rows.start + some.start) as u64 * row_bytes, bytes)
+        };
+        if let Some(kind) = quantised(info.dtype).filter(|_| !self.full_precision) {
+            return Matrix::read(kind, rows.len(), cols, self.threads, read);
         }
-        let (info, rows) = (&info, info.dims[1] as usize);
-        let quantised = quantised(info.dtype).filter(|_| !self.full_precision);
-        Ok(match (quantised, info.dtype) {
-            (Some(kind), _) => Matrix::quantised(kind, rows, cols, &bytes),
-            (None, GgmlDType::F16) if !self.full_precision => Matrix::half(rows, cols, &halves(&bytes)),
-            _ => Matrix::float(rows, cols, &floats(info, &bytes, name)?),
+        let mut bytes = vec![0; row_bytes as usize * rows.len()];
+        read(0..rows.len(), &mut bytes)?;
+        Ok(if info.dtype == GgmlDType::F16 && !self.full_precision {
+            Matrix::half(rows.len(), cols, &halves(&bytes))
+        } else {
+            Matrix::float(rows.len(), cols, &floats(info.dtype, vec![rows.len(), cols], &bytes, name)?)
         })
     }
 
-    fn numbers(&mut self, name: &str) -> Result<Vec<f32>> {
-        let (info, bytes) = self.bytes(name)?;
-        floats(info, &bytes, name)
+    fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        let info = self.info(name)?;
+        let mut bytes = vec![0; info.size as usize];
+        self.read(name, info.offset, &mut bytes)?;
+        floats(info.dtype, info.dims.iter().rev().map(|&dim| dim as usize).collect(), &bytes, name)
     }
 
-    fn bytes(&mut self, name: &str) -> Result<(&'a TensorInfo, Vec<u8>)> {
-        let gguf = self.gguf;
-        let info = gguf.tensors.get(name).ok_or_else(|| corrupt(format!("tensor \"{name}\" is missing")))?;
-        let unreadable = |e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e);
-        // The head was checked: every tensor lies inside the file.
-        let mut bytes = vec![0; info.size as usize];
-        self.file.seek(SeekFrom::Start(gguf.data_offset + info.offset)).map_err(unreadable)?;
-        self.file.read_exact(&mut bytes).map_err(unreadable)?;
-        Ok((info, bytes))
+    fn info(&self, name: &str) -> Result<&'a TensorInfo> {
+        self.gguf.tensors.get(name).ok_or_else(|| corrupt(format!("tensor \"{name}\" is missing")))
     }
+
+    /// Reads what lies at `offset` of the tensor data. The head was checked: every tensor lies inside the file.
+    fn read(&self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        read_at(self.file, self.gguf.data_offset + offset, bytes)
+            .map_err(|e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e))
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut at: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (at, bytes) = (at + count as u64, &mut bytes[count..]);
+    }
+    Ok(())
 }
 
 /// The kind that has a kernel of its own.
@@ -245,9 +289,8 @@ fn halves(bytes: &[u8]) -> Vec<f16> {
 }
 
 /// The weights as candle reads them, in 32 bits.
-fn floats(info: &TensorInfo, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
-    let dims = info.dims.iter().rev().map(|&dim| dim as usize).collect();
-    let read = qtensor_from_ggml(info.dtype, bytes, dims, &Device::Cpu)
+fn floats(dtype: GgmlDType, dims: Vec<usize>, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
+    let read = qtensor_from_ggml(dtype, bytes, dims, &Device::Cpu)
         .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
     read.map_err(|e| corrupt(format!("tensor \"{name}\" cannot be loaded; download the file again")).caused_by(e))
 }
