@@ -9,6 +9,7 @@ mod family;
 mod gguf;
 mod kernel;
 mod pages;
+mod rope;
 mod safetensors;
 mod sampler;
 mod scheduler;
