@@ -181,12 +181,13 @@ impl Answer {
         if tokenizer.is_end(token) {
             return self.end(FinishReason::Stop);
         }
+        let before = self.tokens.last().copied().unwrap_or(token);
         self.tokens.push(token);
         if let Some((top, raw)) = raw {
             let logprob = logprob(&raw, token, usize::from(top), |token| tokenizer.text(token));
             self.send(Delta::Logprob { logprob })?;
         }
-        let shown = self.text.push(tokenizer.bytes(token));
+        let shown = self.text.push(tokenizer.bytes_after(before, token));
         if !shown.text.is_empty() {
             self.send(Delta::Text { text: shown.text })?;
         }

@@ -129,8 +129,9 @@ impl LocalModel {
     /// # Errors
     /// `Invalid` when there is no token or an unknown one; `ContextLength` when there are too many.
     pub fn next_logprobs(&self, tokens: &[u32], top: usize) -> Result<Vec<(u32, f32)>> {
-        let scores = self.scores(tokens, Scores::Last)?;
-        Ok(super::sampler::top_logprobs(&scores, top))
+        let mut likeliest = Vec::new();
+        self.read_scores(tokens, Scores::Last, |_, scores| likeliest = super::sampler::top_logprobs(scores, top))?;
+        Ok(likeliest)
     }
 
     /// For each of `tokens` but the first its log-probability after those before it, and the `top` likeliest tokens in
@@ -139,16 +140,18 @@ impl LocalModel {
     /// # Errors
     /// As for [`LocalModel::next_logprobs`].
     pub fn read_logprobs(&self, tokens: &[u32], top: usize) -> Result<Vec<ReadToken>> {
-        let scores = self.scores(tokens, Scores::All)?;
-        let rows = scores.chunks_exact(scores.len() / tokens.len());
-        let read = |(scores, token): (&[f32], &u32)| ReadToken {
-            logprob: super::sampler::logprob_of(scores, *token),
-            top: super::sampler::top_logprobs(scores, top),
-        };
-        Ok(rows.zip(&tokens[1..]).map(read).collect())
+        let mut read = Vec::with_capacity(tokens.len());
+        self.read_scores(tokens, Scores::All, |at, scores| {
+            if let Some(&next) = tokens.get(at + 1) {
+                let logprob = super::sampler::logprob_of(scores, next);
+                read.push(ReadToken { logprob, top: super::sampler::top_logprobs(scores, top) });
+            }
+        })?;
+        Ok(read)
     }
 
-    fn scores(&self, tokens: &[u32], wanted: Scores) -> Result<Vec<f32>> {
+    /// Reads `tokens` and gives the scores after those that are `wanted`, with the places of the tokens.
+    fn read_scores(&self, tokens: &[u32], wanted: Scores, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
         if tokens.is_empty() || tokens.iter().any(|&token| token as usize >= self.tokenizer.len()) {
             return Err(Error::invalid("log-probabilities take at least one token, and only tokens of the model"));
         }
@@ -157,8 +160,17 @@ impl LocalModel {
         let decoder = &scheduler.writer().decoder;
         let pages = Pages::new(decoder.page_numbers(), u64::MAX, 1);
         let (mut memory, mut scratch, mut pool) = (Memory::default(), Scratch::default(), Pool::new(1));
-        let part = Part { memory: &mut memory, tokens, scores: wanted };
-        Ok(decoder.read(&mut [part], &pages, &mut scratch, &mut pool).to_vec())
+        let mut before = 0;
+        // Scores take a MiB a token of a large vocabulary, so not those of all are in memory at once.
+        for tokens in tokens.chunks(if wanted == Scores::All { 64 } else { tokens.len() }) {
+            let part = Part { memory: &mut memory, tokens, scores: wanted };
+            let scores = decoder.read(&mut [part], &pages, &mut scratch, &mut pool);
+            for (at, scores) in scores.chunks_exact(decoder.vocabulary()).enumerate() {
+                take(before + at, scores);
+            }
+            before += tokens.len();
+        }
+        Ok(())
     }
 
     /// Goes on with `prompt`, tokens of the model, as they are and without a chat template. Blocks where the weights are

@@ -13,6 +13,7 @@ mod kernel;
 mod pages;
 mod rerank;
 mod resident;
+mod rope;
 mod safetensors;
 mod sampler;
 mod scheduler;
