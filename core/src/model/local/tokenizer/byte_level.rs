@@ -36,10 +36,16 @@ pub(super) fn load(gguf: &Gguf, pre: &str, texts: &[String], ordinary: impl Fn(u
     let merges = gguf.texts("tokenizer.ggml.merges")?.iter().map(|merge| {
         let pair =
             merge.split_once(' ').ok_or_else(|| corrupt("a merge of the tokenizer is no pair; expected two texts"))?;
+        // The library takes this for granted, and panics where it is not so.
+        let whole = format!("{}{}", pair.0, pair.1);
+        if [pair.0, pair.1, &whole].iter().any(|text| !vocabulary.contains_key(*text)) {
+            return Err(corrupt("a merge of the tokenizer names texts that are no tokens; download the file again"));
+        }
         Ok((pair.0.to_owned(), pair.1.to_owned()))
     });
+    let merges = merges.collect::<Result<Vec<_>>>()?;
     let bpe = BPE::builder()
-        .vocab_and_merges(vocabulary, merges.collect::<Result<Vec<_>>>()?)
+        .vocab_and_merges(vocabulary, merges)
         .ignore_merges(is_llama3(pre))
         .build()
         .map_err(|e| corrupt("the merges of the tokenizer do not fit its tokens").caused_by(e))?;

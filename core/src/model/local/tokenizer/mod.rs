@@ -376,7 +376,10 @@ mod tests {
             ("", vec![]),
             ("a", vec![piece("\u{2581}a")]),
             ("ab", vec![piece(space), piece(ab)]),
-            ("abc", vec![piece("\u{2581}a"), piece(bc)]),
+            // "bc" first, and then "abc" goes before "\u{2581}a".
+            ("abc", vec![piece(space), piece("abc")]),
+            ("abbc", vec![piece(space), piece(ab), piece(bc)]),
+            ("acbc", vec![piece("\u{2581}a"), piece("c"), piece(bc)]),
             ("babab", vec![piece(space), piece(b), piece(ab), piece(ab)]),
             ("b\n\n\nb", vec![piece(space), piece(b), piece("\n\n"), piece(space), byte(b'\n'), piece(b)]),
             ("é", vec![piece(space), byte(0xc3), byte(0xa9)]),
