@@ -57,7 +57,7 @@ mod tests {
             let mut numbers = Aligned::<f32>::new(len);
             assert!(numbers.len() == len && numbers.as_ptr().addr().is_multiple_of(LINE));
             numbers.fill(1.0);
-            assert!(numbers.iter().all(|number| *number == 1.0));
+            assert_eq!(numbers[..], vec![1.0; len]);
         }
     }
 }

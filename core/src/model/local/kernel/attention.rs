@@ -319,8 +319,8 @@ unsafe fn group<S: Floats, F: Float, const M: usize>(
             for m in 0..M {
                 let result = &mut *results.add(m * width + column);
                 *result *= shrink[m];
-                for position in 0..seen {
-                    *result += scores[m][position] * (*values.add(position * width + column)).number();
+                for (position, weight) in scores[m][..seen].iter().enumerate() {
+                    *result += weight * (*values.add(position * width + column)).number();
                 }
             }
         }
@@ -352,9 +352,9 @@ unsafe fn add_values<S: Floats, F: Float, const M: usize, const V: usize>(
                 }
             }
         }
-        for m in 0..M {
-            for v in 0..V {
-                S::store(sums[m][v], results.add(m * width + v * S::LANES));
+        for (m, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                S::store(*sum, results.add(m * width + v * S::LANES));
             }
         }
     }

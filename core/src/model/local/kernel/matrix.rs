@@ -86,7 +86,7 @@ impl Matrix {
                 let parts = data.chunks_mut(each * tile_bytes).enumerate();
                 let parts: Vec<_> = parts.map(|(at, data)| scope.spawn(move || pack(at * each, data))).collect();
                 let done = |part: ScopedJoinHandle<'_, _>| part.join().unwrap_or_else(|panic| resume_unwind(panic));
-                parts.into_iter().map(done).collect::<Result<(), E>>()
+                parts.into_iter().try_for_each(done)
             })?;
         }
         Ok(Self { rows, cols, data: Data::Quantised(kind, data) })

@@ -4,6 +4,7 @@
 //! All `unsafe` of local models is in this folder: instructions of the processor, the output that threads share, and
 //! the pool of threads.
 #![allow(unsafe_code, reason = "instructions of the processor have no safe form; see the comments at each use")]
+#![allow(clippy::wildcard_imports, reason = "the names of instructions have a prefix of their own")]
 #![allow(clippy::inline_always, reason = "only as a part of its caller is it compiled for the caller's processor")]
 
 mod activations;

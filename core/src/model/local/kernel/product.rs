@@ -298,6 +298,7 @@ unsafe fn add_halves<S: Simd, K: Kind, const T: usize, const M: usize>(
 }
 
 /// Scales or zeros, from that of `lane` on.
+#[expect(clippy::cast_ptr_alignment, reason = "registers are loaded from any place")]
 #[inline(always)]
 unsafe fn numbers_at<S: Simd, K: Kind>(at: *const u8, lane: usize) -> S::Numbers {
     // SAFETY: as the caller promises; there is a number of the layout's width for each row of a tile.

@@ -146,7 +146,7 @@ fn whole_numbers_are_exact() {
         let values: Vec<_> = values.chunks(32).flat_map(|block| [&[127.0], &block[1..]].concat()).collect();
         let mut inputs = Activations::default();
         inputs.set(&values, cols, Isa::Portable);
-        assert!(inputs.scales.iter().all(|scale| *scale == 1.0));
+        assert_eq!(inputs.scales, vec![1.0; 9 * cols / format::BLOCK]);
         let plain = product(&matrix, &inputs, Isa::Portable, 1);
         for isa in Isa::all() {
             assert_eq!(product(&matrix, &inputs, isa, 1), plain, "{kind:?} {isa:?}");
