@@ -304,7 +304,7 @@ fn load_sentencepiece(
         Kind::UserDefined => !pieces.get(token as u32).contains(&b' '),
         _ => false,
     };
-    Ok(SentencePiece::new(pieces, scores, ordinary, bytes.map(Option::unwrap_or_default), space_first))
+    Ok(SentencePiece::new(pieces, scores, ordinary, Box::new(bytes.map(Option::unwrap_or_default)), space_first))
 }
 
 #[cfg(test)]
@@ -376,7 +376,8 @@ mod tests {
             ("", vec![]),
             ("a", vec![piece("\u{2581}a")]),
             ("ab", vec![piece(space), piece(ab)]),
-            ("abc", vec![piece("\u{2581}a"), piece(bc)]),
+            ("abc", vec![piece(space), piece("abc")]),
+            ("a bc", vec![piece("\u{2581}a"), piece(space), piece(bc)]),
             ("babab", vec![piece(space), piece(b), piece(ab), piece(ab)]),
             ("b\n\n\nb", vec![piece(space), piece(b), piece("\n\n"), piece(space), byte(b'\n'), piece(b)]),
             ("é", vec![piece(space), byte(0xc3), byte(0xa9)]),
