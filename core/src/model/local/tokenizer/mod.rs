@@ -304,7 +304,7 @@ fn load_sentencepiece(
         Kind::UserDefined => !pieces.get(token as u32).contains(&b' '),
         _ => false,
     };
-    Ok(SentencePiece::new(pieces, scores, ordinary, bytes.map(Option::unwrap_or_default), space_first))
+    Ok(SentencePiece::new(pieces, scores, ordinary, Box::new(bytes.map(Option::unwrap_or_default)), space_first))
 }
 
 #[cfg(test)]
@@ -380,6 +380,7 @@ mod tests {
             ("abc", vec![piece(space), piece("abc")]),
             ("abbc", vec![piece(space), piece(ab), piece(bc)]),
             ("acbc", vec![piece("\u{2581}a"), piece("c"), piece(bc)]),
+            ("a bc", vec![piece("\u{2581}a"), piece(space), piece(bc)]),
             ("babab", vec![piece(space), piece(b), piece(ab), piece(ab)]),
             ("b\n\n\nb", vec![piece(space), piece(b), piece("\n\n"), piece(space), byte(b'\n'), piece(b)]),
             ("é", vec![piece(space), byte(0xc3), byte(0xa9)]),

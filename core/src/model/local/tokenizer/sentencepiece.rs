@@ -18,7 +18,7 @@ pub(super) struct SentencePiece {
     /// since a vocabulary of 262,144 texts need not be in memory twice.
     slots: Vec<u32>,
     /// Tokens of the bytes.
-    bytes: [u32; 256],
+    bytes: Box<[u32; 256]>,
     /// Whether a space is set before a text that begins, or goes on after a special token.
     pub(super) space_first: bool,
 }
@@ -75,11 +75,13 @@ impl SentencePiece {
         pieces: &Pieces,
         mut scores: Vec<f32>,
         ordinary: impl Fn(usize) -> bool,
-        bytes: [u32; 256],
+        bytes: Box<[u32; 256]>,
         space_first: bool,
     ) -> Self {
         // One zero, not two.
-        scores.iter_mut().for_each(|score| *score += 0.0);
+        for score in &mut scores {
+            *score += 0.0;
+        }
         let mut slots = vec![NONE; (2 * pieces.len()).next_power_of_two()];
         // The last of equal pieces counts, so it is found first.
         for token in (0..pieces.len()).rev().filter(|&token| ordinary(token)) {
