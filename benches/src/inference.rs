@@ -230,7 +230,7 @@ async fn one_of_many(model: &LocalModel, at: usize) -> bool {
 
 /// Tokens a second of an answer that copies its prompt, with and without guesses.
 async fn speculative(file: &Path, threads: usize, decode: usize) -> Result<()> {
-    let with = load(file, threads)?;
+    let with = LocalModel::load("bench", file, &LocalConfig::default().threads(threads).speculation(true))?;
     let without = LocalModel::load("bench", file, &LocalConfig::default().threads(threads).speculation(false))?;
     let text =
         "The invoice lists twelve chairs, four tables, two lamps and a red carpet for the hall on the third floor. ";

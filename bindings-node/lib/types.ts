@@ -600,7 +600,7 @@ export interface LocalConfig {
    * never. */
   idleUnloadS?: number
   /** Guesses what an answer says next where it repeats its prompt or itself: the answer is the same, and sooner there.
-   * Default: true. */
+   * Default: false. */
   speculation?: boolean
   /** Computes with all weights in 32 bits and rounds nothing. Default: false. */
   fullPrecision?: boolean

@@ -93,7 +93,7 @@ pub struct LocalConfig {
     /// Default: never.
     pub idle_unload_s: Option<u64>,
     /// Guesses what an answer says next where it repeats its prompt or itself, and reads the guess in the same step: the
-    /// answer is the same, and sooner there. Given up by itself where it does not pay. Default: true.
+    /// answer is the same, and sooner there. Given up by itself where it does not pay. Default: false.
     pub speculation: Option<bool>,
     /// Computes with all weights in 32 bits and rounds nothing: what other engines are compared by. Takes about seven
     /// times the memory of a 4-bit file and several times the time. Default: false.

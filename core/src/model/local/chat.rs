@@ -241,7 +241,7 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
         threads: config.threads.unwrap_or(cores),
         memory: config.memory_bytes.unwrap_or(MEMORY),
         context: 0,
-        guess: if config.speculation.unwrap_or(true) { GUESS } else { 0 },
+        guess: if config.speculation.unwrap_or(false) { GUESS } else { 0 },
     };
     if limits.answers == 0 || limits.threads == 0 || limits.threads > MOST_THREADS {
         return Err(Error::invalid(format!(

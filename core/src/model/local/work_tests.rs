@@ -168,3 +168,45 @@ fn those_who_begin_alike_read_it_once() {
     assert!(all.iter_mut().all(|pieces| tokens(pieces) > 0));
     assert_eq!(shared.lock().statistics.tokens_found, 3 * 64);
 }
+
+/// The text of an answer of background priority; a turn is taken from it after so many steps.
+fn said(taken_after: Option<usize>) -> String {
+    let shared = shared(1, 1 << 30);
+    let mut work = Work::new(&shared);
+    let sampling = Sampling {
+        seed: Some(3),
+        temperature: Some(1.5),
+        logit_bias: [(2, -100.0), (0, -100.0)].into(),
+        ..Sampling::default()
+    };
+    let cx = Context::new().priority(Priority::Background);
+    let (answer, mut pieces) = Answer::new(&cx, (10..50).collect(), &sampling, 30);
+    assert!(shared.lock().enter(answer, shared.limits).unwrap().is_none());
+    let mut urgent = None;
+    for at in 0..200 {
+        if taken_after == Some(at) {
+            urgent = Some(ask(&shared, &Context::new().priority(Priority::Interactive), 5, 60).unwrap());
+        }
+        if at > 100 && work.running.is_empty() {
+            break;
+        }
+        if !work.running.is_empty() || !shared.lock().waiting.is_empty() {
+            step(&mut work);
+        }
+    }
+    assert_eq!(shared.lock().statistics.preempted, u64::from(urgent.is_some()));
+    let texts = std::iter::from_fn(|| pieces.try_recv().ok()).filter_map(|piece| match piece {
+        Ok(Delta::Text { text }) => Some(text),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn an_answer_that_made_way_says_the_same() {
+    let whole = said(None);
+    assert!(!whole.is_empty());
+    for after in [1, 2, 9, 25] {
+        assert_eq!(said(Some(after)), whole, "after {after} steps");
+    }
+}
