@@ -7,6 +7,7 @@ mod decoder;
 mod embed;
 mod family;
 mod gguf;
+mod grammar;
 mod kernel;
 mod pages;
 mod safetensors;
@@ -19,6 +20,7 @@ mod testing;
 mod tests;
 mod text;
 mod tokenizer;
+mod tools;
 
 pub use chat::{LocalConfig, LocalModel, ReadToken};
 pub use embed::LocalEmbedder;

@@ -54,7 +54,8 @@ impl Sampler {
         }
     }
 
-    /// The next token. `scores` holds numbers only, at least one; they are changed when there is a penalty.
+    /// The next token. `scores` holds numbers, and negative infinity for tokens that may not be chosen; one is a number.
+    /// They are changed when there is a penalty.
     pub(super) fn choose(&mut self, scores: &mut [f32]) -> u32 {
         self.penalise(scores);
         let (best, max) = likeliest(scores);
@@ -73,7 +74,7 @@ impl Sampler {
     }
 
     fn sample(&mut self, scores: &[f32], max: f32) -> u32 {
-        let least = if self.min_p > 0.0 { max + (self.min_p.ln() as f32) } else { f32::NEG_INFINITY };
+        let least = if self.min_p > 0.0 { max + (self.min_p.ln() as f32) } else { f32::MIN };
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         candidates.extend((0..).zip(scores.iter().copied()).filter(|&(_, score)| score >= least));

@@ -40,6 +40,11 @@ fn numbers(seed: u64, count: usize) -> Vec<f32> {
 
 /// The bytes of a whole GGUF file: 2 layers, width 32, 260 tokens, a context of 64.
 pub(super) fn tiny_file() -> Vec<u8> {
+    tiny_file_with(64)
+}
+
+/// The same with another context.
+pub(super) fn tiny_file_with(context: u32) -> Vec<u8> {
     let mut tokens = vec!["<|endoftext|>".to_owned(), "<|im_start|>".to_owned(), "<|im_end|>".to_owned()];
     tokens.extend(byte_chars());
     tokens.push("\u{120}t".into());
@@ -49,7 +54,7 @@ pub(super) fn tiny_file() -> Vec<u8> {
     let metadata = [
         ("general.architecture", text("llama")),
         ("llama.block_count", Value::U32(2)),
-        ("llama.context_length", Value::U32(64)),
+        ("llama.context_length", Value::U32(context)),
         ("llama.embedding_length", Value::U32(32)),
         ("llama.feed_forward_length", Value::U32(64)),
         ("llama.attention.head_count", Value::U32(4)),

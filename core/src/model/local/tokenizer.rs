@@ -165,6 +165,16 @@ impl Tokenizer {
         self.ends.len()
     }
 
+    /// Control tokens and their texts.
+    pub(super) fn controls(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.special.iter().filter(|special| special.control).map(|special| (special.token, special.text.as_str()))
+    }
+
+    /// The tokens after which an answer is over; at least one.
+    pub(super) fn end_tokens(&self) -> impl Iterator<Item = u32> {
+        self.end_tokens.iter().copied()
+    }
+
     /// Whether the answer is over after `token`.
     pub(super) fn is_end(&self, token: u32) -> bool {
         self.end_tokens.contains(&token)
