@@ -333,7 +333,7 @@ impl ChatModel for LocalModel {
             let tokenizer = &writer.tokenizer;
             let form = match grammars.constraint(tokenizer, &request.response_format)? {
                 Some(constraint) => Form::Whole(constraint),
-                None => Tools::new(&grammars, tokenizer, template.syntax(), &request)?
+                None => Tools::new(&grammars, tokenizer, template.syntax(), &request)
                     .map_or(Form::Text, |tools| Form::Calls(Box::new(tools))),
             };
             Ok((template.encode(tokenizer, &request)?, form))

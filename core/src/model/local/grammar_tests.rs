@@ -164,8 +164,8 @@ fn a_form_that_cannot_be_kept_to_is_refused_with_the_reason() {
         (lark(&"x".repeat(LONGEST_GRAMMAR + 1)), ErrorKind::Invalid, "longer"),
     ];
     for (format, kind, part) in cases {
-        let error = grammars.constraint(&tokenizer, &format).unwrap_err();
         let shown: String = format!("{format:?}").chars().take(60).collect();
+        let error = grammars.constraint(&tokenizer, &format).expect_err(&shown);
         assert_eq!(error.kind(), kind, "{shown}: {error}");
         assert!(error.message().contains(part) && error.message().len() < 600, "{shown}: {error}");
     }

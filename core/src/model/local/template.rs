@@ -312,9 +312,9 @@ mod tests {
         let mistral = "[AVAILABLE_TOOLS]{{ tools is not none and tools | tojson(indent=1) | length > 90 }}\
             {% for m in messages %}{% if 'tool_calls' in m %}[TOOL_CALLS]{{ m.tool_calls[0].id | length }}\
             {% elif m.tool_call_id is defined %}{{ m.tool_call_id }}{% endif %}{% endfor %}";
-        assert_eq!(prompt(mistral, &weather()), "[AVAILABLE_TOOLS]true[TOOL_CALLS]9call00000");
+        assert_eq!(prompt(mistral, &weather()), "[AVAILABLE_TOOLS]True[TOOL_CALLS]9call00000");
         let none = prompt("{{ tools is none }}", &ChatRequest::user("x"));
-        assert_eq!(none, "true");
+        assert_eq!(none, "True");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     engine::FunctionSpec,
-    error::Result,
     model::{ChatRequest, ToolCall},
 };
 
@@ -59,28 +58,25 @@ pub(super) struct Tools {
 
 impl Tools {
     /// Those of `request`; none when it has none. Blocks, see [`Grammars::constraint`].
-    ///
-    /// # Errors
-    /// When no answer of the model can be held to a form.
     pub(super) fn new(
         grammars: &Grammars,
         tokenizer: &Tokenizer,
         syntax: CallSyntax,
         request: &ChatRequest,
-    ) -> Result<Option<Self>> {
+    ) -> Option<Self> {
         if request.tools.is_empty() {
-            return Ok(None);
+            return None;
         }
         let mark = |(token, text): (u32, &str)| {
             [syntax.open, syntax.close].into_iter().find(|mark| *mark == text).map(|mark| (token, mark))
         };
         let called = request.messages.iter().map(|message| message.tool_calls.len()).sum();
         let names = request.tools.iter().map(|tool| tool.name.clone()).collect();
-        Ok(Some(Self {
+        Some(Self {
             parser: CallParser::new(syntax, names, called),
             marks: tokenizer.controls().filter_map(mark).collect(),
-            grammar: grammars.make(tokenizer, grammar(syntax, &request.tools))?.ok(),
-        }))
+            grammar: grammars.make(tokenizer, grammar(syntax, &request.tools)).ok().and_then(Result::ok),
+        })
     }
 
     /// The text of `token` when it stands around calls.

@@ -117,7 +117,7 @@ fn tools(syntax: CallSyntax, parameters: Value) -> Tools {
     let mut tool = FunctionSpec::new("f");
     tool.parameters = parameters;
     let request = ChatRequest { tools: vec![tool], messages: vec![Message::user("x")], ..ChatRequest::default() };
-    Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap().unwrap()
+    Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap()
 }
 
 #[test]
