@@ -59,7 +59,7 @@ node-test: node models
 	cd bindings-node && npm test
 
 examples: models node
-	for example in examples/python/quickstart.py examples/python/own_model.py examples/python/tasks.py; do \
+	for example in examples/python/{quickstart,own_model,tasks,demo}.py; do \
 	  echo "== $$example"; $(PY) $$example; done
 	$(PY) tests/readme.py
 	cargo build --quiet --workspace --all-features --examples

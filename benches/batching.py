@@ -48,6 +48,16 @@ def main(size: str) -> None:
     ended = ours["schemas-ended"]["value"]
     inference.show("schemas-fit", ours["schemas-fit"]["value"] / max(ended, 1), "of all", None, None, count,
                    f"of {ended:.0f} answers that ended within 160 tokens, {count} random schemas", False)
+    requests = "10000" if full else "400"
+    soak = inference.run(inference.OURS, "soak", file, threads, requests)
+    note = (f"requests of all lengths and priorities, three in five given up on the way, that ended wrongly or left "
+            f"something behind, in {soak['soak-seconds']['value']:.0f} s; {soak['soak-preempted']['value']:.0f} times an "
+            f"answer made way, {soak['soak-leaked-bytes']['value']:.0f} bytes leaked")
+    inference.show("soak-lost", soak["soak-lost"]["value"], "requests", None, None, int(requests), note, True)
+    copied = inference.run(inference.OURS, "speculative", file, threads, "192" if full else "64")
+    note = f"one answer that copies its prompt; {copied['accepted']['value']:.0%} of the guesses were right"
+    inference.show("speculative", copied["speculative"]["value"], "tokens/s", "without guesses", copied["plain"]["value"], 3,
+                   note, False)
 
 
 def schema(rng: random.Random, depth: int) -> dict[str, object]:

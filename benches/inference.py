@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import first
+import gemma
 
 ROOT = first.ROOT
 OURS = ROOT / "target" / "debug" / "bench-inference"
@@ -25,15 +26,17 @@ def main(size: str) -> None:
     build = ["cargo", "build", "--quiet", "--workspace", "--all-features", "--bin", "bench-inference"]
     subprocess.run(build, cwd=ROOT, check=True)
     python = first.peer_python()
-    for name, file in files().items():
+    models = {**files(), "gemma": str(gemma.fetch(python))}
+    for name, file in models.items():
         for threads in ("1", "2") if full else ("2",):
             speed(name, file, threads, python, full)
-    smollm = files()["smollm2"]
-    with tempfile.TemporaryDirectory() as folder:
-        agreement(smollm, Path(folder), python, full)
+    for name, file in models.items():
+        with tempfile.TemporaryDirectory() as folder:
+            agreement(name, file, Path(folder), python, full)
 
 
 def files() -> dict[str, str]:
+    """The models that triune itself can get."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     models = Path(os.environ.get("TRIUNE_MODELS") or cache / "triune" / "models")
     return {"smollm2": str(next(models.glob("smollm2-135m/*.gguf")))}
@@ -65,27 +68,30 @@ def speed(name: str, file: str, threads: str, python: Path, full: bool) -> None:
          "time to the first token of a prompt that was read before", True)
 
 
-def agreement(file: str, folder: Path, python: Path, full: bool) -> None:
+def agreement(name: str, file: str, folder: Path, python: Path, full: bool) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "parity"))
     from texts import BASE, LONG
 
     prompts = [text for text in BASE if len(text) > 11][: 50 if full else 8]
+    read = "1000" if full else "400"
     (folder / "prompts").write_text(json.dumps(prompts))
     subprocess.run([python, THEIRS, "say", file, folder / "prompts", "64" if full else "16", folder / "said"], check=True)
     found = run(OURS, "said", file, folder / "said")
     for figure in ("logprob-difference", "logprob-difference-mean", "logprob-within", "greedy-splits"):
-        show(figure, found[figure]["value"], "", None, None, len(prompts), "five likeliest tokens of each step", True)
+        show(figure, found[figure]["value"], "", None, None, len(prompts),
+             f"{name}, five likeliest tokens of each step", True)
 
-    (folder / "text").write_text(" ".join((ROOT / name).read_text() for name in ("README.md", "docs/architecture.md")))
-    subprocess.run([python, THEIRS, "read", file, folder / "text", folder / "read"], check=True)
+    (folder / "text").write_text(" ".join((ROOT / part).read_text() for part in ("README.md", "docs/architecture.md")))
+    subprocess.run([python, THEIRS, "read", file, folder / "text", read, folder / "read"], check=True)
     found = run(OURS, "read", file, folder / "read")
-    show("perplexity-difference", found["perplexity-difference"]["value"], "", None, None, 1000,
-         f"ours {found['perplexity']['value']:.3f}, theirs {found['perplexity-theirs']['value']:.3f}", True)
+    show("perplexity-difference", found["perplexity-difference"]["value"], "", None, None, int(read),
+         f"{name}, ours {found['perplexity']['value']:.3f}, theirs {found['perplexity-theirs']['value']:.3f}", True)
 
+    # One seed: both models have the same texts.
     pick, alphabet = random.Random(7), "".join(BASE + LONG)
     texts = [pick.choice(BASE) + "".join(pick.choices(alphabet, k=pick.randrange(40))) + pick.choice(BASE)
              for _ in range(10_000 if full else 1000)]
     (folder / "texts").write_text(json.dumps(texts))
     subprocess.run([python, THEIRS, "tokens", file, folder / "texts", folder / "tokens"], check=True)
     found = run(OURS, "tokens", file, folder / "texts", folder / "tokens")
-    show("tokenizer-equal", found["tokenizer-equal"]["value"], "", None, None, len(texts), "texts with equal tokens", False)
+    show("tokenizer-equal", found["tokenizer-equal"]["value"], "", None, None, len(texts), f"{name}, texts with equal tokens", False)

@@ -3,7 +3,7 @@
     python peers_inference.py speed FILE THREADS PROMPT DECODE   load, prefill, decode, peak memory of one process
     python peers_inference.py first FILE THREADS                 a fresh process to its first token
     python peers_inference.py say FILE PROMPTS COUNT OUT         greedy tokens and the five likeliest of each
-    python peers_inference.py read FILE TEXT OUT                 log-probability of each token of a text
+    python peers_inference.py read FILE TEXT COUNT OUT           log-probability of each of the first tokens of a text
     python peers_inference.py tokens FILE TEXTS OUT              token numbers of each text
 """
 
@@ -78,7 +78,8 @@ def likeliest(scores: np.ndarray) -> list[list[float]]:
 
 
 def say(path: str, prompts: str, count: str, out: str) -> None:
-    model, said = load(path, 2, logits_all=True), []
+    # Scores of all tokens are kept, a MiB each of a large vocabulary.
+    model, said = load(path, 2, context=512, logits_all=True), []
     for prompt in json.loads(Path(prompts).read_text()):
         model.reset()
         tokens = model.tokenize(prompt.encode(), add_bos=True, special=False)
@@ -92,14 +93,15 @@ def say(path: str, prompts: str, count: str, out: str) -> None:
     Path(out).write_text(json.dumps(said))
 
 
-def read(path: str, text: str, out: str) -> None:
+def read(path: str, text: str, count: str, out: str) -> None:
     model = load(path, 2, logits_all=True)
-    tokens = model.tokenize(Path(text).read_bytes(), add_bos=True, special=False)[:1000]
+    tokens = model.tokenize(Path(text).read_bytes(), add_bos=True, special=False)[: int(count)]
     model.eval(tokens)
-    rows = model.scores[: len(tokens) - 1].astype(np.float64)
-    totals = np.log(np.exp(rows - rows.max(1, keepdims=True)).sum(1)) + rows.max(1)
-    logprobs = rows[np.arange(len(rows)), tokens[1:]] - totals
-    Path(out).write_text(json.dumps({"tokens": tokens, "logprobs": logprobs.tolist()}))
+    logprobs = []
+    for scores, token in zip(model.scores, tokens[1:]):
+        row = scores.astype(np.float64)
+        logprobs.append(float(row[token] - row.max() - math.log(np.exp(row - row.max()).sum())))
+    Path(out).write_text(json.dumps({"tokens": tokens, "logprobs": logprobs}))
 
 
 def tokens(path: str, texts: str, out: str) -> None:

@@ -29,8 +29,9 @@ use triune::{
 
 const KILLS: u32 = 25;
 const FOLDER: &str = "TRIUNE_KILL_FOLDER";
-/// Tasks of one run; a child begins runs until it is killed.
+/// Tasks of one run; a child begins runs until it is killed. One in four generates.
 const TASKS: usize = 12;
+const GENERATING: usize = TASKS.div_ceil(4);
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -146,7 +147,8 @@ fn spawn(folder: &Path) -> Child {
 
 async fn kill_and_look() {
     if triune::model::source::locate("smollm2-135m", triune::model::ModelKind::Chat).is_err() {
-        assert!(std::env::var_os("CI").is_none(), "CI needs the models: triune models pull smollm2-135m");
+        let required = ["CI", "TRIUNE_TEST_REQUIRE_SERVERS"].iter().any(|name| std::env::var_os(name).is_some());
+        assert!(!required, "this test needs its models: triune models pull smollm2-135m all-minilm-l6-v2");
         println!("not run: no model; get it with `triune models pull smollm2-135m all-minilm-l6-v2`");
         return;
     }
@@ -231,9 +233,10 @@ async fn look(folder: &Path) -> BTreeMap<&'static str, i64> {
     let acknowledged: i64 = paid.values().sum();
     let in_ledger: NanoUsd = ledger.iter().filter(|entry| paid.contains_key(&entry.id)).map(|entry| entry.cost).sum();
     let twice = ledger.len() - ledger.iter().map(|entry| &entry.id).collect::<HashSet<_>>().len();
-    // A call that was committed when the process died before it could say so: at most those in flight.
+    // Calls that were committed when the process died before it could say so: in each process the one beside the runs,
+    // and those of one run, which ended but was not noted, or was the last and is not gone on with.
     let unsaid = ledger.iter().filter(|entry| !paid.contains_key(&entry.id)).count();
-    assert!(unsaid <= KILLS as usize * (TASKS + 1), "{unsaid} calls nobody made");
+    assert!(unsaid <= KILLS as usize * (1 + GENERATING), "{unsaid} calls nobody made");
     let totals = mind.call(&mind.context(), "router", json!({"do": "totals"})).await.unwrap();
     let sum: NanoUsd = ledger.iter().map(|entry| entry.cost).sum();
     assert_eq!(totals["cost"].as_i64().unwrap(), sum.0, "the totals are the sum of the entries");

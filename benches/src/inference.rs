@@ -1,12 +1,17 @@
 //! Local models on a file, beside `peers_inference.py`, which has the same commands.
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 
-use std::{fs, path::Path, process::exit, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::exit,
+    time::{Duration, Instant},
+};
 
-use futures_util::{StreamExt, future::join_all};
+use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::{Value, json};
 use triune::{
-    Context, Error, Result,
+    Context, Error, ErrorKind, Priority, Result,
     model::{
         ChatModel, ChatRequest, Delta, FinishReason, ResponseFormat, Sampling, collect,
         local::{LocalConfig, LocalModel},
@@ -30,6 +35,8 @@ async fn main() -> Result<()> {
             schema(file.as_ref(), number(threads)?, number(streams)?, number(decode)?).await
         }
         ["schemas", file, threads, schemas] => keep_to(file.as_ref(), number(threads)?, schemas.as_ref()).await,
+        ["soak", file, threads, requests] => soak(file.as_ref(), number(threads)?, number(requests)?).await,
+        ["speculative", file, threads, decode] => speculative(file.as_ref(), number(threads)?, number(decode)?).await,
         ["said", file, said] => compare_said(file.as_ref(), said.as_ref()),
         ["read", file, read] => compare_read(file.as_ref(), read.as_ref()),
         ["tokens", file, texts, tokens] => compare_tokens(file.as_ref(), texts.as_ref(), tokens.as_ref()),
@@ -38,6 +45,7 @@ async fn main() -> Result<()> {
                 "speed FILE THREADS PROMPT DECODE | first FILE THREADS | many FILE THREADS STREAMS PREFIX OWN DECODE"
             );
             println!("schema FILE THREADS STREAMS DECODE | schemas FILE THREADS SCHEMAS");
+            println!("soak FILE THREADS REQUESTS | speculative FILE THREADS DECODE");
             println!("said FILE SAID | read FILE READ | tokens FILE TEXTS TOKENS");
             exit(2)
         }
@@ -232,6 +240,103 @@ async fn keep_to(file: &Path, threads: usize, schemas: &Path) -> Result<()> {
     }
     show("schemas-ended", f64::from(ended));
     show("schemas-fit", fit as f64);
+    Ok(())
+}
+
+/// Requests of all lengths and priorities, many of them given up at all moments, on a model that lacks memory for them:
+/// how many had another end than they should, or left something behind.
+async fn soak(file: &Path, threads: usize, requests: usize) -> Result<()> {
+    /// In flight, and written at once.
+    const AT_ONCE: usize = 200;
+    const WRITTEN: usize = 16;
+    let config = LocalConfig::default().threads(threads).concurrency(WRITTEN).memory_bytes(24 << 20);
+    let model = LocalModel::load("bench", file, &config)?;
+    let begun = Instant::now();
+    let jobs = (0..requests).map(|at| one_of_many(&model, at));
+    let mut all = stream::iter(jobs).buffer_unordered(AT_ONCE);
+    let (mut ended, mut lost) = (0, 0);
+    loop {
+        match tokio::time::timeout(Duration::from_mins(2), all.next()).await {
+            Ok(Some(well)) => {
+                ended += 1;
+                lost += usize::from(!well);
+            }
+            Ok(None) => break,
+            Err(_) => {
+                lost += requests - ended;
+                break;
+            }
+        }
+    }
+    drop(all);
+    let mut statistics = model.local_statistics().unwrap_or_default();
+    for _ in 0..1000 {
+        if (statistics.waiting, statistics.running) == (0, 0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        statistics = model.local_statistics().unwrap_or_default();
+    }
+    let left = statistics.waiting + statistics.running;
+    let leaked = statistics.memory_bytes.abs_diff(statistics.kept_bytes);
+    show("soak-lost", (lost + left) as f64);
+    show("soak-leaked-bytes", leaked as f64);
+    show("soak-preempted", statistics.preempted as f64);
+    show("soak-seconds", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Whether request number `at` ends as it should.
+async fn one_of_many(model: &LocalModel, at: usize) -> bool {
+    // Numbers that look random and are the same in every run.
+    let random = |salt: usize, most: usize| {
+        let mixed = (at * 31 + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 33) % most
+    };
+    let priority = [Priority::Interactive, Priority::Normal, Priority::Background][random(1, 3)];
+    let mut cx = Context::new().priority(priority);
+    let fate = random(2, 5);
+    if fate == 0 {
+        cx = cx.within(Duration::from_millis(random(3, 3000) as u64));
+    }
+    let prompt = [words(random(4, 3) * 32, 0), words(1 + random(5, 16), at)].concat();
+    let sampling = Sampling { max_tokens: Some(1 + random(6, 8) as u32), seed: Some(at as u64), ..Sampling::default() };
+    let mut stream = match model.complete(&cx, prompt, &sampling) {
+        Ok(stream) => stream,
+        Err(error) => return fate == 0 && error.kind() == ErrorKind::Timeout,
+    };
+    if fate == 1 {
+        return true;
+    }
+    loop {
+        match stream.next().await {
+            Some(Ok(Delta::Done { .. })) => return stream.next().await.is_none(),
+            Some(Ok(_)) if fate == 2 => cx.cancel.cancel(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                return matches!((fate, error.kind()), (0, ErrorKind::Timeout) | (2, ErrorKind::Cancelled));
+            }
+            None => return false,
+        }
+    }
+}
+
+/// Tokens a second of an answer that copies its prompt, with and without guesses.
+async fn speculative(file: &Path, threads: usize, decode: usize) -> Result<()> {
+    let with = load(file, threads)?;
+    let without = LocalModel::load("bench", file, &LocalConfig::default().threads(threads).speculation(false))?;
+    let text =
+        "The invoice lists twelve chairs, four tables, two lamps and a red carpet for the hall on the third floor. ";
+    let prompt = with.tokenize(&text.repeat(4))?;
+    let (mut fast, mut slow) = (f64::MAX, f64::MAX);
+    for _ in 0..3 {
+        slow = slow.min(write(&without, prompt.clone(), decode).await?.1);
+        fast = fast.min(write(&with, prompt.clone(), decode).await?.1);
+    }
+    show("speculative", (decode - 1) as f64 / fast);
+    show("plain", (decode - 1) as f64 / slow);
+    let statistics = with.local_statistics().unwrap_or_default();
+    show("accepted", statistics.tokens_accepted as f64 / statistics.tokens_drafted.max(1) as f64);
     Ok(())
 }
 

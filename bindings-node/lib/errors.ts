@@ -91,7 +91,7 @@ export class TimedOutError extends TriuneError {
   static override readonly code = 'TIMEOUT'
   static override readonly retryable = true
 }
-/** The caller cancelled. A call that was stopped by your `AbortSignal` rejects with the signal's reason instead. */
+/** The caller cancelled, or the Triune was closed. A call that was stopped by your `AbortSignal` rejects with the signal's reason instead. */
 export class CancelledError extends TriuneError {
   static override readonly code = 'CANCELLED'
 }

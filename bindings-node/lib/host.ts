@@ -1,6 +1,7 @@
 /** Parts that the program writes itself, and how the engine calls them. */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { CancelledError, HostError, HostFailure } from './errors.js'
-import type { NativeCallback } from './native.js'
+import type { NativeCallback, NativeScope } from './native.js'
 import type {
   Artifact,
   FinishReason,
@@ -10,13 +11,17 @@ import type {
   Price,
   ResponseFormat,
   Sampling,
+  TokenLogprob,
   ToolCall,
   Usage,
   Verdict,
 } from './types.js'
 import { fromWire, toWire } from './wire.js'
 
-/** What the engine hands to code of the program, besides the request. */
+/**
+ * What the engine hands to code of the program, besides the request. Calls of the mind that this code makes are a part of
+ * the call it works for: they end with it, spend from its budget, and are for its tenant unless they say otherwise.
+ */
 export interface HostContext {
   /** Aborted when the result is no longer wanted: the caller cancelled, or the deadline passed. */
   signal: AbortSignal
@@ -35,6 +40,8 @@ export interface ChatRequest {
 export interface ChatPiece {
   text?: string
   toolCalls?: ToolCall[]
+  /** Of the tokens of `text`, when they were asked for. */
+  logprobs?: TokenLogprob[]
   /** Estimated from the length of the texts when absent. */
   usage?: Partial<Usage>
   finishReason?: FinishReason
@@ -68,6 +75,16 @@ export interface Embedder {
   }
   /** One vector a text, in order; brought to length 1 where they are not. */
   embed(texts: string[], context: HostContext): Vectors | Promise<Vectors>
+  /** The same for queries, where they are embedded in another way than the texts that answer them. */
+  embedQueries?(texts: string[], context: HostContext): Vectors | Promise<Vectors>
+}
+
+/** A reranker of the program. */
+export interface Reranker {
+  /** Its name, in errors. */
+  readonly name: string
+  /** One score a text, in order, higher for better answers to the query. */
+  rerank(query: string, texts: string[], context: HostContext): ArrayLike<number> | Promise<ArrayLike<number>>
 }
 
 type Vectors = ArrayLike<ArrayLike<number>>
@@ -93,11 +110,17 @@ export interface HostGate {
 
 const givenUp = () => new CancelledError('the result is no longer wanted: the call was cancelled or its deadline passed')
 
+/** The call that the running code works for, for one mind: calls which that code makes are a part of it. */
+export class Scopes extends AsyncLocalStorage<NativeScope> {}
+
 /** A callback of one question and one answer. */
-export function answering<R>(answer: (question: string, context: HostContext) => R | Promise<R>): NativeCallback<R> {
+function answering<R>(
+  scopes: Scopes,
+  answer: (question: string, context: HostContext) => R | Promise<R>,
+): NativeCallback<R> {
   const open = new Map<number, AbortController>()
-  return async (turn, question) => {
-    if (question === null) {
+  return async (turn, question, scope) => {
+    if (question === null || scope === null) {
       open.get(turn)?.abort(givenUp())
       // Nobody reads the answer to a turn that was given up.
       return undefined as R
@@ -105,7 +128,7 @@ export function answering<R>(answer: (question: string, context: HostContext) =>
     const controller = new AbortController()
     open.set(turn, controller)
     try {
-      return await answer(question, { signal: controller.signal })
+      return await scopes.run(scope, answer, question, { signal: controller.signal })
     } catch (thrown) {
       throw new HostFailure(thrown)
     } finally {
@@ -117,21 +140,23 @@ export function answering<R>(answer: (question: string, context: HostContext) =>
 /** JSON in, JSON out. */
 const jsonText = (value: unknown): string => JSON.stringify(value) ?? 'null'
 
-export const functionCallback = (call: HostFunction): NativeCallback<string> =>
-  answering(async (input, context) => jsonText(await call(JSON.parse(input), context)))
+export const functionCallback = (scopes: Scopes, call: HostFunction): NativeCallback<string> =>
+  answering(scopes, async (input, context) => jsonText(await call(JSON.parse(input), context)))
 
-export const gateCallback = (gate: HostGate): NativeCallback<string> =>
-  answering(async (artifact, context) => {
+export const gateCallback = (scopes: Scopes, gate: HostGate): NativeCallback<string> =>
+  answering(scopes, async (artifact, context) => {
     const verdict = await gate.check(fromWire<Artifact>(JSON.parse(artifact)), context)
     const full = typeof verdict === 'boolean' ? { passed: verdict, findings: [] } : verdict
     return jsonText({ gate: gate.name, ...full, findings: full.findings ?? [] })
   })
 
-export const embedderCallback = (embedder: Embedder): NativeCallback<Float32Array> =>
-  answering(async (question, context) => {
+export const embedderCallback = (scopes: Scopes, embedder: Embedder): NativeCallback<Float32Array> =>
+  answering(scopes, async (question, context) => {
     const { id, dimensions } = embedder.profile
-    const texts = JSON.parse(question) as string[]
-    const vectors = await embedder.embed(texts, context)
+    const { texts, query } = JSON.parse(question) as { texts: string[]; query: boolean }
+    const vectors = await (query && embedder.embedQueries
+      ? embedder.embedQueries(texts, context)
+      : embedder.embed(texts, context))
     if (vectors?.length !== texts.length) {
       throw new HostError(`embedder "${id}" gave ${vectors?.length} vectors for ${texts.length} texts`)
     }
@@ -144,6 +169,12 @@ export const embedderCallback = (embedder: Embedder): NativeCallback<Float32Arra
       flat.set(vector, i * dimensions)
     }
     return flat
+  })
+
+export const rerankerCallback = (scopes: Scopes, reranker: Reranker): NativeCallback<Float64Array> =>
+  answering(scopes, async (question, context) => {
+    const { query, texts } = JSON.parse(question) as { query: string; texts: string[] }
+    return Float64Array.from(await reranker.rerank(query, texts, context))
   })
 
 /** A streamed answer that the engine asks for piece by piece. */
@@ -163,11 +194,11 @@ function piece(answer: string | ChatPiece | void | undefined, more: boolean): st
   if (answer !== undefined && (typeof answer !== 'object' || answer === null)) {
     throw new HostError(`a chat model answers texts or objects, not ${answer === null ? 'null' : typeof answer}`)
   }
-  const { text, toolCalls, usage, finishReason } = (answer ?? {}) as ChatPiece
-  return JSON.stringify({ ...(toWire({ text, toolCalls, usage, finishReason }) as object), more })
+  const { text, toolCalls, logprobs, usage, finishReason } = (answer ?? {}) as ChatPiece
+  return JSON.stringify({ ...(toWire({ text, toolCalls, logprobs, usage, finishReason }) as object), more })
 }
 
-export function chatCallback(model: ChatModel): NativeCallback<string> {
+export function chatCallback(scopes: Scopes, model: ChatModel): NativeCallback<string> {
   const open = new Map<number, OpenChat>()
 
   const stop = ({ controller, pieces }: OpenChat) => {
@@ -196,15 +227,15 @@ export function chatCallback(model: ChatModel): NativeCallback<string> {
     return piece(value, !done)
   }
 
-  return async (turn, question) => {
+  return async (turn, question, scope) => {
     const chat = open.get(turn)
-    if (question === null) {
+    if (question === null || scope === null) {
       open.delete(turn)
       if (chat) stop(chat)
       return ''
     }
     try {
-      return await (chat?.pieces ? next(turn, chat.pieces) : begin(turn, question))
+      return await scopes.run(scope, () => (chat?.pieces ? next(turn, chat.pieces) : begin(turn, question)))
     } catch (thrown) {
       open.delete(turn)
       throw new HostFailure(thrown)

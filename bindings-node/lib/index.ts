@@ -35,12 +35,13 @@ export type {
   HostEngine,
   HostFunction,
   HostGate,
+  Reranker,
 } from './host.js'
 export type { RunOptions } from './parallel.js'
 export type { ForgetOptions, NeighboursOptions, QueryOptions, StoreOptions } from './recall.js'
 export { TextStream } from './stream.js'
 export { RunReport, Task, type TaskOptions } from './task.js'
-export { Triune, type DescribedFunction, type OpenOptions } from './triune.js'
+export { Triune, type DescribedFunction, type EmbedOptions, type OpenOptions } from './triune.js'
 export type * from './types.js'
 
 /** The version of the engine. */

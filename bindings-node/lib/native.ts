@@ -2,8 +2,11 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** A function that the engine calls: `question` is null when the turn was given up. */
-export type NativeCallback<R> = (turn: number, question: string | null) => Promise<R>
+/** The call that code of the program works for. */
+export type NativeScope = object
+
+/** A function that the engine calls: `question` and `scope` are null when the turn was given up. */
+export type NativeCallback<R> = (turn: number, question: string | null, scope: NativeScope | null) => Promise<R>
 
 export interface NativeCancel {
   abort(): void
@@ -26,16 +29,25 @@ export interface NativeEmbedded {
 }
 
 export interface NativeMind {
-  cancel(): NativeCancel
+  cancel(scope?: NativeScope): NativeCancel
   call(engine: string, request: string, options: string | undefined, cancel: NativeCancel): Promise<string>
   stream(request: string, options: string | undefined, cancel: NativeCancel): Promise<NativePieces>
-  embed(texts: string[], options: string | undefined, cancel: NativeCancel): Promise<NativeEmbedded>
+  embed(texts: string[], query: boolean, options: string | undefined, cancel: NativeCancel): Promise<NativeEmbedded>
+  storeMany(
+    items: string[],
+    vectors: Float32Array,
+    lengths: Uint32Array,
+    options: string | undefined,
+    cancel: NativeCancel,
+  ): Promise<string>
   metrics(): Promise<string>
   health(options: string | undefined, cancel: NativeCancel): Promise<string>
   events(listener: (batch: string) => void): NativeEvents
   registerModel(profile: string, callback: NativeCallback<string>): void
   setEmbedder(profile: string, callback: NativeCallback<Float32Array>): void
+  setReranker(name: string, callback: NativeCallback<Float64Array>): void
   registerFunction(spec: string, callback: NativeCallback<string>): void
+  unregisterFunction(name: string): void
   registerEngine(name: string, callback: NativeCallback<string>): void
   registerGate(name: string, callback: NativeCallback<string>): void
   close(): Promise<void>

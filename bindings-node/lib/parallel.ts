@@ -34,13 +34,9 @@ export class Parallel {
   /** Runs tasks, at once where they can. Tasks that fail are in the report; they do not reject. */
   async run(tasks: Task[], options: RunOptions = {}): Promise<RunReport> {
     const run = options.run ?? freshRun()
-    const plan = this.#functions.prepare(run, tasks)
-    try {
-      const request = { do: 'run', tasks: plan, run, concurrency: options.concurrency }
-      return await this.#report(request, options)
-    } finally {
-      this.#functions.forget(run)
-    }
+    return this.#functions.during(run, tasks, (plan) =>
+      this.#report({ do: 'run', tasks: plan, run, concurrency: options.concurrency }, options),
+    )
   }
 
   /** Goes on with an interrupted run by the plan in the journal. Its functions must be registered. */
@@ -55,7 +51,7 @@ export class Parallel {
 
   /** Checks tasks; answers their names in an order in which they can run. */
   async validate(tasks: Task[], options: CallOptions = {}): Promise<string[]> {
-    const request = { do: 'validate', tasks: this.#functions.prepare(undefined, tasks) }
+    const request = { do: 'validate', tasks: this.#functions.plan(tasks) }
     return ((await this.#caller.json('parallel', request, options)) as { order: string[] }).order
   }
 

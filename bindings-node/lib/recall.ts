@@ -12,6 +12,8 @@ export interface QueryOptions extends CallOptions {
   namespace?: string
   /** The vector of the query; embedded when absent. */
   vector?: number[] | Float32Array
+  /** So many of the best items, and at least `k`, are read by the reranker, whose scores then decide. Default 0: none. */
+  rerank?: number
 }
 
 export interface ForgetOptions extends CallOptions {
@@ -51,8 +53,10 @@ export class Recall {
 
   /** Keeps much knowledge in one transaction; answers the ids in order. */
   async storeMany(items: (string | NewItem)[], options: CallOptions = {}): Promise<string[]> {
-    const request = { items: items.map((item) => (typeof item === 'string' ? { content: item } : item)) }
-    return (await this.#caller.ask<{ ids: string[] }>('recall', 'store_many', request, options)).ids
+    return this.#caller.storeMany(
+      items.map((item) => (typeof item === 'string' ? { content: item } : item)),
+      options,
+    )
   }
 
   /** Finds knowledge, best first. */

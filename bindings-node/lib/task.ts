@@ -24,8 +24,12 @@ type Body =
 /**
  * One task of a plan.
  *
- * A body that is a function is registered under the name of the task (or the name it was registered by before). A
- * process that takes an interrupted run over must register it again by that name, with `mind.registerFunction`.
+ * Calls of the mind that a body makes are a part of the run: they end with it, spend from its budget, and what they
+ * store can be read once the task has succeeded, in one commit with its result.
+ *
+ * The journal knows a body that is a function by the name of the task (or the name it was registered by before). Who
+ * goes on with an interrupted run must register it by that name before, with `mind.registerFunction`, or run the same
+ * plan under the same run id.
  */
 export class Task {
   readonly name: string
@@ -54,7 +58,7 @@ export class Task {
   static prompt(
     name: string,
     prompt: string | Message[],
-    options: TaskOptions & Omit<GenerateOptions, 'signal' | 'tenant' | 'budgetUsd'> = {},
+    options: TaskOptions & Omit<GenerateOptions, 'signal' | 'tenant' | 'budgetUsd' | 'priority'> = {},
   ): Task {
     const { after, input, retries, timeoutMs, ...generate } = options
     return new Task(name, { prompt: generateRequest(prompt, generate) }, { after, input, retries, timeoutMs })

@@ -10,11 +10,14 @@ import {
   functionCallback,
   gateCallback,
   profileText,
+  rerankerCallback,
+  Scopes,
   type ChatModel,
   type Embedder,
   type HostEngine,
   type HostFunction,
   type HostGate,
+  type Reranker,
 } from './host.js'
 import { native, type NativeMind } from './native.js'
 import { Parallel, type RunOptions } from './parallel.js'
@@ -33,11 +36,17 @@ import type {
   ImageOptions,
   ImageReply,
   Message,
+  LocalStatistics,
   Metrics,
   ModelConfig,
   Reply,
 } from './types.js'
 import { fromWire, toWire } from './wire.js'
+
+export interface EmbedOptions extends CallOptions {
+  /** Whether the texts are compared with others that may answer them. Default false. */
+  query?: boolean
+}
 
 /** A function with its description. */
 export type DescribedFunction = FunctionSpec & { run: HostFunction }
@@ -95,13 +104,15 @@ export class Triune implements AsyncDisposable {
   readonly router: RouterFacet
 
   readonly #native: NativeMind
+  readonly #scopes: Scopes
   readonly #caller: Caller
   readonly #functions: Functions
 
-  private constructor(mind: NativeMind) {
+  private constructor(mind: NativeMind, scopes: Scopes) {
     this.#native = mind
-    this.#caller = new Caller(mind)
-    this.#functions = new Functions(mind)
+    this.#scopes = scopes
+    this.#caller = new Caller(mind, scopes)
+    this.#functions = new Functions(mind, scopes)
     this.recall = new Recall(this.#caller)
     this.parallel = new Parallel(this.#caller, this.#functions)
     this.creative = new Creative(this.#caller)
@@ -112,23 +123,29 @@ export class Triune implements AsyncDisposable {
   /** Opens `lmdb:///path` or a plain path, making the folder when it is not there. */
   static async open(url: string, options: OpenOptions = {}): Promise<Triune> {
     const config = settings(options)
+    const scopes = new Scopes()
     try {
       const opening = new native.Opening(url)
       if (typeof config === 'string') opening.configFile(config)
       else if (config) opening.config(JSON.stringify(toWire(config)))
       for (const model of (options.models ?? []).map(bySource)) {
         if (isModel(model as ChatModel)) {
-          opening.model(profileText((model as ChatModel).profile), chatCallback(model as ChatModel))
+          opening.model(profileText((model as ChatModel).profile), chatCallback(scopes, model as ChatModel))
         }
       }
       const { embedder } = options
       if (typeof embedder === 'object' && isEmbedder(embedder)) {
-        opening.embedder(profileText(embedder.profile), embedderCallback(embedder))
+        opening.embedder(profileText(embedder.profile), embedderCallback(scopes, embedder))
       }
-      const mind = new Triune(await opening.open())
-      for (const { run, ...spec } of options.functions ?? []) mind.registerFunction(spec, run)
-      for (const engine of options.engines ?? []) mind.registerEngine(engine)
-      for (const gate of options.gates ?? []) mind.registerGate(gate)
+      const mind = new Triune(await opening.open(), scopes)
+      try {
+        for (const { run, ...spec } of options.functions ?? []) mind.registerFunction(spec, run)
+        for (const engine of options.engines ?? []) mind.registerEngine(engine)
+        for (const gate of options.gates ?? []) mind.registerGate(gate)
+      } catch (refused) {
+        await mind.close()
+        throw refused
+      }
       return mind
     } catch (error) {
       throw fromNative(error)
@@ -147,8 +164,9 @@ export class Triune implements AsyncDisposable {
   }
 
   /** Embeds texts: one vector of length 1 a text. */
-  async embed(texts: string[], options: CallOptions = {}): Promise<Float32Array[]> {
-    const embedded = await this.#caller.run(options, (call, cancel) => this.#native.embed(texts, call, cancel))
+  async embed(texts: string[], options: EmbedOptions = {}): Promise<Float32Array[]> {
+    const { query = false } = options
+    const embedded = await this.#caller.run(options, (call, cancel) => this.#native.embed(texts, query, call, cancel))
     const dimensions = embedded.count && embedded.vectors.length / embedded.count
     return texts.map((_, i) => embedded.vectors.subarray(i * dimensions, (i + 1) * dimensions))
   }
@@ -199,6 +217,12 @@ export class Triune implements AsyncDisposable {
     return fromWire<Metrics>(JSON.parse(await this.#caller.run({}, () => this.#native.metrics())))
   }
 
+  /** What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory. */
+  async localStatistics(options: CallOptions = {}): Promise<Record<string, LocalStatistics>> {
+    type Reply = { models: Record<string, LocalStatistics> }
+    return (await this.#caller.ask<Reply>('router', 'local_statistics', {}, options)).models
+  }
+
   /** How every engine is, by name. */
   async health(options: CallOptions = {}): Promise<Record<string, Health>> {
     return JSON.parse(await this.#caller.run(options, (call, cancel) => this.#native.health(call, cancel)))
@@ -211,12 +235,17 @@ export class Triune implements AsyncDisposable {
 
   /** Adds a chat model, or puts it in the place of the one with its id. */
   registerModel(model: ChatModel): void {
-    guarded(() => this.#native.registerModel(profileText(model.profile), chatCallback(model)))
+    guarded(() => this.#native.registerModel(profileText(model.profile), chatCallback(this.#scopes, model)))
   }
 
   /** Sets the embedder. */
   setEmbedder(embedder: Embedder): void {
-    guarded(() => this.#native.setEmbedder(profileText(embedder.profile), embedderCallback(embedder)))
+    guarded(() => this.#native.setEmbedder(profileText(embedder.profile), embedderCallback(this.#scopes, embedder)))
+  }
+
+  /** Sets the reranker, which reads the best hits of a query that asks for it (`rerank: 20`). */
+  setReranker(reranker: Reranker): void {
+    guarded(() => this.#native.setReranker(reranker.name, rerankerCallback(this.#scopes, reranker)))
   }
 
   /** Adds a function: the body of tasks, or a tool. */
@@ -226,18 +255,19 @@ export class Triune implements AsyncDisposable {
 
   /** Adds an engine. */
   registerEngine(engine: HostEngine): void {
-    const call = functionCallback((request, context) => engine.call(request, context))
+    const call = functionCallback(this.#scopes, (request, context) => engine.call(request, context))
     guarded(() => this.#native.registerEngine(engine.name, call))
   }
 
   /** Adds a gate. */
   registerGate(gate: HostGate): void {
-    guarded(() => this.#native.registerGate(gate.name, gateCallback(gate)))
+    guarded(() => this.#native.registerGate(gate.name, gateCallback(this.#scopes, gate)))
   }
 
   /**
    * Stops what still runs, waits for it and closes the folder. What was interrupted can go on when the folder is
-   * opened again. Closing twice does nothing.
+   * opened again. Closing twice does nothing; any other call on a
+   * closed Triune fails with a `CancelledError`.
    */
   async close(): Promise<void> {
     await this.#native.close()

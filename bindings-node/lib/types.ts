@@ -19,7 +19,12 @@ export interface CallOptions {
   tenant?: string
   /** The most the call may spend, in dollars. Default: no limit. */
   budgetUsd?: number
+  /** Which of the calls that wait for the same local model goes first. Default `normal`. Nobody waits forever: 10 seconds
+   * of waiting count as one priority higher. */
+  priority?: Priority
 }
+
+export type Priority = 'interactive' | 'normal' | 'background'
 
 // Models ------------------------------------------------------------------------------------------------------------
 
@@ -109,6 +114,9 @@ export interface Sampling {
   topK?: number
   minP?: number
   repetitionPenalty?: number
+  /** What is added to the scores of tokens, by their numbers in the model that answers: name it in `model`. -100 to 100;
+   * -100 rules a token out. */
+  logitBias?: Record<number, number>
   /** Makes sampling repeatable. */
   seed?: number
   /** Texts that end the answer; at most 8. */
@@ -297,6 +305,8 @@ export interface Hit extends Item {
     words?: number
     /** The words shared, stemmed. */
     terms: string[]
+    /** The score that meaning and words gave, where a reranker gave another. */
+    fused?: number
   }
 }
 
@@ -466,6 +476,8 @@ export interface TaskReport {
   model?: string
   gates: Verdict[]
   error?: string
+  /** What was not done as asked. */
+  notes: string[]
   inputTokens: number
   outputTokens: number
   costUsd: number
@@ -477,7 +489,7 @@ export interface TaskReport {
   latencyMs: number
 }
 
-/** What came of an epic. */
+/** What came of an epic. Tokens and money are those of its planning and its tasks, as the ledger has them. */
 export interface EpicReport extends Cost {
   epic: string
   title: string
@@ -531,6 +543,34 @@ export interface Metrics {
   savedNanoUsd: number
 }
 
+/** What a model in this process did so far, and holds now. */
+export interface LocalStatistics {
+  /** Whether its weights are in memory; a model that is not loaded is loaded by the next request. */
+  loaded: boolean
+  /** Answers that wait for their turn. */
+  waiting: number
+  /** Answers that are being written. */
+  running: number
+  /** Tokens that were read, those written among them. */
+  tokensRead: number
+  /** Tokens that need not be read, since answers before them began in the same way. */
+  tokensFound: number
+  tokensWritten: number
+  /** Tokens that were guessed from what the answer repeats, to be checked several in a step. */
+  tokensDrafted: number
+  /** Guesses that were right. */
+  tokensAccepted: number
+  /** Tokens written a second by all answers together, over the last second of work. */
+  tokensPerS: number
+  /** Answers that had to make way for others and were read again. */
+  preempted: number
+  weightBytes: number
+  /** Bytes of what is remembered of tokens that were read. */
+  memoryBytes: number
+  /** Of these, bytes that are kept for answers to come, those in use among them. */
+  keptBytes: number
+}
+
 /** How a part is. */
 export interface Health {
   ok: boolean
@@ -550,6 +590,28 @@ export interface TriuneEvent {
 
 // Settings ----------------------------------------------------------------------------------------------------------
 
+/** How a local chat model runs. */
+export interface LocalConfig {
+  /** Answers written at once; more wait for their turn. Default: 64. */
+  concurrency?: number
+  /** Answers that may wait; one more is refused as `OVERLOADED`. Default: 10,000. */
+  queue?: number
+  /** Threads that compute. Default: the number of cores. */
+  threads?: number
+  /** Tokens of request and answer together, at most. Default: what the file says, up to 8192. */
+  contextLength?: number
+  /** Bytes of what is remembered of tokens that were read. Default: 512 MiB. */
+  memoryBytes?: number
+  /** Seconds without an answer after which the weights leave memory, until the next request loads them again. Default:
+   * never. */
+  idleUnloadS?: number
+  /** Guesses what an answer says next where it repeats its prompt or itself: the answer is the same, and sooner there.
+   * Default: true. */
+  speculation?: boolean
+  /** Computes with all weights in 32 bits and rounds nothing. Default: false. */
+  fullPrecision?: boolean
+}
+
 /** A chat model by name. */
 export interface ModelConfig {
   /** Default: the name of its source. */
@@ -562,6 +624,8 @@ export interface ModelConfig {
   apiKey?: string
   apiKeyEnv?: string
   contextLength?: number
+  /** Local: how it runs. */
+  local?: LocalConfig
   price?: Price
   capabilities?: Capabilities
   quality?: number
@@ -576,18 +640,37 @@ export interface EmbedderConfig {
   apiKey?: string
   apiKeyEnv?: string
   dimensions?: number
+  /** Local: the numbers of the weights. Default `f32`. */
+  precision?: 'f32' | 'int8'
+  /** Local: what stands before a query. Default: what the model was trained with, as far as its files or name say so. */
+  queryPrompt?: string
+  /** Local: what stands before every other text. Default: as for `queryPrompt`. */
+  passagePrompt?: string
   /** Overrides the price table. */
   price?: Price
+}
+
+/** The reranker: a model in this process. */
+export interface RerankerConfig {
+  /** A folder, or a hub id such as `cross-encoder/ms-marco-MiniLM-L6-v2`. */
+  source: string
+  /** The numbers of the weights. Default `f32`. */
+  precision?: 'f32' | 'int8'
 }
 
 /** Settings; every field has a default. The names of the TOML file (`reference_model`) are taken too. */
 export interface Config {
   models?: ModelConfig[]
   embedder?: EmbedderConfig
+  /** The reranker of recall. Default: none. */
+  reranker?: RerankerConfig
   /** The image model, of OpenAI or of a server that speaks its format. Default: none. */
   imageModel?: ModelConfig
   /** Whether to use the catalogued models found in the cache folder where none is named. Default true. */
   discover?: boolean
+  /** Bytes that the local models of `models` share: where one lacks room, the longest unused leaves memory until it is
+   * asked again. Default: no limit. */
+  memoryBudgetBytes?: number
   store?: Record<string, unknown>
   router?: Record<string, unknown>
   recall?: Record<string, unknown>

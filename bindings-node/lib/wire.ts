@@ -125,6 +125,43 @@ export async function fromWireInTurns<T>(value: unknown): Promise<T> {
   return own as T
 }
 
+/** Items for the memory on their way: JSON lists without the vectors, all vectors one after the other, and how long
+ * each item's is (0 for none). */
+export interface WireItems {
+  parts: string[]
+  vectors: Float32Array
+  lengths: Uint32Array
+}
+
+type WithVector = { vector?: ArrayLike<number> | undefined }
+
+/** The vector of an item that need not cross as JSON. What is none is left there, to be refused by the engine. */
+function vectorOf(item: WithVector | null): ArrayLike<number> | undefined {
+  const vector = item?.vector
+  const isVector = Array.isArray(vector) || (ArrayBuffer.isView(vector) && !(vector instanceof DataView))
+  return isVector && (vector as ArrayLike<number>).length > 0 ? vector : undefined
+}
+
+/** Brings items into the form of the engine, a part at a time, so that others have their turns between. */
+export async function itemsInTurns(items: WithVector[]): Promise<WireItems> {
+  const lengths = Uint32Array.from(items, (item) => vectorOf(item)?.length ?? 0)
+  const vectors = new Float32Array(lengths.reduce((sum, length) => sum + length, 0))
+  const parts: string[] = []
+  let end = 0
+  for (let at = 0; at < items.length; at += IN_ONE_TURN) {
+    if (at > 0) await turn()
+    const part = items.slice(at, at + IN_ONE_TURN).map((item) => {
+      const vector = vectorOf(item)
+      if (!vector) return item
+      vectors.set(vector, end)
+      end += vector.length
+      return { ...item, vector: undefined }
+    })
+    parts.push(JSON.stringify(toWire(part)))
+  }
+  return { parts, vectors, lengths }
+}
+
 async function listInTurns(list: unknown[]): Promise<unknown[]> {
   const own: unknown[] = []
   for (let at = 0; at < list.length; at += IN_ONE_TURN) {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
-use triune::{Budget, Context, Error, NanoUsd, Result, Triune};
+use triune::{Context, Error, NanoUsd, Priority, Result, Triune};
 
-use crate::error::read;
+use crate::{cancel::Cancel, error::read};
 
 /// What a caller may ask of any call, see `CallOptions` in `lib/types.ts`.
 #[derive(Debug, Default, Deserialize)]
@@ -15,12 +14,12 @@ pub(crate) struct CallOptions {
     timeout_ms: Option<f64>,
     tenant: Option<String>,
     budget_nano_usd: Option<i64>,
+    priority: Option<Priority>,
 }
 
 /// The context of a call that `cancel` stops.
-pub(crate) fn context(triune: &Triune, options: Option<&str>, cancel: CancellationToken) -> Result<Context> {
-    let mut cx = triune.context();
-    cx.cancel = cancel;
+pub(crate) fn context(triune: &Triune, options: Option<&str>, cancel: &Cancel) -> Result<Context> {
+    let mut cx = cancel.context(triune);
     let Some(options) = options else { return Ok(cx) };
     let options: CallOptions = read("the options of the call", options)?;
     if let Some(ms) = options.timeout_ms {
@@ -31,7 +30,10 @@ pub(crate) fn context(triune: &Triune, options: Option<&str>, cancel: Cancellati
         cx = cx.tenant(&tenant);
     }
     if let Some(limit) = options.budget_nano_usd {
-        cx = cx.budget(Budget::new(NanoUsd(limit)));
+        cx = cx.at_most(NanoUsd(limit));
+    }
+    if let Some(priority) = options.priority {
+        cx = cx.priority(priority);
     }
     Ok(cx)
 }

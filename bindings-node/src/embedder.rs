@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use napi::bindgen_prelude::Float32Array;
+use serde::Serialize;
 use triune::{
     Context, Error, ErrorKind, Result,
     model::{Embedder, EmbedderProfile, Embedding},
@@ -22,6 +23,13 @@ pub(crate) struct HostEmbedder {
     profile: EmbedderProfile,
     /// Answers all vectors one after the other.
     host: Host<Float32Array>,
+}
+
+/// What it is asked.
+#[derive(Serialize)]
+struct Texts<'a> {
+    texts: &'a [String],
+    query: bool,
 }
 
 impl HostEmbedder {
@@ -48,6 +56,18 @@ impl HostEmbedder {
         let tokens = text.len().div_ceil(3).min(self.profile.max_tokens);
         Ok(Embedding { vector, tokens, truncated: false })
     }
+
+    async fn ask(&self, cx: &Context, texts: &[String], query: bool) -> Result<Vec<Embedding>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let vectors = self.host.ask(cx, write(&Texts { texts, query })?).await?;
+        if vectors.len() != texts.len() * self.profile.dimensions {
+            return Err(self.refused("the embedder gave another number of vectors, or of dimensions, than it must"));
+        }
+        let vectors = vectors.chunks_exact(self.profile.dimensions);
+        texts.iter().zip(vectors).map(|(text, vector)| self.embedding(text, vector)).collect()
+    }
 }
 
 impl fmt::Debug for HostEmbedder {
@@ -63,14 +83,10 @@ impl Embedder for HostEmbedder {
     }
 
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
-        if texts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let vectors = self.host.ask(cx, write(&texts)?).await?;
-        if vectors.len() != texts.len() * self.profile.dimensions {
-            return Err(self.refused("the embedder gave another number of vectors, or of dimensions, than it must"));
-        }
-        let vectors = vectors.chunks_exact(self.profile.dimensions);
-        texts.iter().zip(vectors).map(|(text, vector)| self.embedding(text, vector)).collect()
+        self.ask(cx, &texts, false).await
+    }
+
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.ask(cx, &texts, true).await
     }
 }

@@ -4,8 +4,6 @@
 //! in its message, and `lib/errors.ts` throws the class for its code. What code of the user threw crosses as a
 //! reference to the very object, and is thrown again as it is.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 use triune::{Error, ErrorKind};
@@ -36,20 +34,12 @@ pub(crate) fn answer<T>(work: impl FnOnce() -> Result<T, Thrown>) -> napi::Resul
 }
 
 fn envelope(error: &Error) -> Value {
-    let mut context = BTreeMap::<_, String>::new();
-    for (name, value) in error.context() {
-        let known = context.entry(*name).or_default();
-        if !known.is_empty() {
-            known.push_str(", ");
-        }
-        known.push_str(value);
-    }
     json!({
         "code": error.code(),
         "message": error.message(),
         "retryable": error.is_retryable(),
         "operation": error.operation(),
-        "context": context,
+        "context": error.facts(),
     })
 }
 

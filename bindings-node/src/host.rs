@@ -12,10 +12,13 @@ use napi::{
 };
 use triune::{Context, Error, Result};
 
-use crate::error::{Thrown, from_host};
+use crate::{
+    error::{Thrown, from_host},
+    scope::Scope,
+};
 
-/// The number of a turn and what is asked in it; nothing to ask means that the turn was given up.
-type Arguments = FnArgs<(u32, Option<String>)>;
+/// The number of a turn, what is asked in it, and for which call; nothing to ask means that the turn was given up.
+type Arguments = FnArgs<(u32, Option<String>, Option<Scope>)>;
 
 /// A function of `lib/host.ts`.
 pub(crate) type HostCallback<'a, R> = Function<'a, Arguments, Promise<R>>;
@@ -46,7 +49,7 @@ impl<R: FromNapiValue + Send + 'static> Host<R> {
     /// A turn of one question.
     pub(crate) async fn ask(&self, cx: &Context, question: String) -> Result<R> {
         let turn = self.turn();
-        let answer = cx.run(turn.ask(question)).await?;
+        let answer = cx.run(turn.ask(cx, question)).await?;
         turn.end();
         Ok(answer)
     }
@@ -60,9 +63,10 @@ pub(crate) struct Turn<R: FromNapiValue + 'static> {
 }
 
 impl<R: FromNapiValue + Send + 'static> Turn<R> {
-    /// Asks and waits for the answer.
-    pub(crate) async fn ask(&self, question: String) -> Result<R> {
-        let promise = self.callback.call_async_catch((self.id, Some(question)).into()).await.map_err(from_host)?;
+    /// Asks for the call of `cx`, and waits for the answer.
+    pub(crate) async fn ask(&self, cx: &Context, question: String) -> Result<R> {
+        let arguments = (self.id, Some(question), Some(Scope::new(cx)));
+        let promise = self.callback.call_async_catch(arguments.into()).await.map_err(from_host)?;
         promise.await.map_err(from_host)
     }
 
@@ -75,7 +79,7 @@ impl<R: FromNapiValue + Send + 'static> Turn<R> {
 impl<R: FromNapiValue + 'static> Drop for Turn<R> {
     fn drop(&mut self) {
         if self.open {
-            self.callback.call((self.id, None).into(), ThreadsafeFunctionCallMode::NonBlocking);
+            self.callback.call((self.id, None, None).into(), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 }

@@ -17,6 +17,8 @@ mod host;
 mod mind;
 mod model;
 mod open;
+mod reranker;
+mod scope;
 mod stream;
 
 use std::ffi::OsString;

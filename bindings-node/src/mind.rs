@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use napi::bindgen_prelude::{Float32Array, Function};
+use napi::bindgen_prelude::{Float32Array, Float64Array, Function, Uint32Array};
 use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 use triune::{
-    Error, Triune,
+    Error, ErrorKind, Triune,
+    recall::StoreRequest,
     router::{EmbedRequest, GenerateRequest},
 };
 
@@ -24,6 +25,8 @@ use crate::{
     gate::HostGate,
     host::HostCallback,
     model::HostModel,
+    reranker::HostReranker,
+    scope::Scope,
     stream::Pieces,
 };
 
@@ -44,7 +47,9 @@ impl Mind {
 
     fn triune(&self) -> triune::Result<Triune> {
         let triune = self.triune.read().unwrap_or_else(PoisonError::into_inner);
-        triune.clone().ok_or_else(|| Error::invalid("this Triune is closed; open the folder again with Triune.open"))
+        triune.clone().ok_or_else(|| {
+            Error::new(ErrorKind::Cancelled, "this Triune is closed; open the folder again with Triune.open")
+        })
     }
 }
 
@@ -69,10 +74,10 @@ impl fmt::Debug for Embedded {
 
 #[napi]
 impl Mind {
-    /// What stops one call, or all when this is closed.
+    /// What stops one call, or all when this is closed; within a scope, what stops a part of its call.
     #[napi]
-    pub fn cancel(&self) -> Cancel {
-        Cancel::new(self.closing.child_token())
+    pub fn cancel(&self, scope: Option<&Scope>) -> Cancel {
+        scope.map_or_else(|| Cancel::new(self.closing.child_token()), |scope| Cancel::within(scope.inner()))
     }
 
     /// Asks an engine.
@@ -85,7 +90,7 @@ impl Mind {
         cancel: &Cancel,
     ) -> Result<String, Thrown> {
         let triune = self.triune()?;
-        let cx = context(&triune, options.as_deref(), cancel.token())?;
+        let cx = context(&triune, options.as_deref(), cancel)?;
         let reply = triune.call(&cx, &engine, read("the request", &request)?).await?;
         Ok(write(&reply)?)
     }
@@ -94,7 +99,7 @@ impl Mind {
     #[napi]
     pub async fn stream(&self, request: String, options: Option<String>, cancel: &Cancel) -> Result<Pieces, Thrown> {
         let triune = self.triune()?;
-        let cx = context(&triune, options.as_deref(), cancel.token())?;
+        let cx = context(&triune, options.as_deref(), cancel)?;
         let request: GenerateRequest = read("the request", &request)?;
         let stream = cx.run(triune.stream(&cx, request)).await?;
         Ok(Pieces::new(cx, stream))
@@ -105,18 +110,49 @@ impl Mind {
     pub async fn embed(
         &self,
         texts: Vec<String>,
+        query: bool,
         options: Option<String>,
         cancel: &Cancel,
     ) -> Result<Embedded, Thrown> {
         let triune = self.triune()?;
-        let cx = context(&triune, options.as_deref(), cancel.token())?;
-        let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts })).await?;
+        let cx = context(&triune, options.as_deref(), cancel)?;
+        let reply = cx.run(triune.router().embed(&cx, EmbedRequest { texts, query })).await?;
         Ok(Embedded {
             count: reply.vectors.len() as u32,
             vectors: reply.vectors.concat().into(),
             truncated: reply.truncated,
             embedder: reply.embedder,
         })
+    }
+
+    /// Keeps much knowledge in one transaction; answers the ids as JSON. `items` are JSON lists of requests without
+    /// their vectors. Those are in `vectors`, one after the other: `lengths` says how long each item's is, 0 for none.
+    #[napi]
+    pub async fn store_many(
+        &self,
+        items: Vec<String>,
+        vectors: Float32Array,
+        lengths: Uint32Array,
+        options: Option<String>,
+        cancel: &Cancel,
+    ) -> Result<String, Thrown> {
+        let triune = self.triune()?;
+        let cx = context(&triune, options.as_deref(), cancel)?;
+        let mut requests: Vec<StoreRequest> = Vec::with_capacity(lengths.len());
+        for part in items {
+            requests.extend(read::<Vec<StoreRequest>>("the items", &part)?);
+        }
+        let mut rest: &[f32] = &vectors;
+        for (request, length) in requests.iter_mut().zip(lengths.iter()) {
+            if *length > 0 {
+                let (vector, more) = rest
+                    .split_at_checked(*length as usize)
+                    .ok_or_else(|| Error::unexpected("there are fewer numbers than the vectors have"))?;
+                request.vector = Some(vector.to_vec());
+                rest = more;
+            }
+        }
+        Ok(write(&cx.run(triune.recall().store_many(&cx, requests)).await?)?)
     }
 
     /// Counters and latencies, as JSON.
@@ -130,7 +166,7 @@ impl Mind {
     #[napi]
     pub async fn health(&self, options: Option<String>, cancel: &Cancel) -> Result<String, Thrown> {
         let triune = self.triune()?;
-        let cx = context(&triune, options.as_deref(), cancel.token())?;
+        let cx = context(&triune, options.as_deref(), cancel)?;
         let health = cx.run(async { Ok(triune.health(&cx).await) }).await?;
         Ok(write(&health)?)
     }
@@ -160,10 +196,27 @@ impl Mind {
         })
     }
 
+    /// Sets the reranker.
+    #[napi]
+    pub fn set_reranker(&self, name: String, callback: HostCallback<'_, Float64Array>) -> napi::Result<()> {
+        answer(|| {
+            self.triune()?.set_reranker(Arc::new(HostReranker::new(name, &callback)?));
+            Ok(())
+        })
+    }
+
     /// Adds a function.
     #[napi]
     pub fn register_function(&self, spec: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
         answer(|| Ok(self.triune()?.register_function(Arc::new(HostFunction::new(&spec, &callback)?))?))
+    }
+
+    /// Takes a function out again. Nothing is there to be taken out once this is closed.
+    #[napi]
+    pub fn unregister_function(&self, name: String) {
+        if let Ok(triune) = self.triune() {
+            triune.parallel().functions().remove(&name);
+        }
     }
 
     /// Adds an engine.

@@ -7,7 +7,10 @@ use futures_util::stream;
 use serde::Deserialize;
 use triune::{
     Context, Error, ErrorKind, Result,
-    model::{ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, ResponseFormat, ToolCall, Usage},
+    model::{
+        ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, ResponseFormat, TokenLogprob, ToolCall,
+        Usage,
+    },
 };
 
 use crate::{
@@ -70,7 +73,7 @@ impl ChatModel for HostModel {
         let input_tokens = self.count_tokens(&request)?;
         self.check(&request, input_tokens)?;
         let turn = self.host.turn();
-        let first = cx.run(turn.ask(write(&request)?)).await?;
+        let first = cx.run(turn.ask(cx, write(&request)?)).await?;
         let mut answer = HostAnswer {
             cx: cx.clone(),
             turn: Some(turn),
@@ -95,6 +98,8 @@ struct Piece {
     text: String,
     #[serde(default)]
     tool_calls: Vec<ToolCall>,
+    #[serde(default)]
+    logprobs: Vec<TokenLogprob>,
     usage: Option<Usage>,
     finish_reason: Option<FinishReason>,
     /// Whether another piece can be asked for.
@@ -120,7 +125,7 @@ impl HostAnswer {
             if let Some(delta) = self.ready.pop_front() {
                 return Some(Ok(delta));
             }
-            let answer = self.cx.run(self.turn.as_ref()?.ask(NEXT.into())).await;
+            let answer = self.cx.run(self.turn.as_ref()?.ask(&self.cx, NEXT.into())).await;
             if let Err(error) = answer.and_then(|piece| self.take(&piece)) {
                 self.turn = None;
                 return Some(Err(error));
@@ -136,6 +141,7 @@ impl HostAnswer {
         if !piece.text.is_empty() {
             self.ready.push_back(Delta::Text { text: piece.text });
         }
+        self.ready.extend(piece.logprobs.into_iter().map(|logprob| Delta::Logprob { logprob }));
         self.ready.extend(piece.tool_calls.into_iter().map(|call| Delta::ToolCall { call }));
         if !piece.more {
             let usage = piece.usage.unwrap_or(Usage { output_tokens: self.bytes.div_ceil(3) as u64, ..self.estimate });

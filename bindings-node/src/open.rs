@@ -30,7 +30,7 @@ pub struct Opening {
 
 #[derive(Clone, Debug)]
 enum Settings {
-    Environment,
+    Default,
     Json(String),
     File(PathBuf),
 }
@@ -38,8 +38,8 @@ enum Settings {
 impl Settings {
     fn config(self) -> triune::Result<Config> {
         match self {
-            Self::Environment => Config::from_environment(),
-            Self::Json(text) => Config::from_json(read("the settings", &text)?)?.with_environment(std::env::vars()),
+            Self::Default => Ok(Config::default()),
+            Self::Json(text) => Config::from_json(read("the settings", &text)?),
             Self::File(path) => Config::from_file(&path),
         }
     }
@@ -50,7 +50,7 @@ impl Opening {
     /// Will open `url`.
     #[napi(constructor)]
     pub fn new(url: String) -> Self {
-        Self { url, settings: Settings::Environment, models: Vec::new(), embedder: None }
+        Self { url, settings: Settings::Default, models: Vec::new(), embedder: None }
     }
 
     /// With these settings, the environment on top.

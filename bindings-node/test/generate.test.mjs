@@ -260,6 +260,20 @@ test('a stream that waits for a piece can be left', async (t) => {
   await slow.stopped
 })
 
+test('log-probabilities of a model of the program are in the reply', async (t) => {
+  const logprobs = [{ token: 'hi', logprob: -0.25, top: [['hi', -0.25], ['ho', -1.5]] }]
+  const capable = { capabilities: { logprobs: true } }
+  const whole = model('whole', () => ({ text: 'hi', logprobs }), capable)
+  const pieces = model('pieces', function* () {
+    yield { text: 'hi', logprobs }
+  }, capable)
+  const mind = await open(t, { models: [whole, pieces] })
+  for (const id of ['whole', 'pieces']) {
+    const reply = await mind.generate('x', { model: id, logprobs: 2 })
+    assert.deepEqual([reply.text, reply.logprobs], ['hi', logprobs])
+  }
+})
+
 test('images need a model', async (t) => {
   const mind = await open(t, { models: [upper] })
   await assert.rejects(mind.generateImage('a cat', { size: '512x512', count: 2 }), (error) => {

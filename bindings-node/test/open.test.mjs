@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'node:test'
 import {
+  CancelledError,
   ConflictError,
   InvalidError,
   NotFoundError,
@@ -42,18 +44,47 @@ test('settings are taken in both forms, and from a file', async (t) => {
   await assert.rejects(Triune.open(join(path, 'c'), { config: 'x.toml', models: ['smollm2-135m'] }), InvalidError)
 })
 
+test('the environment goes before settings in code', async (t) => {
+  const path = await folder(t)
+  const config = { discover: false, router: { referenceModel: 'gpt-4o' } }
+  process.env.TRIUNE__ROUTER__REFERENCE_MODEL = 'gpt-4oo'
+  t.after(() => delete process.env.TRIUNE__ROUTER__REFERENCE_MODEL)
+  await assert.rejects(Triune.open(path, { config }), (error) => error instanceof InvalidError && /gpt-4oo/.test(error.message))
+  delete process.env.TRIUNE__ROUTER__REFERENCE_MODEL
+  await (await Triune.open(path, { config })).close()
+})
+
 test('a closed mind says so, and its folder opens again', async (t) => {
   const path = await folder(t)
   const options = { config: { discover: false }, models: [upper] }
   const mind = await Triune.open(path, options)
   await mind.close()
   await mind.close()
-  await assert.rejects(mind.generate('a'), (error) => error instanceof InvalidError && /closed/.test(error.message))
-  assert.throws(() => mind.registerModel(upper), InvalidError)
-  assert.throws(() => mind.events(), InvalidError)
+  await assert.rejects(mind.generate('a'), (error) => error instanceof CancelledError && /closed/.test(error.message))
+  assert.throws(() => mind.registerModel(upper), CancelledError)
+  assert.throws(() => mind.events(), CancelledError)
   const again = await Triune.open(path, options)
   assert.equal((await again.router.totals()).calls, 0)
   await again[Symbol.asyncDispose]()
+})
+
+test('an opening that is refused leaves nothing open', async (t) => {
+  const path = await folder(t)
+  const open = () => readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith(path)
+    } catch {
+      return false
+    }
+  })
+  for (const part of [
+    { functions: [{ name: 'a b', run: () => null }] },
+    { engines: [{ name: 'recall', call: () => null }] },
+    { gates: [{ name: '', check: () => true }] },
+  ]) {
+    await assert.rejects(Triune.open(path, { config: { discover: false }, ...part }), TriuneError)
+    assert.deepEqual(open(), [])
+  }
 })
 
 test('engines of the program are engines', async (t) => {

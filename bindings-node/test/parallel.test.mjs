@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { NotFoundError, RunReport, Task, Triune, UnavailableError } from 'triune'
-import { folder, open, upper } from './support.mjs'
+import { endless, folder, model, open, upper } from './support.mjs'
 
 test('functions are bodies of tasks, sync and async', async (t) => {
   const mind = await open(t, { models: [upper] })
@@ -70,6 +70,16 @@ test('runs at once may have tasks of one name and different bodies', async (t) =
   assert.deepEqual((await Promise.all(runs)).map((report) => report.results.same), runs.map((_, i) => i))
 })
 
+test('bodies are let go at the end of their run, and never take the place of a registered function', async (t) => {
+  const mind = await open(t)
+  mind.registerFunction('named', () => 'registered')
+  const report = await mind.parallel.run([new Task('named', () => 'of the plan'), new Task('own', () => 'own')])
+  assert.deepEqual(report.results, { named: 'of the plan', own: 'own' })
+  const again = await mind.parallel.run([Task.function('a', 'named'), Task.function('b', 'own')])
+  assert.equal(again.results.a, 'registered')
+  assert.equal(again.task('b').code, 'NOT_FOUND')
+})
+
 test('a signal stops a run and its functions', async (t) => {
   const mind = await open(t)
   const controller = new AbortController()
@@ -86,6 +96,65 @@ test('a signal stops a run and its functions', async (t) => {
   controller.abort(new Error('enough'))
   await assert.rejects(run, /enough/)
   assert.equal(await ended, 'CANCELLED')
+})
+
+/** A model that costs a dollar for each token it writes. */
+const paid = () =>
+  model('paid', () => ({ text: 'x', usage: { inputTokens: 1, outputTokens: 1 } }), { price: { outputUsd: 1_000_000 } })
+
+test('what the body of a task asks of models is a part of the run: its budget, its tenant, its end', async (t) => {
+  const slow = endless()
+  const mind = await open(t, { models: [paid(), slow] })
+  const spend = new Task('spend', async () => {
+    await mind.generate('x', { model: 'paid', maxTokens: 1, budgetUsd: 1_000 })
+    await mind.generate('x', { model: 'paid', maxTokens: 1 })
+    return 'overspent'
+  })
+  const report = await mind.parallel.run([spend], { budgetUsd: 1.5, tenant: 'ada' })
+  assert.deepEqual([report.task('spend').outcome, report.task('spend').code], ['failed', 'OVER_BUDGET'])
+  assert.equal((await mind.router.totals({ tenant: 'ada' })).costUsd, 1)
+  assert.equal((await mind.router.totals()).costUsd, 1)
+
+  const controller = new AbortController()
+  let inner
+  const asks = new Task('asks', () => (inner = mind.generate('x', { model: 'endless' })))
+  const run = mind.parallel.run([asks], { signal: controller.signal })
+  await slow.begun
+  controller.abort(new Error('enough'))
+  await assert.rejects(run, /enough/)
+  await assert.rejects(inner, (error) => error.code === 'CANCELLED')
+  assert.equal((await slow.stopped).code, 'CANCELLED')
+})
+
+test('what the body of a task stores is kept with its result, or not at all', async (t) => {
+  const mind = await open(t)
+  const report = await mind.parallel.run([
+    new Task('good', async () => {
+      const id = await mind.recall.store('kept', { id: 'kept' })
+      return (await mind.recall.get(id)) ?? 'not yet there'
+    }),
+    new Task('bad', async () => {
+      await mind.recall.store('lost', { id: 'lost' })
+      throw new Error('after it')
+    }),
+  ])
+  assert.deepEqual([report.results, report.task('bad').outcome], [{ good: 'not yet there' }, 'failed'])
+  assert.equal((await mind.recall.get('kept')).text, 'kept')
+  assert.equal(await mind.recall.get('lost'), undefined)
+})
+
+test('another mind, and what a body left behind, are no part of the run', async (t) => {
+  const [mind, other] = [await open(t, { models: [paid()] }), await open(t, { models: [paid()] })]
+  let later
+  const body = async () => {
+    await other.generate('x', { maxTokens: 1 })
+    later = new Promise((resolve) => setTimeout(resolve, 20)).then(() => mind.generate('x', { maxTokens: 1 })).catch((error) => error)
+    return 'ok'
+  }
+  const report = await mind.parallel.run([new Task('a', body)], { budgetUsd: 0.5 })
+  assert.deepEqual(report.results, { a: 'ok' })
+  assert.equal((await later).code, 'CANCELLED', 'what is left running spends nothing')
+  assert.equal((await mind.generate('x', { maxTokens: 1 })).costUsd, 1)
 })
 
 test('plans are checked', async (t) => {

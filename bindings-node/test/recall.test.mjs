@@ -51,6 +51,24 @@ test('vectors are brought to length 1, and can be given', async (t) => {
   assert.ok(hit.why.meaning > 0.999)
 })
 
+test('many items may have vectors, in any form, or none', async (t) => {
+  const mind = await open(t)
+  const vector = (i) => Array.from({ length: 26 }, (_, at) => (at === i ? 1 : 0))
+  const items = [{ content: 'list', vector: vector(0) }, 'text', { content: 'floats', vector: new Float32Array(vector(2)) }]
+  const ids = await mind.recall.storeMany(items)
+  for (const [i, at] of [[0, 0], [2, 2]]) {
+    const [hit] = await mind.recall.query('?', { vector: vector(at), k: 1 })
+    assert.equal(hit.id, ids[i])
+  }
+  assert.equal((await mind.recall.get(ids[1])).text, 'text')
+  for (const wrong of [[], 'abc', [NaN, 1], {}]) {
+    await assert.rejects(mind.recall.storeMany([{ content: 'x', vector: wrong }]), InvalidError)
+  }
+  await assert.rejects(mind.recall.storeMany([null]), InvalidError)
+  await assert.rejects(mind.recall.storeMany([{ content: 'x', metdata: {} }]), /metdata/)
+  assert.deepEqual(await mind.recall.storeMany([]), [])
+})
+
 test('an embedder that does not keep its word is told so', async (t) => {
   const profile = { id: 'odd', dimensions: 3, maxTokens: 8 }
   const cases = [
@@ -68,4 +86,25 @@ test('an embedder that does not keep its word is told so', async (t) => {
   const mind = await open(t, { embedder: { profile, embed: () => { throw thrown } } })
   await assert.rejects(mind.recall.store('a'), (error) => error === thrown)
   await assert.rejects(mind.recall.store(' '), InvalidError)
+})
+
+test('queries have a method of their own, and a reranker has the last word', async (t) => {
+  const mind = await open(t, { embedder: { ...letters, embedQueries: (texts) => texts.map(() => Array(26).fill(1)) } })
+  const [passage] = await mind.embed(['aaa'])
+  const [query] = await mind.embed(['aaa'], { query: true })
+  assert.ok(passage[0] > 0.9 && Math.abs(query[0] - query[25]) < 1e-6)
+  await mind.recall.storeMany(['short tea', 'a longer text on tea'])
+  await assert.rejects(mind.recall.query('tea', { rerank: 5 }), /reranker/)
+  const asked = []
+  mind.setReranker({
+    name: 'length',
+    rerank: async (query, texts) => (asked.push(query), texts.map((text) => -text.length)),
+  })
+  const hits = await mind.recall.query('tea', { k: 1, rerank: 5 })
+  assert.deepEqual(hits.map(({ text, score }) => [text, score]), [['short tea', -9]])
+  assert.ok(hits[0].why.fused >= 0 && hits[0].why.fused <= 1)
+  assert.deepEqual(asked, ['tea'])
+  assert.equal((await mind.recall.query('tea'))[0].why.fused, undefined)
+  mind.setReranker({ name: 'odd', rerank: () => [1] })
+  await assert.rejects(mind.recall.query('tea', { rerank: 5 }), HostError)
 })

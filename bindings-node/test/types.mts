@@ -20,6 +20,10 @@ const chatModels: ChatModel[] = [
   { profile: { id: 'a', contextLength: 1 }, chat: async ({ messages }) => messages[0]?.content ?? '' },
   { profile: { id: 'a', contextLength: 1 }, chat: async () => ({ text: 'a', usage: { inputTokens: 1 } }) },
   {
+    profile: { id: 'a', contextLength: 1 },
+    chat: () => ({ text: 'a', logprobs: [{ token: 'a', logprob: -1, top: [['a', -1]] }] }),
+  },
+  {
     profile: { id: 'a', contextLength: 1, price: { inputUsd: 1, outputUsd: 2 } },
     async *chat(_request, { signal }) {
       signal.throwIfAborted()
@@ -88,7 +92,8 @@ export async function surface(): Promise<void> {
   const plan = await team.plan({ title: 't', requirements: ['r'] })
   plan.tasks[0]!.agent = 'someone'
   is<Same<Awaited<ReturnType<typeof team.run>>['costUsd'], number>>()
-  await team.run(plan)
+  const { tasks } = await team.run(plan)
+  is<Same<(typeof tasks)[number]['notes'], string[]>>()
   for await (const event of mind.events()) is<Same<typeof event.type, string>>()
 
   try {

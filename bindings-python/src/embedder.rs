@@ -1,7 +1,7 @@
 //! Embedders written in Python.
 
 use async_trait::async_trait;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use triune::{
     Context, Error, Result,
     model::{Embedder, EmbedderProfile, Embedding},
@@ -9,11 +9,17 @@ use triune::{
 
 use crate::host::{HostCall, misfit, read, write};
 
-/// An embedder of the host: a callable that takes a JSON list of texts and answers [`Vectors`] as JSON.
+/// An embedder of the host: a callable that takes [`Texts`] as JSON and answers [`Vectors`] as JSON.
 #[derive(Debug)]
 pub(crate) struct HostEmbedder {
     profile: EmbedderProfile,
     embed: HostCall,
+}
+
+#[derive(Serialize)]
+struct Texts<'a> {
+    texts: &'a [String],
+    query: bool,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +51,19 @@ impl HostEmbedder {
         let tokens = text.len().div_ceil(3).min(self.profile.max_tokens);
         Ok(Embedding { vector, tokens, truncated: false })
     }
+
+    async fn ask(&self, cx: &Context, texts: &[String], query: bool) -> Result<Vec<Embedding>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = cx.run(self.embed.call_text(cx, write(&Texts { texts, query })?)).await?;
+        let Vectors { vectors } = read("the embedder answered in another form", &answer)?;
+        if vectors.len() != texts.len() {
+            let got = format!("{} texts need as many vectors; {} came", texts.len(), vectors.len());
+            return Err(misfit("the embedder answered in another form", got).with("embedder", &self.profile.id));
+        }
+        texts.iter().zip(vectors).map(|(text, vector)| self.embedding(text, vector)).collect()
+    }
 }
 
 #[async_trait]
@@ -54,15 +73,10 @@ impl Embedder for HostEmbedder {
     }
 
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
-        if texts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answer = cx.run(self.embed.call_text(write(&texts)?)).await?;
-        let Vectors { vectors } = read("the embedder answered in another form", &answer)?;
-        if vectors.len() != texts.len() {
-            let got = format!("{} texts need as many vectors; {} came", texts.len(), vectors.len());
-            return Err(misfit("the embedder answered in another form", got).with("embedder", &self.profile.id));
-        }
-        texts.iter().zip(vectors).map(|(text, vector)| self.embedding(text, vector)).collect()
+        self.ask(cx, &texts, false).await
+    }
+
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.ask(cx, &texts, true).await
     }
 }

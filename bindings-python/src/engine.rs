@@ -26,7 +26,7 @@ impl DynEngine for HostEngine {
     }
 
     async fn call_json(&self, cx: &Context, request: Value) -> Result<Value> {
-        let answer = cx.run(self.answer.call_text(write(&request)?)).await?;
+        let answer = cx.run(self.answer.call_text(cx, write(&request)?)).await?;
         read("the engine answered in another form", &answer)
     }
 

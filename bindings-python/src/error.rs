@@ -44,14 +44,10 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         Some(class) => class,
         None => module(py)?.getattr("TriuneError")?,
     };
-    let context = PyDict::new(py);
-    for (name, value) in error.context() {
-        context.set_item(name, value)?;
-    }
     let facts = PyDict::new(py);
     facts.set_item("retryable", error.is_retryable())?;
     facts.set_item("operation", error.operation())?;
-    facts.set_item("context", context)?;
+    facts.set_item("context", error.facts())?;
     Ok(PyErr::from_value(class.call((error.message(),), Some(&facts))?))
 }
 

@@ -28,7 +28,7 @@ impl Function for HostFunction {
     }
 
     async fn call(&self, cx: &Context, input: Value) -> Result<Value> {
-        let answer = cx.run(self.run.call_text(write(&input)?)).await?;
+        let answer = cx.run(self.run.call_text(cx, write(&input)?)).await?;
         read("the function answered in another form", &answer)
     }
 }

@@ -37,7 +37,7 @@ impl Gate for HostGate {
     }
 
     async fn check(&self, cx: &Context, artifact: &Artifact) -> Result<Verdict> {
-        let answer = cx.run(self.check.call_text(write(artifact)?)).await?;
+        let answer = cx.run(self.check.call_text(cx, write(artifact)?)).await?;
         let Said { passed, findings } = read("the gate answered in another form", &answer)?;
         Ok(Verdict { gate: self.name.clone(), passed, findings })
     }

@@ -9,11 +9,15 @@ use pyo3::{
     exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration},
     intern,
     prelude::*,
+    types::{PyWeakrefMethods, PyWeakrefReference},
 };
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
-use triune::{Error, ErrorKind, Result};
+use triune::{Context, Error, ErrorKind, Result};
 
-use crate::error::from_py;
+use crate::{
+    error::{from_py, to_py},
+    scope::Scope,
+};
 
 type Object = Arc<Py<PyAny>>;
 type Answer = PyResult<Py<PyAny>>;
@@ -34,6 +38,11 @@ impl HostLoop {
         Ok(())
     }
 
+    /// Whether it is the loop of the same mind.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let current = lock(&self.0).as_ref().map(|known| known.bind(py).clone());
         match current {
@@ -47,9 +56,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A callable of the host that takes one text.
+/// A callable of the host that takes one text. It is referred to weakly, and kept by the Python half of the mind: what
+/// the garbage collector of Python cannot see, a part that refers to its mind, would keep the mind open for ever.
 pub(crate) struct HostCall {
-    callable: Object,
+    callable: Arc<Py<PyWeakrefReference>>,
     event_loop: HostLoop,
 }
 
@@ -60,29 +70,38 @@ impl fmt::Debug for HostCall {
 }
 
 impl HostCall {
-    pub(crate) fn new(callable: Py<PyAny>, event_loop: &HostLoop) -> Self {
-        Self { callable: Arc::new(callable), event_loop: event_loop.clone() }
+    pub(crate) fn new(callable: &Bound<'_, PyAny>, event_loop: &HostLoop) -> PyResult<Self> {
+        let callable = Arc::new(PyWeakrefReference::new(callable)?.unbind());
+        Ok(Self { callable, event_loop: event_loop.clone() })
     }
 
     pub(crate) fn event_loop(&self) -> &HostLoop {
         &self.event_loop
     }
 
-    /// Calls it, and awaits what it answers when that can be awaited.
-    pub(crate) async fn call(&self, text: String) -> Result<Py<PyAny>> {
+    /// Calls it for the call of `cx`, and awaits what it answers when that can be awaited.
+    pub(crate) async fn call(&self, cx: &Context, text: String) -> Result<Py<PyAny>> {
         let (callable, event_loop) = (Arc::clone(&self.callable), self.event_loop.clone());
+        let scope = Scope::new(cx, &self.event_loop);
         let step = attached(move |py| {
-            let answer = callable.bind(py).call1((text,))?;
-            Step::from(py, &event_loop, answer)
+            scope.hold(py, || {
+                let callable = callable.bind(py).upgrade().ok_or_else(|| to_py(gone()))?;
+                let answer = callable.call1((text,))?;
+                Step::from(py, &event_loop, answer)
+            })
         });
         step.await?.end().await.map_err(from_py)
     }
 
     /// Calls it for a text.
-    pub(crate) async fn call_text(&self, text: String) -> Result<String> {
-        let answer = self.call(text).await?;
+    pub(crate) async fn call_text(&self, cx: &Context, text: String) -> Result<String> {
+        let answer = self.call(cx, text).await?;
         attached(move |py| answer.extract::<String>(py)).await
     }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Cancelled, "the part was replaced, or its mind is gone; keep a reference to the mind")
 }
 
 /// An iterator of the host over texts, asynchronous or not. Dropping it before its end closes it.
@@ -90,20 +109,22 @@ pub(crate) struct HostPieces {
     iterator: Option<Object>,
     asynchronous: bool,
     event_loop: HostLoop,
+    scope: Scope,
 }
 
 impl HostPieces {
-    /// Reads `object`, an iterator or asynchronous iterator.
-    pub(crate) fn new(object: &Bound<'_, PyAny>, event_loop: &HostLoop) -> PyResult<Self> {
+    /// Reads `object`, an iterator or asynchronous iterator, for the call of `scope`.
+    pub(crate) fn new(object: &Bound<'_, PyAny>, event_loop: &HostLoop, scope: Scope) -> PyResult<Self> {
         let asynchronous = object.hasattr(intern!(object.py(), "__anext__"))?;
-        Ok(Self { iterator: Some(Arc::new(object.clone().unbind())), asynchronous, event_loop: event_loop.clone() })
+        let iterator = Some(Arc::new(object.clone().unbind()));
+        Ok(Self { iterator, asynchronous, event_loop: event_loop.clone(), scope })
     }
 
     /// The next text.
     pub(crate) async fn next(&mut self) -> Result<Option<String>> {
         let Some(iterator) = self.iterator.clone() else { return Ok(None) };
-        let (asynchronous, event_loop) = (self.asynchronous, self.event_loop.clone());
-        let step = attached(move |py| {
+        let (asynchronous, event_loop, scope) = (self.asynchronous, self.event_loop.clone(), self.scope.clone());
+        let read = move |py: Python<'_>| {
             let step = if asynchronous { intern!(py, "__anext__") } else { intern!(py, "__next__") };
             let piece = match iterator.bind(py).call_method0(step) {
                 Err(end) if end.is_instance_of::<PyStopIteration>(py) => return Ok(None),
@@ -114,7 +135,8 @@ impl HostPieces {
             } else {
                 Ok(Some(Step::Ended(piece.unbind())))
             }
-        });
+        };
+        let step = attached(move |py| scope.hold(py, || read(py)));
         let Some(step) = step.await? else {
             self.iterator = None;
             return Ok(None);

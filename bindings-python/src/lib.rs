@@ -10,7 +10,9 @@ mod gate;
 mod host;
 mod mind;
 mod model;
+mod reranker;
 mod runtime;
+mod scope;
 mod work;
 
 use std::ffi::OsString;

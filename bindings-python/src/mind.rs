@@ -9,10 +9,9 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use pyo3::prelude::*;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use triune::{
-    Budget, Config, Context, Error, ErrorKind, NanoUsd, Result, Triune, model::EmbedderConfig, model::ModelConfig,
-};
+use triune::{Config, Context, Error, ErrorKind, NanoUsd, Result, Triune, model::EmbedderConfig, model::ModelConfig};
 
 use crate::{
     embedder::HostEmbedder,
@@ -23,7 +22,9 @@ use crate::{
     gate::HostGate,
     host::{HostCall, HostLoop, write},
     model::HostModel,
+    reranker::HostReranker,
     runtime,
+    scope::Scope,
     work::{Outcome, Work},
 };
 
@@ -36,11 +37,11 @@ pub(crate) struct Mind {
 }
 
 /// A profile as JSON, and the callable that does the work.
-type Part = (String, Py<PyAny>);
+type Part<'py> = (String, Bound<'py, PyAny>);
 
 #[pymethods]
 impl Mind {
-    /// Opens `url`. Settings are JSON, or a TOML file, or those of the environment; models and embedder are named by
+    /// Opens `url`. Settings are JSON or a TOML file, with the environment on top; models and embedder are named by
     /// their sources, or parts of the host.
     #[staticmethod]
     fn open(
@@ -48,18 +49,18 @@ impl Mind {
         config: Option<String>,
         config_file: Option<PathBuf>,
         models: Vec<String>,
-        host_models: Vec<Part>,
+        host_models: Vec<Part<'_>>,
         embedder: Option<String>,
-        host_embedder: Option<Part>,
+        host_embedder: Option<Part<'_>>,
     ) -> PyResult<Work> {
         let event_loop = HostLoop::default();
         let mut builder = Triune::builder(url);
         for (profile, chat) in host_models {
-            let model = HostModel::new(&profile, HostCall::new(chat, &event_loop)).map_err(to_py)?;
+            let model = HostModel::new(&profile, HostCall::new(&chat, &event_loop)?).map_err(to_py)?;
             builder = builder.model(Arc::new(model));
         }
         if let Some((profile, embed)) = host_embedder {
-            let embedder = HostEmbedder::new(&profile, HostCall::new(embed, &event_loop)).map_err(to_py)?;
+            let embedder = HostEmbedder::new(&profile, HostCall::new(&embed, &event_loop)?).map_err(to_py)?;
             builder = builder.embedder(Arc::new(embedder));
         }
         let handle = event_loop.clone();
@@ -72,17 +73,20 @@ impl Mind {
     }
 
     /// Calls an engine.
-    #[pyo3(signature = (engine, request, timeout_ms = None, tenant = None, budget_nano_usd = None))]
+    #[pyo3(signature = (engine, request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn call(
         &self,
+        py: Python<'_>,
         engine: String,
         request: String,
         timeout_ms: Option<f64>,
         tenant: Option<String>,
         budget_nano_usd: Option<i64>,
+        priority: Option<&str>,
     ) -> PyResult<Work> {
         let mind = self.mind().map_err(to_py)?;
-        let cx = context(&mind, timeout_ms, tenant, budget_nano_usd).map_err(to_py)?;
+        let outer = Scope::inner(py, &self.event_loop)?;
+        let cx = context(outer, &mind, timeout_ms, tenant, budget_nano_usd, priority).map_err(to_py)?;
         Ok(self.work(cx.cancel.clone(), async move {
             let request = parse(&request)?;
             let reply = mind.call(&cx, &engine, request).await?;
@@ -91,16 +95,19 @@ impl Mind {
     }
 
     /// Streams an answer; the request is that of `generate`.
-    #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None))]
+    #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn stream(
         &self,
+        py: Python<'_>,
         request: String,
         timeout_ms: Option<f64>,
         tenant: Option<String>,
         budget_nano_usd: Option<i64>,
+        priority: Option<&str>,
     ) -> PyResult<Feed> {
         let mind = self.mind().map_err(to_py)?;
-        let cx = context(&mind, timeout_ms, tenant, budget_nano_usd).map_err(to_py)?;
+        let outer = Scope::inner(py, &self.event_loop)?;
+        let cx = context(outer, &mind, timeout_ms, tenant, budget_nano_usd, priority).map_err(to_py)?;
         let stop = self.closed.child_token();
         let end = cx.clone();
         let start = async move {
@@ -121,7 +128,7 @@ impl Mind {
         let events = self.mind().map_err(to_py)?.events();
         let pieces = stream::unfold(events, |mut events| async move {
             let event = events.next().await?;
-            Some((write(&*event), events))
+            Some((write(&json!({ "missed": events.missed(), "event": *event })), events))
         });
         Ok(Feed::new(&self.event_loop, self.closed.child_token(), pieces))
     }
@@ -139,32 +146,45 @@ impl Mind {
     }
 
     /// Adds a chat model.
-    fn register_model(&self, profile: &str, chat: Py<PyAny>) -> PyResult<()> {
-        let model = HostModel::new(profile, self.host(chat)).map_err(to_py)?;
+    fn register_model(&self, profile: &str, chat: &Bound<'_, PyAny>) -> PyResult<()> {
+        let model = HostModel::new(profile, self.host(chat)?).map_err(to_py)?;
         self.mind().and_then(|mind| mind.register_model(Arc::new(model))).map_err(to_py)
     }
 
     /// Sets the embedder.
-    fn set_embedder(&self, profile: &str, embed: Py<PyAny>) -> PyResult<()> {
-        let embedder = HostEmbedder::new(profile, self.host(embed)).map_err(to_py)?;
+    fn set_embedder(&self, profile: &str, embed: &Bound<'_, PyAny>) -> PyResult<()> {
+        let embedder = HostEmbedder::new(profile, self.host(embed)?).map_err(to_py)?;
         self.mind().map(|mind| mind.set_embedder(Arc::new(embedder))).map_err(to_py)
     }
 
+    /// Sets the reranker.
+    fn set_reranker(&self, name: String, rerank: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reranker = HostReranker::new(name, self.host(rerank)?);
+        self.mind().map(|mind| mind.set_reranker(Arc::new(reranker))).map_err(to_py)
+    }
+
     /// Adds a function.
-    fn register_function(&self, spec: &str, run: Py<PyAny>) -> PyResult<()> {
-        let function = HostFunction::new(spec, self.host(run)).map_err(to_py)?;
+    fn register_function(&self, spec: &str, run: &Bound<'_, PyAny>) -> PyResult<()> {
+        let function = HostFunction::new(spec, self.host(run)?).map_err(to_py)?;
         self.mind().and_then(|mind| mind.register_function(Arc::new(function))).map_err(to_py)
     }
 
+    /// Takes a function out again. Nothing is there to be taken out once this is closed.
+    fn unregister_function(&self, name: &str) {
+        if let Ok(mind) = self.mind() {
+            mind.parallel().functions().remove(name);
+        }
+    }
+
     /// Adds an engine.
-    fn register_engine(&self, name: String, answer: Py<PyAny>) -> PyResult<()> {
-        let engine = HostEngine::new(name, self.host(answer));
+    fn register_engine(&self, name: String, answer: &Bound<'_, PyAny>) -> PyResult<()> {
+        let engine = HostEngine::new(name, self.host(answer)?);
         self.mind().and_then(|mind| mind.register_engine(Arc::new(engine))).map_err(to_py)
     }
 
     /// Adds a gate.
-    fn register_gate(&self, name: String, check: Py<PyAny>) -> PyResult<()> {
-        let gate = HostGate::new(name, self.host(check));
+    fn register_gate(&self, name: String, check: &Bound<'_, PyAny>) -> PyResult<()> {
+        let gate = HostGate::new(name, self.host(check)?);
         self.mind().and_then(|mind| mind.register_gate(Arc::new(gate))).map_err(to_py)
     }
 
@@ -188,7 +208,7 @@ impl Mind {
         lock(&self.open).clone().ok_or_else(closed)
     }
 
-    fn host(&self, callable: Py<PyAny>) -> HostCall {
+    fn host(&self, callable: &Bound<'_, PyAny>) -> PyResult<HostCall> {
         HostCall::new(callable, &self.event_loop)
     }
 
@@ -230,8 +250,16 @@ fn parse(request: &str) -> Result<serde_json::Value> {
     serde_json::from_str(request).map_err(|error| Error::invalid(format!("the request is not JSON: {error}")))
 }
 
-fn context(mind: &Triune, timeout_ms: Option<f64>, tenant: Option<String>, budget: Option<i64>) -> Result<Context> {
-    let mut cx = mind.context();
+/// The context of a call: a part of the call that the running code works for, or else one of its own.
+fn context(
+    outer: Option<Context>,
+    mind: &Triune,
+    timeout_ms: Option<f64>,
+    tenant: Option<String>,
+    budget: Option<i64>,
+    priority: Option<&str>,
+) -> Result<Context> {
+    let mut cx = outer.unwrap_or_else(|| mind.context());
     if let Some(ms) = timeout_ms {
         let time = Duration::try_from_secs_f64(ms / 1000.0)
             .map_err(|_| Error::invalid("timeout is a number of seconds, zero or more"))?;
@@ -241,7 +269,11 @@ fn context(mind: &Triune, timeout_ms: Option<f64>, tenant: Option<String>, budge
         cx = cx.tenant(&tenant);
     }
     if let Some(budget) = budget {
-        cx = cx.budget(Budget::new(NanoUsd(budget)));
+        cx = cx.at_most(NanoUsd(budget));
+    }
+    if let Some(priority) = priority {
+        let read = serde_json::from_value(priority.into());
+        cx = cx.priority(read.map_err(|_| Error::invalid("priority is interactive, normal or background"))?);
     }
     Ok(cx)
 }
@@ -255,7 +287,7 @@ fn settings(
     let mut config = match (json, file) {
         (Some(json), _) => Config::from_json(parse(&json)?)?,
         (None, Some(file)) => Config::from_file(&file)?,
-        (None, None) => Config::from_environment()?,
+        (None, None) => Config::default(),
     };
     config.models.extend(models.into_iter().map(|source| {
         let mut model = ModelConfig::default();

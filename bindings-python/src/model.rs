@@ -14,7 +14,10 @@ use triune::{
     },
 };
 
-use crate::host::{HostCall, HostPieces, attached, read, write};
+use crate::{
+    host::{HostCall, HostPieces, attached, read, write},
+    scope::Scope,
+};
 
 /// A model of the host: a callable that takes a chat request as JSON and answers a [`Piece`] as JSON, or an iterator
 /// over some.
@@ -59,7 +62,7 @@ impl HostModel {
             return Err(Error::new(ErrorKind::Unsupported, text).with("model", &self.profile.id));
         }
         let tokens = self.count_tokens(request)?;
-        if tokens > self.profile.context_length {
+        if tokens >= self.profile.context_length {
             let text = "the request is longer than the context of the model; shorten it or choose another model";
             return Err(Error::new(ErrorKind::ContextLength, text)
                 .with("model", &self.profile.id)
@@ -145,13 +148,14 @@ impl ChatModel for HostModel {
 
     async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream> {
         self.check(&request)?;
-        let answer = cx.run(self.chat.call(write(&request)?)).await?;
+        let answer = cx.run(self.chat.call(cx, write(&request)?)).await?;
         let event_loop = self.chat.event_loop().clone();
+        let scope = Scope::new(cx, &event_loop);
         let source = attached(move |py| {
             let answer = answer.bind(py);
             match answer.cast::<PyString>() {
                 Ok(text) => Ok(Source::Whole(Some(text.to_string()))),
-                Err(_) => Ok(Source::Pieces(HostPieces::new(answer, &event_loop)?)),
+                Err(_) => Ok(Source::Pieces(HostPieces::new(answer, &event_loop, scope)?)),
             }
         });
         let answer = Answer {

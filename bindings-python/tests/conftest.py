@@ -66,6 +66,19 @@ class Slow:
         return "too late"
 
 
+class Paid:
+    """A model that costs a dollar for each token it writes, and writes one."""
+
+    profile: triune.ModelProfile = {
+        "id": "paid",
+        "context_length": 4096,
+        "price": triune.price(input=0.0, output=1_000_000.0),
+    }
+
+    def chat(self, request: triune.ChatRequest) -> triune.protocols.AnswerDict:
+        return {"text": "x", "usage": triune.Usage(1, 0, 1)}
+
+
 class Letters:
     """An embedder: how often each letter is in a text. Enough to find texts that share words."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 import triune
 
-from .conftest import Echo, Opened
+from .conftest import CONFIG, Echo, Opened
 
 
 def nothing() -> str:
@@ -94,6 +97,54 @@ def test_plans_are_checked(opened: Opened) -> None:
     assert (report["a"].value, report["b"].value) == (1, 2)
 
 
+async def test_runs_at_once_call_their_own_functions_of_one_name(folder: str) -> None:
+    async with triune.AsyncTriune.open(folder, config=CONFIG) as mind:
+        both_started = asyncio.Barrier(2)
+
+        async def answer(number: int) -> Any:
+            async def body() -> int:
+                return number
+
+            async def wait() -> None:
+                await both_started.wait()
+
+            tasks = [triune.Task("wait", wait), triune.Task("body", body, after=["wait"])]
+            return (await mind.parallel.run(tasks))["body"].value
+
+        assert await asyncio.gather(answer(1), answer(2)) == [1, 2]
+
+
+def test_a_plan_does_not_take_the_place_of_what_was_registered(opened: Opened) -> None:
+    mind = opened()
+
+    def named() -> str:
+        return "registered"
+
+    def other() -> str:
+        return "of the plan"
+
+    other.__qualname__ = "named"
+    mind.register_function(named, name="named")
+    assert mind.parallel.run([triune.Task("a", other)])["a"].value == "of the plan"
+    assert mind.parallel.run([triune.Task("a", {"function": "named"})])["a"].value == "registered"
+
+
+def test_bodies_are_let_go_at_the_end_of_their_run(opened: Opened) -> None:
+    mind = opened()
+
+    class Large:
+        def __call__(self, call: triune.TaskCall) -> int:
+            return 1
+
+    body = Large()
+    gone = weakref.ref(body)
+    assert mind.parallel.run([triune.Task("a", body)])["a"].value == 1
+    del body
+    gc.collect()
+    assert gone() is None
+    assert mind.parallel.run([triune.Task("b", {"function": "Large"})])["b"].code == "NOT_FOUND"
+
+
 def test_what_has_no_json_form_fails_the_task(opened: Opened) -> None:
     report = opened().parallel.run([triune.Task("object", lambda: object())])
     assert report["object"].code == "INVALID" and "JSON" in str(report["object"].error)
@@ -111,6 +162,7 @@ def test_a_killed_run_goes_on_in_another_process(folder: str, tmp_path: Path) ->
 
         def first(): return note("first")
         def second():
+            mind.recall.store("a note of the second")
             if die == "die":
                 os.kill(os.getpid(), 9)
             return note("second")
@@ -121,6 +173,7 @@ def test_a_killed_run_goes_on_in_another_process(folder: str, tmp_path: Path) ->
         else:
             print(mind.parallel.unfinished())
             report = mind.parallel.resume("r1")
+            print(len(mind.recall.query("note", k=10)))
             print(report.state, report["first"].restored, report["second"].restored, report.values)
     """
     notes = tmp_path / "notes"
@@ -136,7 +189,9 @@ def test_a_killed_run_goes_on_in_another_process(folder: str, tmp_path: Path) ->
     assert second.returncode == 0, second.stderr
     assert second.stdout.splitlines() == [
         "['r1']",
+        "1",
         "succeeded True False {'first': 'first', 'second': 'second'}",
     ]
     assert notes.read_text().split() == ["first", "second"], "the finished task was not done again"
+    # What the killed attempt stored went with it: the "1" above.
     assert os.path.isdir(folder)

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,6 +241,15 @@ def test_metrics_and_events(opened: Opened) -> None:
     assert metrics.models["echo"].attempts == 1 and metrics.events["spent"] == 1
 
 
+def test_a_listener_that_falls_behind_knows_how_much_it_missed(opened: Opened) -> None:
+    mind = opened()
+    events = mind.events()
+    assert events.missed == 0
+    mind.recall.store_many(f"item {i}" for i in range(4_200))
+    assert next(iter(events))["type"] == "stored"
+    assert events.missed >= 4_200 - 4_096
+
+
 def test_images_need_a_model_and_come_as_bytes(opened: Opened) -> None:
     with pytest.raises(triune.NotFoundError, match="image_model"):
         opened(Echo()).generate_image("a cat", size="512x512", count=2)
@@ -260,3 +270,41 @@ def until(condition: object, seconds: float = 10) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.005)
+
+
+def test_queries_have_a_method_of_their_own_and_a_reranker_has_the_last_word(tmp_path: Path) -> None:
+    class Prompted:
+        profile = {"id": "prompted", "dimensions": 2, "max_tokens": 64}
+
+        def embed(self, texts: list[str]) -> list[list[float]]:
+            return [[1.0, 0.0] for _ in texts]
+
+        async def embed_queries(self, texts: list[str]) -> list[list[float]]:
+            return [[0.0, 1.0] for _ in texts]
+
+    class Length:
+        name = "length"
+
+        def rerank(self, query: str, texts: list[str]) -> list[float]:
+            assert query == "tea"
+            return [float(-len(text)) for text in texts]
+
+    class Odd:
+        name = "odd"
+
+        async def rerank(self, query: str, texts: list[str]) -> list[float]:
+            return [1.0]
+
+    with triune.open(tmp_path, config={"discover": False}, embedder=Prompted()) as mind:
+        assert mind.embed(["a"]) == [[1.0, 0.0]] and mind.embed(["a"], query=True) == [[0.0, 1.0]]
+        mind.recall.store_many(["short tea", "a longer text on tea"])
+        assert mind.recall.query("tea")[0].why.meaning == 0.0
+        with pytest.raises(triune.NotFoundError, match="reranker"):
+            mind.recall.query("tea", rerank=5)
+        mind.set_reranker(Length())
+        [hit] = mind.recall.query("tea", k=1, rerank=5)
+        assert (hit.text, hit.score) == ("short tea", -9.0) and hit.why.fused is not None
+        assert mind.recall.query("tea")[0].why.fused is None
+        mind.set_reranker(Odd())
+        with pytest.raises(triune.HostError):
+            mind.recall.query("tea", rerank=5)

@@ -1,6 +1,6 @@
 //! Settings, from code, a TOML file and the environment. An unknown key is an error that names the nearest known one.
 
-use std::path::Path;
+use std::{borrow::Cow, ffi::OsString, ops::Range, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     creative::CreativeConfig,
     error::{Error, ErrorKind, Result},
-    model::{EmbedderConfig, ModelConfig},
+    model::{EmbedderConfig, ModelConfig, RerankerConfig},
     parallel::ParallelConfig,
     recall::RecallConfig,
     router::RouterConfig,
@@ -20,6 +20,9 @@ use crate::{
 const ENV_PREFIX: &str = "TRIUNE__";
 
 /// Settings of a [`Triune`](crate::Triune). Every field has a default.
+///
+/// The environment comes first: what a variable such as `TRIUNE__TEAM__AGENTS=20` says goes before a settings file, and
+/// before what the program says. [`TriuneBuilder::open`](crate::TriuneBuilder::open) sees to it.
 ///
 /// ```
 /// use triune::Config;
@@ -37,11 +40,16 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     /// The embedder. Default: what `discover` finds.
     pub embedder: Option<EmbedderConfig>,
+    /// The reranker of recall. Default: none.
+    pub reranker: Option<RerankerConfig>,
     /// The image model, of OpenAI or of a server that speaks its format. Default: none.
     pub image_model: Option<ModelConfig>,
     /// Whether to use the catalogued models found in the cache folder, where no chat model, or no embedder, is
     /// named. Default true.
     pub discover: bool,
+    /// Bytes that the local models of `models` share. Where one lacks room to be loaded, others that write nothing
+    /// leave memory, the longest unused first, until they are asked again. Default: no limit.
+    pub memory_budget_bytes: Option<u64>,
     /// The store.
     pub store: StoreConfig,
     /// The router.
@@ -61,8 +69,10 @@ impl Default for Config {
         Self {
             models: Vec::new(),
             embedder: None,
+            reranker: None,
             image_model: None,
             discover: true,
+            memory_budget_bytes: None,
             store: StoreConfig::default(),
             router: RouterConfig::default(),
             recall: RecallConfig::default(),
@@ -77,18 +87,19 @@ impl Config {
     /// From the text of a TOML file.
     ///
     /// # Errors
-    /// `Invalid`, with line, column and, for an unknown key, the nearest known one.
+    /// `Invalid`, with line, column and, for an unknown key, the nearest known one. Never with a value.
     pub fn from_toml(text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|e| explain(&e.to_string(), e.message()))
+        // The parser's own text would show the line, and a key may stand on it.
+        toml::from_str(text).map_err(|e| explain(&place(text, e.span()), e.message()))
     }
 
     /// From a JSON object: the form in which Python and Node hand settings over.
     ///
     /// # Errors
-    /// `Invalid`, naming for an unknown key the nearest known one.
+    /// `Invalid`, naming for an unknown key the nearest known one. Never with a value.
     pub fn from_json(value: Value) -> Result<Self> {
         // The path to the key goes into the message: a JSON value has no lines to name.
-        serde_path_to_error::deserialize(value).map_err(|e| explain(&e.to_string(), &e.to_string()))
+        serde_path_to_error::deserialize(value).map_err(|e| explain(&e.path().to_string(), &e.inner().to_string()))
     }
 
     /// From a TOML file, with the environment on top.
@@ -101,7 +112,7 @@ impl Config {
                 .with("path", path.display())
                 .caused_by(e)
         })?;
-        Self::from_toml(&text)?.with_environment(std::env::vars())
+        Self::from_toml(&text)?.with_environment(std::env::vars_os())
     }
 
     /// The defaults, with the environment on top.
@@ -109,18 +120,24 @@ impl Config {
     /// # Errors
     /// `Invalid` as for [`Config::with_environment`].
     pub fn from_environment() -> Result<Self> {
-        Self::default().with_environment(std::env::vars())
+        Self::default().with_environment(std::env::vars_os())
     }
 
     /// With `variables` on top: those whose name begins with `TRIUNE__`, sections apart by `__`. Values are TOML
     /// values; what is not one is a text.
     ///
     /// # Errors
-    /// `Invalid`, naming the variable and, for an unknown key, the nearest known one.
-    pub fn with_environment(self, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+    /// `Invalid`, naming the variable and, for an unknown key, the nearest known one. Variables of others may be
+    /// anything.
+    pub fn with_environment(self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self> {
         let mut layer = Map::new();
-        for (name, text) in variables {
-            let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let ours = variables.into_iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()));
+        for (name, text) in ours {
+            let (name, Ok(text)) = (name.to_string_lossy(), text.into_string()) else {
+                return Err(Error::invalid("a setting in the environment is not Unicode text; correct it")
+                    .with("variable", name.to_string_lossy()));
+            };
+            let path = name.strip_prefix(ENV_PREFIX).unwrap_or_default();
             let keys: Vec<_> = path.split("__").map(str::to_lowercase).collect();
             let one = nest(&keys, toml_value(&text));
             // Each variable is read on its own first, so that an error can name it.
@@ -160,10 +177,31 @@ fn toml_value(text: &str) -> Value {
     read.ok().and_then(|mut read| read.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The error of a parser, with the nearest known key when it complains of an unknown one.
-fn explain(full: &str, message: &str) -> Error {
+/// Line and column of the beginning of `span` in `text`.
+fn place(text: &str, span: Option<Range<usize>>) -> String {
+    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let (line, column) =
+        (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
+    format!("line {line}, column {column}")
+}
+
+/// The error of a parser at `place`, with the nearest known key when it complains of an unknown one.
+fn explain(place: &str, message: &str) -> Error {
     let hint = nearest_known(message).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-    Error::invalid(format!("the settings cannot be read: {}{hint}", full.trim_end())).during("Config")
+    Error::invalid(format!("the settings cannot be read: {place}: {}{hint}", without_value(message))).during("Config")
+}
+
+/// `message` without the value it complains of, which may be a key: serde says "invalid type: string \"a\", expected b",
+/// "invalid value: integer `1`, expected b" and "unknown variant `a`, expected one of `b`".
+fn without_value(message: &str) -> Cow<'_, str> {
+    let shows = ["invalid type: ", "invalid value: ", "unknown variant "];
+    if !shows.iter().any(|words| message.starts_with(words)) {
+        return Cow::Borrowed(message);
+    }
+    let (found, expected) = message.rsplit_once(", expected ").unwrap_or((message, "something else"));
+    // A kind of value is plain words; the value itself stands in quotation marks after it.
+    let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+    Cow::Owned(format!("{kind}, expected {expected}"))
 }
 
 /// In serde's words, "unknown field `a`, expected one of `b`, `c`": the known name nearest to the unknown one.
@@ -179,7 +217,73 @@ mod tests {
     use serde_json::json;
 
     fn environment(name: &str, value: &str) -> Result<Config> {
-        Config::default().with_environment([(name.to_owned(), value.to_owned())])
+        Config::default().with_environment([(name.into(), value.into())])
+    }
+
+    #[test]
+    fn a_value_is_never_shown() {
+        let texts = [
+            "[[models]]\napi_key = \"sk-secret\nsource = 1",
+            "[[models]]\napi_key = sk-secret",
+            "[[models]]\nprovider = \"sk-secret\"",
+            "models = \"sk-secret, expected nothing\"",
+            "[team]\nagents = \"sk-secret\"\n",
+            "[[models]]\nsource = \"m\" api_key = \"sk-secret\"",
+            "[[models]]\napi_key = \"a\"\napi_key = \"sk-secret\"",
+        ];
+        for text in texts {
+            let error = Config::from_toml(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+            assert!(error.message().contains("line "), "{error}");
+        }
+        let values = [
+            json!({"models": [{"provider": "sk-secret"}]}),
+            json!({"models": "sk-secret"}),
+            json!({"models": [{"api_key": ["sk-secret"], "source": 1}]}),
+            json!({"team": {"agents": "sk-secret"}}),
+        ];
+        for value in values {
+            let error = Config::from_json(value).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+        let error = environment("TRIUNE__MODELS", "sk-secret").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        let number = Config::from_json(json!({"image_model": {"api_key": 987_654_321}})).unwrap_err();
+        let expected = "image_model.api_key: invalid type: integer, expected a string";
+        assert!(number.message().contains(expected), "{number}");
+    }
+
+    #[test]
+    fn the_words_around_a_value_stay() {
+        for (said, kept) in [
+            ("invalid type: string \"a, expected b\", expected u32", "invalid type: string, expected u32"),
+            ("invalid value: integer `-1`, expected u32", "invalid value: integer, expected u32"),
+            ("unknown variant `a`, expected `b` or `c`", "unknown variant, expected `b` or `c`"),
+            ("unknown variant `a`, there are no variants", "unknown variant, expected something else"),
+            ("invalid type: map, expected a string", "invalid type: map, expected a string"),
+            ("unknown field `a`, expected `b`", "unknown field `a`, expected `b`"),
+        ] {
+            assert_eq!(without_value(said), kept);
+        }
+    }
+
+    #[test]
+    fn line_and_column_are_named() {
+        let error = Config::from_toml("[team]\n# \u{e4}\nretries = \"many\"").unwrap_err();
+        let expected = "line 3, column 11: invalid type: string, expected u32";
+        assert!(error.message().contains(expected), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_our_own_variables_must_be_text() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(b"sk-secret\xff".to_vec());
+        let others = [("OTHER".into(), odd()), (odd(), "value".into())];
+        assert_eq!(Config::default().with_environment(others).unwrap(), Config::default());
+        let error = Config::default().with_environment([("TRIUNE__TEAM__AGENTS".into(), odd())]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("TRIUNE__TEAM__AGENTS") && !format!("{error:?}").contains("secret"));
     }
 
     #[test]

@@ -5,16 +5,32 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    money::Budget,
+    money::{Budget, NanoUsd},
     monitor::{Event, EventKind, EventSink},
     store::Unit,
 };
 
-/// Cancellation, deadline, tenant, budget, trace and events of one call. Handed down through every call; cheap to
+/// Which of the calls that wait for the same model in this process goes first. Among equal ones the earliest deadline
+/// does, then the first that came. Who waits for 10 seconds counts as one priority higher, and so on for each 10 seconds
+/// more: every call has its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// A person waits for it.
+    Interactive,
+    /// As most calls.
+    #[default]
+    Normal,
+    /// It may take its time: others go first, and it makes way for them when they lack room.
+    Background,
+}
+
+/// Cancellation, deadline, priority, tenant, budget, trace and events of one call. Handed down through every call; cheap to
 /// clone. A child context can only be narrower than its parent.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -24,6 +40,8 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// When the call must have ended; none for no limit.
     pub deadline: Option<Instant>,
+    /// Whether it goes before others where calls wait for the same thing.
+    pub priority: Priority,
     /// Who the call is for; empty for none. Caches, budgets and ledgers keep tenants apart.
     pub tenant: Arc<str>,
     /// What the call may spend; none for no limit.
@@ -48,6 +66,7 @@ impl Context {
         Self {
             cancel: CancellationToken::new(),
             deadline: None,
+            priority: Priority::default(),
             tenant: Arc::from(""),
             budget: None,
             trace: Arc::from(uuid::Uuid::now_v7().simple().to_string()),
@@ -73,11 +92,25 @@ impl Context {
         self
     }
 
+    /// Goes before others, or after them.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// Spends from `budget`.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
         self
+    }
+
+    /// Spends at most `limit`, and that from the budget it already has, if any.
+    #[must_use]
+    pub fn at_most(self, limit: NanoUsd) -> Self {
+        let budget = self.budget.as_ref().map_or_else(|| Budget::new(limit), |outer| outer.child(limit));
+        self.budget(budget)
     }
 
     /// For `tenant`.
@@ -183,6 +216,15 @@ mod tests {
         assert!(one.check().is_err() && two.check().is_ok() && parent.check().is_ok());
         parent.cancel.cancel();
         assert_eq!(two.run(std::future::pending::<Result<()>>()).await.unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn a_limit_of_its_own_does_not_widen_the_budget_of_the_caller() {
+        let outer = Context::new().at_most(NanoUsd(10));
+        let inner = outer.child().at_most(NanoUsd(1_000)).budget.unwrap();
+        assert!(inner.reserve(NanoUsd(11)).is_err());
+        inner.reserve(NanoUsd(10)).unwrap().settle(NanoUsd(10));
+        assert_eq!(outer.budget.unwrap().left(), NanoUsd::ZERO);
     }
 
     #[tokio::test]

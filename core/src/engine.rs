@@ -219,6 +219,11 @@ impl<T: ?Sized> Registry<T> {
         })
     }
 
+    /// Removes the item called `name`; says whether there was one. Calls that have it already go on.
+    pub fn remove(&self, name: &str) -> bool {
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
+    }
+
     /// Removes everything.
     pub fn clear(&self) {
         self.by_name.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -278,5 +283,7 @@ mod tests {
         let error = engines.get("uper").unwrap_err();
         assert_eq!(error.message(), "no engine is called \"uper\"; there are: upper");
         assert!(engines.register("a b", Arc::new(Upper)).is_err());
+        assert!(engines.remove("upper") && !engines.remove("upper"));
+        assert!(engines.get("upper").unwrap_err().message().contains("none is registered"));
     }
 }

@@ -1,7 +1,7 @@
 //! The one error of the crate: what to do about it (`kind`), where (`operation`), with what (`context`), why
 //! (`source`) and whether to try again (`is_retryable`).
 
-use std::{error::Error as StdError, fmt};
+use std::{collections::BTreeMap, error::Error as StdError, fmt};
 
 /// The result of everything in triune that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -184,6 +184,19 @@ impl Error {
         &self.0.context
     }
 
+    /// The facts by name, as the languages of hosts have them: what is told twice is joined by a comma.
+    pub fn facts(&self) -> BTreeMap<&'static str, String> {
+        let mut facts = BTreeMap::<_, String>::new();
+        for (name, value) in self.context() {
+            let known = facts.entry(*name).or_default();
+            if !known.is_empty() {
+                known.push_str(", ");
+            }
+            known.push_str(value);
+        }
+        facts
+    }
+
     /// Whether the same call may succeed later. False once a retry layer gave up.
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
@@ -232,6 +245,13 @@ mod tests {
     fn the_innermost_operation_wins() {
         let error = Error::invalid("empty query").during("Recall::query").during("Triune::recall").with("top", 0);
         assert_eq!(error.to_string(), "INVALID: empty query (during Recall::query, via=Triune::recall, top=0)");
+    }
+
+    #[test]
+    fn a_fact_that_is_told_twice_is_told_whole() {
+        let error = Error::invalid("no").during("a").during("b").during("c").with("top", 0);
+        let facts = error.facts();
+        assert_eq!((facts["via"].as_str(), facts["top"].as_str()), ("b, c", "0"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod team;
 mod triune;
 
 pub use config::Config;
-pub use context::Context;
+pub use context::{Context, Priority};
 pub use engine::{DynEngine, Engine, FnFunction, Function, FunctionSpec, Health, Layer, Registry};
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use money::{Budget, Hold, NanoUsd};

@@ -27,6 +27,15 @@ impl Runtime {
         }));
     }
 
+    /// Runs `work` on its own and to its end: closing waits for it. It must watch [`closing`](Self::closing) and end
+    /// soon.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime; every public call of triune is made inside one.
+    pub fn spawn_to_end(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.tasks.spawn(work));
+    }
+
     /// Cancelled when the runtime closes.
     pub fn closing(&self) -> &CancellationToken {
         &self.closing

@@ -11,7 +11,7 @@ use crate::{
     engine::{DynEngine, Engine, Function, Health, Registry},
     error::{Error, ErrorKind, Result},
     gate::{Gate, GateEngine},
-    model::{ChatModel, Embedder, ImageModel, ImageRequest},
+    model::{ChatModel, Embedder, ImageModel, ImageRequest, LocalStatistics, Reranker},
     monitor::{EventSink, EventStream, Fanout, Metrics},
     open::{Location, open_models, parse_url},
     parallel::{ParallelEngine, RunReport, RunRequest},
@@ -193,8 +193,9 @@ impl Triune {
     /// Adds a chat model, or puts it in the place of the one with its id.
     ///
     /// # Errors
-    /// `Invalid` when its id is not a name.
+    /// `Invalid` when its id is not a name, or its price negative.
     pub fn register_model(&self, model: Arc<dyn ChatModel>) -> Result<()> {
+        model.profile().price.validate()?;
         let id = model.profile().id.clone();
         self.0.router.models().register(&id, model)
     }
@@ -202,6 +203,11 @@ impl Triune {
     /// Sets the embedder.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
         self.0.router.set_embedder(embedder);
+    }
+
+    /// Sets the reranker.
+    pub fn set_reranker(&self, reranker: Arc<dyn Reranker>) {
+        self.0.router.set_reranker(reranker);
     }
 
     /// Sets the image model.
@@ -257,6 +263,11 @@ impl Triune {
         self.0.events.metrics().metrics()
     }
 
+    /// What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory.
+    pub fn local_statistics(&self) -> BTreeMap<String, LocalStatistics> {
+        self.0.router.local_statistics()
+    }
+
     /// How every engine is, by name.
     pub async fn health(&self, cx: &Context) -> BTreeMap<String, Health> {
         let mut health = BTreeMap::new();
@@ -266,9 +277,14 @@ impl Triune {
         health
     }
 
-    /// Stops what still runs and waits for it. What was interrupted can go on when the folder is opened again.
+    /// Stops what still runs and waits for it. What was interrupted can go on when the folder is opened again; what it
+    /// cost so far is in the ledger.
     pub async fn close(&self) {
         self.0.runtime.close().await;
+        // What dropped calls had to pay was only queued.
+        if let Err(error) = self.0.store.flush().await {
+            tracing::warn!(%error, "the last writes may be lost");
+        }
     }
 }
 
@@ -295,7 +311,7 @@ pub struct TriuneBuilder {
 }
 
 impl TriuneBuilder {
-    /// With these settings instead of those of the environment.
+    /// With these settings; the environment (`TRIUNE__...`) goes before them.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
         self
@@ -326,7 +342,7 @@ impl TriuneBuilder {
     /// on this machine (with the command that gets it), and those of [`Store::open`].
     pub async fn open(self) -> Result<Triune> {
         let Location::Folder(folder) = parse_url(&self.url)?;
-        let config = self.config.map_or_else(Config::from_environment, Ok)?;
+        let config = self.config.unwrap_or_default().with_environment(std::env::vars_os())?;
         let (runtime, events) = (Runtime::default(), Fanout::default());
         let store_config = config.store.clone();
         let store = blocking(move || Store::open(&folder, &store_config)).await?;
@@ -378,5 +394,122 @@ impl TriuneBuilder {
         }
         open_models(&mind.context(), &mind.0.router, &config, chosen_model, chosen_embedder).await?;
         Ok(mind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use futures_util::{StreamExt, stream};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        engine::FnFunction,
+        model::{ChatRequest, ChatStream, Delta, EmbedderConfig, FinishReason, ModelProfile, Price, Usage},
+        money::NanoUsd,
+        parallel::{Plan, Task},
+        team::scripted::WordEmbedder,
+    };
+
+    /// Costs a dollar an answer.
+    #[derive(Debug)]
+    struct Dear(ModelProfile);
+
+    impl Dear {
+        fn new() -> Arc<Self> {
+            let mut profile = ModelProfile::local("dear", 1000);
+            profile.price = Price { output: NanoUsd(NanoUsd::PER_USD * 1_000_000), ..Price::default() };
+            Arc::new(Self(profile))
+        }
+    }
+
+    #[async_trait]
+    impl ChatModel for Dear {
+        fn profile(&self) -> &ModelProfile {
+            &self.0
+        }
+
+        async fn chat(&self, _: &Context, _: ChatRequest) -> Result<ChatStream> {
+            let usage = Usage { output_tokens: 1, ..Usage::default() };
+            let done = Delta::Done { usage, finish_reason: FinishReason::Stop };
+            Ok(stream::iter([Ok(Delta::Text { text: "yes".into() }), Ok(done)]).boxed())
+        }
+    }
+
+    async fn open(folder: &std::path::Path) -> Triune {
+        let config = Config::from_json(json!({"discover": false})).unwrap();
+        Triune::builder(folder.to_str().unwrap()).config(config).model(Dear::new()).open().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_task_spent_before_the_close_is_in_the_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let mind = open(folder.path()).await;
+        let paid = Arc::new(AtomicUsize::new(0));
+        let (tool, seen) = (mind.clone(), Arc::clone(&paid));
+        let body = FnFunction::new("pays", move |cx: Context, _| {
+            let (mind, paid) = (tool.clone(), Arc::clone(&seen));
+            async move {
+                mind.generate(&cx, GenerateRequest::new("a")).await?;
+                paid.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
+        });
+        mind.register_function(Arc::new(body)).unwrap();
+        let tasks = (0..3).map(|i| Task::function(format!("t{i}"), "pays")).collect();
+        let request = RunRequest::new(Plan { tasks });
+        let _run = mind.parallel().start(&mind.context(), request).await.unwrap();
+        while paid.load(Ordering::SeqCst) < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(mind.router().totals(None).unwrap().calls, 0, "they wait for the end of their tasks");
+        mind.close().await;
+        let totals = mind.router().totals(None).unwrap();
+        assert_eq!((totals.calls, totals.cost), (3, NanoUsd(3 * NanoUsd::PER_USD)));
+    }
+
+    #[tokio::test]
+    async fn what_a_task_spent_is_kept_when_the_runtime_of_the_host_just_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let host = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mind = open(&path).await;
+                let (paid, mut was_paid) = tokio::sync::mpsc::channel(1);
+                let tool = mind.clone();
+                let body = FnFunction::new("pays", move |cx: Context, _| {
+                    let (mind, paid) = (tool.clone(), paid.clone());
+                    async move {
+                        mind.generate(&cx, GenerateRequest::new("a")).await?;
+                        let _ = paid.send(()).await;
+                        std::future::pending().await
+                    }
+                });
+                mind.register_function(Arc::new(body)).unwrap();
+                let request = RunRequest::new(Plan { tasks: vec![Task::function("t", "pays")] });
+                let _run = mind.parallel().start(&mind.context(), request).await.unwrap();
+                was_paid.recv().await.unwrap();
+                // The function holds the mind, so it has to go before the folder can be closed.
+                mind.parallel().functions().clear();
+            });
+        });
+        host.join().unwrap();
+        assert_eq!(open(folder.path()).await.router().totals(None).unwrap().calls, 1);
+    }
+
+    #[tokio::test]
+    async fn the_embedder_of_the_program_goes_before_that_of_the_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config { discover: false, ..Config::default() };
+        config.embedder = Some(EmbedderConfig { source: "not-on-this-machine".into(), ..EmbedderConfig::default() });
+        let open = || Triune::builder(folder.path().to_str().unwrap()).config(config.clone());
+        let mind = open().embedder(Arc::new(WordEmbedder::new())).open().await.unwrap();
+        assert_eq!(mind.router().embedder().unwrap().profile().id, "words");
+        drop(mind);
+        assert_eq!(open().open().await.unwrap_err().kind(), ErrorKind::NotFound);
     }
 }

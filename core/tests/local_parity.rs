@@ -4,19 +4,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 #![cfg(feature = "local")]
 
-use std::{env, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use serde_json::json;
 use triune::{
     Context, FunctionSpec,
     model::{
-        ChatModel, ChatRequest, Embedder, FinishReason, Message, ModelKind, ResponseFormat, Role, Sampling, ToolCall,
-        collect, cosine,
-        local::{LocalConfig, LocalEmbedder, LocalModel},
+        ChatModel, ChatRequest, Embedder, Embedding, FinishReason, Message, ModelKind, Precision, Reranker,
+        ResponseFormat, Role, Sampling, ToolCall, collect, cosine,
+        local::{LocalConfig, LocalEmbedder, LocalEmbedderConfig, LocalModel, LocalReranker},
         source::locate,
     },
 };
+use unicode_normalization::UnicodeNormalization;
 
 /// Log-probabilities nearer than this are a tie: rounding decides.
 const NEAR_TIE: f32 = 0.1;
@@ -42,10 +47,71 @@ struct Prompt {
     exact: Vec<(u32, f32)>,
 }
 
+/// What llama.cpp makes of tiny models of all architectures, with random weights.
+#[derive(Deserialize)]
+struct Families {
+    texts: Vec<String>,
+    families: Vec<Family>,
+}
+
+#[derive(Deserialize)]
+struct Family {
+    name: String,
+    texts: Vec<Vec<u32>>,
+    prompts: Vec<FamilyPrompt>,
+}
+
+#[derive(Deserialize)]
+struct FamilyPrompt {
+    context: u64,
+    tokens: Vec<u32>,
+    exact: Vec<(u32, f32)>,
+}
+
+impl Family {
+    fn load(&self, config: &LocalConfig) -> LocalModel {
+        let path = format!("{}/tests/fixtures/families/{}.gguf", env!("CARGO_MANIFEST_DIR"), self.name);
+        LocalModel::load(&self.name, path.as_ref(), config).unwrap()
+    }
+
+    /// How far the log-probabilities of the likeliest tokens are from theirs: on average, and at most.
+    fn distance(&self, config: &LocalConfig) -> (f32, f32) {
+        let (mut sum, mut furthest, mut count) = (0.0, 0.0_f32, 0.0);
+        for prompt in &self.prompts {
+            let model = self.load(&config.clone().context_length(prompt.context));
+            let ours = model.next_logprobs(&prompt.tokens, 1000).unwrap();
+            for (token, theirs) in &prompt.exact {
+                let distance = (ours.iter().find(|(found, _)| found == token).unwrap().1 - theirs).abs();
+                (sum, furthest, count) = (sum + distance, furthest.max(distance), count + 1.0);
+            }
+        }
+        (sum / count, furthest)
+    }
+}
+
+fn families() -> Families {
+    serde_json::from_str(include_str!("fixtures/families/llama_cpp.json")).unwrap()
+}
+
 #[derive(Deserialize)]
 struct Embeddings {
     texts: Vec<String>,
     vectors: Vec<Vec<f32>>,
+}
+
+/// What sentence-transformers makes of the tiny encoders beside it.
+#[derive(Deserialize)]
+struct Encoders {
+    texts: Vec<String>,
+    query: String,
+    embedders: BTreeMap<String, Vectors>,
+    rerankers: BTreeMap<String, Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+struct Vectors {
+    passages: Vec<Vec<f32>>,
+    queries: Vec<Vec<f32>>,
 }
 
 /// Where the model is, or none, said aloud: the test then shows nothing.
@@ -77,7 +143,7 @@ fn tokens_are_those_of_llama_cpp() {
 struct Distance {
     mean: f32,
     furthest: f32,
-    /// Prompts of the 8 with the same likeliest token, or one that is as likely but for a near tie.
+    /// Prompts with the same likeliest token, or one that is as likely but for a near tie.
     same: usize,
 }
 
@@ -85,8 +151,12 @@ fn distance(config: &LocalConfig, theirs: impl Fn(&Prompt) -> &[(u32, f32)]) -> 
     let model = smollm(config)?;
     let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/llama_cpp.json")).unwrap();
     assert_eq!(fixture.prompts.len(), 8);
+    Some(distance_of(&model, &fixture.prompts, theirs))
+}
+
+fn distance_of(model: &LocalModel, prompts: &[Prompt], theirs: impl Fn(&Prompt) -> &[(u32, f32)]) -> Distance {
     let (mut distances, mut same) = (Vec::new(), 0);
-    for prompt in &fixture.prompts {
+    for prompt in prompts {
         let ours = model.next_logprobs(&prompt.tokens, 100).unwrap();
         let theirs = theirs(prompt);
         let near = theirs.iter().filter(|(_, logprob)| *logprob >= theirs[0].1 - NEAR_TIE);
@@ -99,7 +169,7 @@ fn distance(config: &LocalConfig, theirs: impl Fn(&Prompt) -> &[(u32, f32)]) -> 
     let mean = distances.iter().sum::<f32>() / distances.len() as f32;
     let furthest = distances.iter().copied().fold(0.0, f32::max);
     eprintln!("log-probabilities from llama.cpp: mean distance {mean}, furthest {furthest}, same first {same}");
-    Some(Distance { mean, furthest, same })
+    Distance { mean, furthest, same }
 }
 
 #[test]
@@ -123,6 +193,67 @@ fn rounded_activations_stay_near_llama_cpp() {
         return;
     };
     assert!(mean < 0.09 && furthest < 0.39);
+}
+
+/// Gemma, where `python benches/gemma.py` got it: no test may ask anyone to take its terms.
+fn gemma(config: &LocalConfig) -> Option<LocalModel> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../.cache/bench-gemma/gemma-3-270m-q4_k_m.gguf");
+    if !PathBuf::from(path).exists() {
+        eprintln!("NOT RUN: there is no Gemma; `python benches/gemma.py` gets it");
+        return None;
+    }
+    Some(LocalModel::load("gemma", path.as_ref(), config).unwrap())
+}
+
+#[test]
+fn gemma_gives_the_tokens_and_log_probabilities_of_llama_cpp() {
+    let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/gemma.json")).unwrap();
+    let Some(model) = gemma(&LocalConfig::default()) else { return };
+    for Text { text, tokens } in &fixture.texts {
+        assert_eq!(&model.tokenize(text).unwrap(), tokens, "{text:?}");
+    }
+    // One of the nine prompts is longer than the window of its layers.
+    assert!(fixture.prompts.iter().any(|prompt| prompt.tokens.len() > 512));
+    let rounded = distance_of(&model, &fixture.prompts, |prompt| &prompt.quantised);
+    assert!(rounded.mean < 0.15 && rounded.furthest < 0.4 && rounded.same == 9);
+    let rounded = distance_of(&model, &fixture.prompts, |prompt| &prompt.exact);
+    assert!(rounded.mean < 0.1 && rounded.furthest < 0.4 && rounded.same == 9);
+    drop(model);
+    let Some(model) = gemma(&LocalConfig::default().full_precision()) else { return };
+    let exact = distance_of(&model, &fixture.prompts, |prompt| &prompt.exact);
+    assert!(exact.furthest < 0.03 && exact.same == 9);
+}
+
+#[test]
+fn every_architecture_gives_the_log_probabilities_of_llama_cpp() {
+    let families = families().families;
+    assert_eq!(families.len(), 8);
+    for family in families {
+        let (mean, furthest) = family.distance(&LocalConfig::default().full_precision());
+        eprintln!("{}: mean distance {mean}, furthest {furthest}", family.name);
+        // llama.cpp looks the GELU of Gemma up in a table of 16-bit numbers.
+        let most = if family.name == "gemma3" { 0.05 } else { 0.02 };
+        assert!(furthest < most, "{} is {furthest} away", family.name);
+        // Of 32 numbers a row, rounding takes more than of a real model.
+        let (mean, furthest) = family.distance(&LocalConfig::default());
+        eprintln!("{}, rounded: mean distance {mean}, furthest {furthest}", family.name);
+        assert!(mean < 0.15 && furthest < 0.8, "{}: {mean} {furthest}", family.name);
+    }
+}
+
+#[test]
+fn every_tokenizer_gives_the_tokens_of_llama_cpp() {
+    let families = families();
+    for family in &families.families {
+        let model = family.load(&LocalConfig::default());
+        for (text, tokens) in families.texts.iter().zip(&family.texts) {
+            // Qwen was trained on composed characters; llama.cpp leaves them as they are.
+            let composed = text.nfc().eq(text.chars());
+            if composed || !family.name.starts_with("qwen") {
+                assert_eq!(&model.tokenize(text).unwrap(), tokens, "{}: {text:?}", family.name);
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -217,4 +348,56 @@ async fn a_real_model_keeps_to_schemas_and_calls_tools() {
     assert_eq!(reply.finish_reason, FinishReason::ToolCalls, "{reply:?}");
     assert_eq!((reply.tool_calls[0].id.as_str(), reply.tool_calls[0].name.as_str()), ("call00003", "weather"));
     assert!(reply.tool_calls[0].arguments["city"].is_string(), "{reply:?}");
+}
+
+fn encoders() -> (PathBuf, Encoders) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders");
+    (folder, serde_json::from_str(include_str!("fixtures/encoders/expected.json")).unwrap())
+}
+
+fn least_cosine(found: &[Embedding], expected: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let near = found.iter().zip(expected).map(|(found, expected)| cosine(&found.vector, expected));
+    near.fold(1.0, f32::min)
+}
+
+#[tokio::test]
+async fn every_family_of_encoders_is_that_of_sentence_transformers() {
+    let (folder, Encoders { texts, embedders, .. }) = encoders();
+    let cx = Context::new();
+    for (name, expected) in &embedders {
+        let embedder = LocalEmbedder::load(name, &folder.join(name)).unwrap();
+        assert_eq!(embedder.profile().max_tokens, 48);
+        let passages = embedder.embed(&cx, texts.clone()).await.unwrap();
+        let queries = embedder.embed_queries(&cx, texts.clone()).await.unwrap();
+        let near = (least_cosine(&passages, &expected.passages), least_cosine(&queries, &expected.queries));
+        eprintln!("{name}: least cosines with sentence-transformers {near:?}");
+        assert!(near.0 >= 0.99999 && near.1 >= 0.99999, "{name}: {near:?}");
+        assert!(passages[5].truncated && passages[5].tokens == 48 && !passages[2].truncated);
+        // Eight bits are further away, and the width of these layers is small; what matters is that they are near.
+        let config = LocalEmbedderConfig::default().precision(Precision::Int8);
+        let rounded = LocalEmbedder::load_with(name, &folder.join(name), &config).unwrap();
+        let near = least_cosine(&rounded.embed(&cx, texts.clone()).await.unwrap(), &expected.passages);
+        assert!((0.99..0.999_999).contains(&near), "{name}: {near} in int8");
+    }
+    let given = LocalEmbedderConfig::default().query_prompt("passage: ").passage_prompt("query: ");
+    let swapped = LocalEmbedder::load_with("e5", &folder.join("xlm-roberta-mean"), &given).unwrap();
+    let expected = &embedders["xlm-roberta-mean"];
+    assert!(least_cosine(&swapped.embed(&cx, texts.clone()).await.unwrap(), &expected.queries) >= 0.99999);
+    assert!(least_cosine(&swapped.embed_queries(&cx, texts).await.unwrap(), &expected.passages) >= 0.99999);
+}
+
+#[tokio::test]
+async fn rerankers_score_as_cross_encoders_do() {
+    let (folder, Encoders { texts, query, rerankers, .. }) = encoders();
+    for (name, expected) in rerankers {
+        let reranker = LocalReranker::load(&name, &folder.join(&name), Precision::F32).unwrap();
+        let scores = reranker.rerank(&Context::new(), &query, texts.clone()).await.unwrap();
+        for (found, expected) in scores.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{name}: {scores:?}, not {expected:?}");
+        }
+        assert!(reranker.rerank(&Context::new(), &query, Vec::new()).await.unwrap().is_empty());
+    }
+    let embedder = LocalReranker::load("e", &folder.join("bert-mean"), Precision::F32).unwrap_err();
+    assert!(embedder.message().contains("classifier") || embedder.message().contains("pooler"), "{embedder}");
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, Unpack
 
 from . import _requests as ask
+from ._functions import Functions
 from .types import (
     Agent,
     CallOptions,
@@ -70,10 +71,11 @@ class AsyncRecall:
         filter: ask.Filter | None = None,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """See `Recall.query`."""
-        return await self._do(ask.query(query, k, filter, namespace, vector), call)
+        return await self._do(ask.query(query, k, filter, namespace, vector, rerank), call)
 
     async def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
         """See `Recall.get`."""
@@ -125,7 +127,7 @@ class AsyncRecall:
 class AsyncParallel:
     """Tasks in parallel, in a journal: a run whose process died goes on where it was."""
 
-    def __init__(self, do: Do, functions: ask.Functions) -> None:
+    def __init__(self, do: Do, functions: Functions) -> None:
         self._do, self._functions = do, functions
 
     async def run(
@@ -137,7 +139,8 @@ class AsyncParallel:
         **call: Unpack[CallOptions],
     ) -> RunReport:
         """See `Parallel.run`."""
-        return await self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        with self._functions.lent(run, tasks) as (id, plan):
+            return await self._do(ask.run(plan, id, concurrency), call)
 
     async def resume(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
         """See `Parallel.resume`."""
@@ -145,7 +148,7 @@ class AsyncParallel:
 
     async def validate(self, tasks: Iterable[Task], **call: Unpack[CallOptions]) -> list[str]:
         """See `Parallel.validate`."""
-        return await self._do(ask.validate(tasks, self._functions), call)
+        return await self._do(ask.validate(self._functions.plan(tasks)), call)
 
     async def get(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
         """See `Parallel.get`."""

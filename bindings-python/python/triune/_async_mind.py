@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from . import _requests as ask
 from ._async_engines import AsyncCreative, AsyncGates, AsyncParallel, AsyncRecall, AsyncRouter, AsyncTeam
-from ._handle import Config, Handle, opening
+from ._handle import Config, Handle, Parts, opening
 from ._json import dumps, loads, read
 from ._native import Mind, Work
 from ._streams import AsyncEventStream, AsyncTextStream
@@ -21,6 +21,7 @@ from .types import (
     Health,
     Hit,
     ImageReply,
+    LocalStatistics,
     Reply,
     RunReport,
     SolveOptions,
@@ -48,9 +49,11 @@ class AsyncTriune(Handle):
     router: AsyncRouter
     """Which model serves a request, and what it cost."""
 
-    def __init__(self, native: Mind, functions: Iterable[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self, native: Mind, functions: Iterable[Callable[..., Any]] = (), parts: Parts | None = None
+    ) -> None:
         """Use `AsyncTriune.open`."""
-        super().__init__(native, functions)
+        super().__init__(native, functions, parts)
         self.recall = AsyncRecall(self._do)
         self.parallel = AsyncParallel(self._do, self._functions)
         self.creative = AsyncCreative(self._do)
@@ -70,7 +73,7 @@ class AsyncTriune(Handle):
 
         The parameters are those of `triune.open`.
         """
-        return Opening(opening(url, config, models, embedder), functions)
+        return Opening(*opening(url, config, models, embedder), functions)
 
     def team(self, agents: int | Sequence[Agent] | None = None) -> AsyncTeam:
         """See `Triune.team`."""
@@ -84,11 +87,14 @@ class AsyncTriune(Handle):
     def stream(self, prompt: ask.Prompt, **options: Unpack[GenerateOptions]) -> AsyncTextStream:
         """See `Triune.stream`: `async for piece in mind.stream(...)`."""
         rest, call = ask.split(options)
-        return AsyncTextStream(self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call)))
+        feed = self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call))
+        return AsyncTextStream(feed, self)
 
-    async def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
+    async def embed(
+        self, texts: Sequence[str], *, query: bool = False, **call: Unpack[CallOptions]
+    ) -> list[list[float]]:
         """See `Triune.embed`."""
-        return await self._do(ask.embed(texts), call)
+        return await self._do(ask.embed(texts, query), call)
 
     async def generate_image(
         self, prompt: str, *, size: str | None = None, count: int = 1, **call: Unpack[CallOptions]
@@ -103,6 +109,10 @@ class AsyncTriune(Handle):
     def events(self) -> AsyncEventStream:
         """See `Triune.events`: `async for event in mind.events()`."""
         return AsyncEventStream(self._native.events())
+
+    async def local_statistics(self) -> dict[str, LocalStatistics]:
+        """What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory."""
+        return await self._do(ask.local_statistics(), CallOptions())
 
     async def health(self) -> dict[str, Health]:
         """See `Triune.health`."""
@@ -139,10 +149,11 @@ class AsyncTriune(Handle):
         *,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """`recall.query`."""
-        return await self._do(ask.query(query, top, filter, namespace, vector), call)
+        return await self._do(ask.query(query, top, filter, namespace, vector, rerank), call)
 
     async def coordinate_parallel_tasks(
         self,
@@ -153,7 +164,7 @@ class AsyncTriune(Handle):
         **call: Unpack[CallOptions],
     ) -> RunReport:
         """`parallel.run`."""
-        return await self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        return await self.parallel.run(tasks, run=run, concurrency=concurrency, **call)
 
     async def generate_creative_solution(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
         """`creative.solve`."""
@@ -168,12 +179,12 @@ class AsyncTriune(Handle):
 class Opening:
     """A folder on its way to be opened: await it, or enter it."""
 
-    def __init__(self, work: Work[Mind], functions: Iterable[Callable[..., Any]]) -> None:
-        self._work, self._functions = work, functions
+    def __init__(self, work: Work[Mind], parts: Parts, functions: Iterable[Callable[..., Any]]) -> None:
+        self._work, self._parts, self._functions = work, parts, functions
         self._mind: AsyncTriune | None = None
 
     async def _open(self) -> AsyncTriune:
-        self._mind = AsyncTriune(await self._work.start(), self._functions)
+        self._mind = AsyncTriune(await self._work.start(), self._functions, self._parts)
         return self._mind
 
     def __await__(self) -> Generator[Any, None, AsyncTriune]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, Unpack
 
 from . import _requests as ask
+from ._functions import Functions
 from .types import (
     Agent,
     CallOptions,
@@ -77,15 +78,17 @@ class Recall:
         filter: ask.Filter | None = None,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """Finds up to `k` items, best first.
 
         Filters are dicts: `{"eq": ["user", "ada"]}`, `{"in": ["user", ["ada", "bob"]]}`, `{"prefix": ["path", "a/"]}`,
         `{"range": {"key": "year", "min": 2020}}`, `{"exists": "user"}`, `{"and": [...]}`, `{"or": [...]}`,
-        `{"not": {...}}`.
+        `{"not": {...}}`. With `rerank`, so many of the best items, and at least `k`, are read by the reranker (the setting
+        `reranker`, or `mind.set_reranker`), whose scores then decide.
         """
-        return self._do(ask.query(query, k, filter, namespace, vector), call)
+        return self._do(ask.query(query, k, filter, namespace, vector, rerank), call)
 
     def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
         """One item, or None."""
@@ -137,7 +140,7 @@ class Recall:
 class Parallel:
     """Tasks in parallel, in a journal: a run whose process died goes on where it was."""
 
-    def __init__(self, do: Do, functions: ask.Functions) -> None:
+    def __init__(self, do: Do, functions: Functions) -> None:
         self._do, self._functions = do, functions
 
     def run(
@@ -153,7 +156,8 @@ class Parallel:
         A task that failed is told in the report; it is no exception. With the id of a run that was interrupted, that
         run goes on: the tasks must be the same, and finished ones are not run again.
         """
-        return self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        with self._functions.lent(run, tasks) as (id, plan):
+            return self._do(ask.run(plan, id, concurrency), call)
 
     def resume(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
         """Goes on with an interrupted run by the plan in its journal. Functions must be registered before."""
@@ -161,7 +165,7 @@ class Parallel:
 
     def validate(self, tasks: Iterable[Task], **call: Unpack[CallOptions]) -> list[str]:
         """Checks a plan; answers the names in an order in which the tasks can run."""
-        return self._do(ask.validate(tasks, self._functions), call)
+        return self._do(ask.validate(self._functions.plan(tasks)), call)
 
     def get(self, run: str, **call: Unpack[CallOptions]) -> RunReport:
         """A run as it is in the journal."""

@@ -13,7 +13,7 @@ from . import _host
 from ._functions import Functions
 from ._json import dumps, loads
 from ._native import Mind, Work
-from .protocols import ChatModel, Embedder, Engine, Gate
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
 from .types import Metrics
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,27 +22,45 @@ Config = Mapping[str, Any] | str | os.PathLike[str]
 _open: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
+Parts = dict[tuple[str, str], Callable[[str], Any]]
+"""Parts of the host by kind and name. The native half refers to them weakly, so that a mind which its own parts refer
+to can be collected."""
+
+
 def opening(
     url: str | os.PathLike[str], config: Config | None, models: Iterable[str | ChatModel], embedder: str | Embedder | None
-) -> Work[Mind]:
-    """The work of opening a folder."""
+) -> tuple[Work[Mind], Parts]:
+    """The work of opening a folder, and the parts that the mind will have to keep."""
     given = list(models)
-    return Mind.open(
+    own = [(model, _host.chat_model(model)) for model in given if not isinstance(model, str)]
+    parts: Parts = {("model", _name(model)): chat for model, (_, chat) in own}
+    own_embedder = None if embedder is None or isinstance(embedder, str) else _host.embedder(embedder)
+    if own_embedder is not None:
+        parts["embedder", ""] = own_embedder[1]
+    work = Mind.open(
         os.fspath(url),
         dumps(config, "the settings") if isinstance(config, Mapping) else None,
         os.fspath(config) if config is not None and not isinstance(config, Mapping) else None,
         [model for model in given if isinstance(model, str)],
-        [_host.chat_model(model) for model in given if not isinstance(model, str)],
+        [part for _, part in own],
         embedder if isinstance(embedder, str) else None,
-        None if embedder is None or isinstance(embedder, str) else _host.embedder(embedder),
+        own_embedder,
     )
+    return work, parts
+
+
+def _name(model: ChatModel) -> str:
+    return str(model.profile.get("id"))
 
 
 class Handle:
     """An open mind."""
 
-    def __init__(self, native: Mind, functions: Iterable[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self, native: Mind, functions: Iterable[Callable[..., Any]] = (), parts: Parts | None = None
+    ) -> None:
         self._native = native
+        self._parts: Parts = parts or {}
         self._functions = Functions(native)
         for run in functions:
             self._functions.add(run)
@@ -58,19 +76,31 @@ class Handle:
 
     def register_model(self, model: ChatModel) -> None:
         """Adds a chat model of yours, or puts it in the place of the one with its id."""
-        self._native.register_model(*_host.chat_model(model))
+        part = _host.chat_model(model)
+        self._native.register_model(*part)
+        self._parts["model", _name(model)] = part[1]
 
     def set_embedder(self, embedder: Embedder) -> None:
         """Sets the embedder."""
-        self._native.set_embedder(*_host.embedder(embedder))
+        part = _host.embedder(embedder)
+        self._native.set_embedder(*part)
+        self._parts["embedder", ""] = part[1]
+
+    def set_reranker(self, reranker: Reranker) -> None:
+        """Sets the reranker, which reads the best hits of a query that asks for it (`rerank=20`)."""
+        self._native.set_reranker(*_host.reranker(reranker))
 
     def register_engine(self, engine: Engine) -> None:
         """Adds an engine of yours. ConflictError for the name of an engine of triune."""
-        self._native.register_engine(*_host.engine(engine))
+        name, call = _host.engine(engine)
+        self._native.register_engine(name, call)
+        self._parts["engine", name] = call
 
     def register_gate(self, gate: Gate) -> None:
         """Adds a gate of yours."""
-        self._native.register_gate(*_host.gate(gate))
+        name, check = _host.gate(gate)
+        self._native.register_gate(name, check)
+        self._parts["gate", name] = check
 
     def register_function(
         self,

@@ -9,13 +9,21 @@ from typing import Any, TypeAlias
 from ._json import dumps, loads, read
 from ._schema import describe, takes_task_call
 from .errors import HostError, InvalidError
-from .protocols import ChatModel, Embedder, Engine, Gate
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
 from .types import Artifact, ChatRequest, Finding, TaskCall, ToolCall, Usage, Verdict
 
 Part: TypeAlias = tuple[str, Callable[[str], Any]]
 """A profile, description or name, and the callable that does the work."""
 
+Call: TypeAlias = Callable[[Any], Any]
+"""A function that takes what JSON held, and answers a JSON text, now or later."""
+
 _TASK_CALL = {"run", "task", "attempt", "input", "results"}
+
+
+def is_task_call(given: Any) -> bool:
+    """Whether a function is called as the body of a task."""
+    return isinstance(given, dict) and given.keys() == _TASK_CALL
 
 
 def chat_model(model: ChatModel) -> Part:
@@ -31,9 +39,23 @@ def embedder(part: Embedder) -> Part:
     profile = dumps({"local": True, **_member(part, "profile", "embed")}, "the profile of the embedder")
 
     def embed(text: str) -> Any:
-        return _then(part.embed(loads(text)), lambda vectors: dumps({"vectors": vectors}, "the vectors"))
+        asked = loads(text)
+        queries = getattr(part, "embed_queries", None) if asked["query"] else None
+        vectors = (queries or part.embed)(asked["texts"])
+        return _then(vectors, lambda vectors: dumps({"vectors": vectors}, "the vectors"))
 
     return profile, embed
+
+
+def reranker(part: Reranker) -> Part:
+    name = _member(part, "name", "rerank")
+
+    def rerank(text: str) -> Any:
+        asked = loads(text)
+        scores = part.rerank(asked["query"], asked["texts"])
+        return _then(scores, lambda scores: dumps({"scores": scores}, "the scores"))
+
+    return name, rerank
 
 
 def engine(part: Engine) -> Part:
@@ -56,14 +78,13 @@ def gate(part: Gate) -> Part:
 
 def function(
     run: Callable[..., Any], name: str, description: str | None, parameters: Mapping[str, Any] | None
-) -> Part:
-    """A function of the host. It is given a TaskCall, nothing, or its parameters by name: see `mind.function`."""
+) -> tuple[str, Call]:
+    """A function of the host, and its description. It is given a TaskCall, nothing, or its parameters by name: see `mind.function`."""
     spec = describe(run, name, description, parameters)
     whole, nothing = takes_task_call(run), not inspect.signature(run).parameters
 
-    def call(text: str) -> Any:
-        given = loads(text)
-        is_task = isinstance(given, dict) and given.keys() == _TASK_CALL
+    def call(given: Any) -> Any:
+        is_task = is_task_call(given)
         if nothing:
             answer = run()
         elif whole is not None and (is_task or whole):

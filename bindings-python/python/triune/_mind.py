@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from . import _requests as ask
 from ._engines import Creative, Gates, Parallel, Recall, Router, Team
-from ._handle import Config, Handle, opening
+from ._handle import Config, Handle, Parts, opening
 from ._json import dumps, loads, read
 from ._native import Mind
 from ._streams import EventStream, TextStream
@@ -21,6 +21,7 @@ from .types import (
     Health,
     Hit,
     ImageReply,
+    LocalStatistics,
     Reply,
     RunReport,
     SolveOptions,
@@ -48,9 +49,11 @@ class Triune(Handle):
     router: Router
     """Which model serves a request, and what it cost."""
 
-    def __init__(self, native: Mind, functions: Iterable[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self, native: Mind, functions: Iterable[Callable[..., Any]] = (), parts: Parts | None = None
+    ) -> None:
         """Use `triune.open`."""
-        super().__init__(native, functions)
+        super().__init__(native, functions, parts)
         self.recall = Recall(self._do)
         self.parallel = Parallel(self._do, self._functions)
         self.creative = Creative(self._do)
@@ -68,7 +71,8 @@ class Triune(Handle):
         functions: Iterable[Callable[..., Any]] = (),
     ) -> Self:
         """See `triune.open`."""
-        return cls(opening(url, config, models, embedder).wait(), functions)
+        work, parts = opening(url, config, models, embedder)
+        return cls(work.wait(), functions, parts)
 
     def team(self, agents: int | Sequence[Agent] | None = None) -> Team:
         """A team of so many agents, or of these, for epics that name none. Default: `team.agents` of the settings."""
@@ -85,11 +89,13 @@ class Triune(Handle):
     def stream(self, prompt: ask.Prompt, **options: Unpack[GenerateOptions]) -> TextStream:
         """The same, piece by piece. The model starts when the stream is read; leaving the loop stops it."""
         rest, call = ask.split(options)
-        return TextStream(self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call)))
+        return TextStream(self._native.stream(dumps(ask.generate_body(prompt, **rest)), *ask.limits(**call)), self)
 
-    def embed(self, texts: Sequence[str], **call: Unpack[CallOptions]) -> list[list[float]]:
-        """One vector a text, of length 1."""
-        return self._do(ask.embed(texts), call)
+    def embed(
+        self, texts: Sequence[str], *, query: bool = False, **call: Unpack[CallOptions]
+    ) -> list[list[float]]:
+        """One vector a text, of length 1. `query` is for texts that are compared with others that may answer them."""
+        return self._do(ask.embed(texts, query), call)
 
     def generate_image(
         self, prompt: str, *, size: str | None = None, count: int = 1, **call: Unpack[CallOptions]
@@ -105,6 +111,10 @@ class Triune(Handle):
         """Events from now on."""
         return EventStream(self._native.events())
 
+    def local_statistics(self) -> dict[str, LocalStatistics]:
+        """What the models in this process did and hold, by their names: load, cache hits, tokens a second, memory."""
+        return self._do(ask.local_statistics(), CallOptions())
+
     def health(self) -> dict[str, Health]:
         """How every engine is, by name."""
         return {name: read(Health, health) for name, health in loads(self._native.health().wait()).items()}
@@ -112,7 +122,7 @@ class Triune(Handle):
     def close(self) -> None:
         """Stops what still runs and closes the folder. What was interrupted can go on when it is opened again.
 
-        Closing twice is no error; any other call on a closed mind is one.
+        Closing twice is no error; any other call on a closed mind is a CancelledError.
         """
         self._native.close().wait()
 
@@ -143,10 +153,11 @@ class Triune(Handle):
         *,
         namespace: str = "default",
         vector: ask.Vector | None = None,
+        rerank: int = 0,
         **call: Unpack[CallOptions],
     ) -> list[Hit]:
         """`recall.query`."""
-        return self._do(ask.query(query, top, filter, namespace, vector), call)
+        return self._do(ask.query(query, top, filter, namespace, vector, rerank), call)
 
     def coordinate_parallel_tasks(
         self,
@@ -157,7 +168,7 @@ class Triune(Handle):
         **call: Unpack[CallOptions],
     ) -> RunReport:
         """`parallel.run`."""
-        return self._do(ask.run(tasks, run, concurrency, self._functions), call)
+        return self.parallel.run(tasks, run=run, concurrency=concurrency, **call)
 
     def generate_creative_solution(self, problem: str, **options: Unpack[SolveOptions]) -> CreativeSolution:
         """`creative.solve`."""
@@ -180,7 +191,7 @@ def open(
     """Opens a folder, making it when it is not there.
 
     - `url`: a path, or `lmdb:///path`.
-    - `config`: settings as a dict, or the path of a TOML file. Default: those of the environment (`TRIUNE__...`).
+    - `config`: settings as a dict, or the path of a TOML file. The environment (`TRIUNE__...`) goes before them.
     - `models`: chat models: names (a catalogue name, a path of a GGUF file, a hub id) or objects of yours with a
       `profile` and a method `chat`. Default: what `triune models pull` has got.
     - `embedder`: the same for the one embedder: a name, or an object with a `profile` and a method `embed`.

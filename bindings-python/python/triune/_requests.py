@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from . import _json
 from ._json import nano_usd, present, read_list
@@ -23,6 +23,7 @@ from .types import (
     Item,
     LedgerEntry,
     LedgerTotals,
+    LocalStatistics,
     Message,
     ModelInfo,
     Neighbour,
@@ -37,13 +38,8 @@ Prompt: TypeAlias = str | Sequence[Message | Mapping[str, Any]]
 Filter: TypeAlias = Mapping[str, Any]
 Vector: TypeAlias = Sequence[float]
 Knowledge: TypeAlias = str | Mapping[str, Any]
-
-
-class Functions(Protocol):
-    """The functions of a mind."""
-
-    def bodies(self, tasks: Iterable[Task], /) -> list[tuple[Task, Mapping[str, Any]]]:
-        """The tasks with their bodies in JSON form; functions among them are registered."""
+Plan: TypeAlias = Sequence[tuple[Task, Mapping[str, Any]]]
+"""Tasks, and their bodies in JSON form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +64,13 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], CallOptions]:
 
 
 def limits(
-    timeout: float | None = None, tenant: str | None = None, budget_usd: float | None = None
-) -> tuple[float | None, str | None, int | None]:
+    timeout: float | None = None,
+    tenant: str | None = None,
+    budget_usd: float | None = None,
+    priority: str | None = None,
+) -> tuple[float | None, str | None, int | None, str | None]:
     """CallOptions in the form of the native half."""
-    return (None if timeout is None else timeout * 1000, tenant, nano_usd(budget_usd))
+    return (None if timeout is None else timeout * 1000, tenant, nano_usd(budget_usd), priority)
 
 
 # Router
@@ -105,6 +104,7 @@ def generate_body(
     top_k: int | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
+    logit_bias: Mapping[int, float] | None = None,
     seed: int | None = None,
     stop: Sequence[str] = (),
     max_tokens: int | None = None,
@@ -117,6 +117,7 @@ def generate_body(
         top_k=top_k,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        logit_bias=logit_bias,
         seed=seed,
         stop=[stop] if isinstance(stop, str) else list(stop) or None,
         max_tokens=max_tokens,
@@ -153,8 +154,8 @@ def route(prompt: Prompt, **options: Any) -> Request[RoutePlan]:
     return Request("router", {"do": "route", **generate_body(prompt, **options)}, RoutePlan.from_json)
 
 
-def embed(texts: Sequence[str]) -> Request[list[list[float]]]:
-    return Request("router", {"do": "embed", "texts": list(texts)}, lambda data: list(data["vectors"]))
+def embed(texts: Sequence[str], query: bool) -> Request[list[list[float]]]:
+    return Request("router", {"do": "embed", "texts": list(texts), "query": query}, lambda data: list(data["vectors"]))
 
 
 def generate_image(prompt: str, size: str | None, count: int) -> Request[ImageReply]:
@@ -172,6 +173,14 @@ def totals(tenant: str | None) -> Request[LedgerTotals]:
 
 def models() -> Request[list[ModelInfo]]:
     return Request("router", {"do": "models"}, lambda data: read_list(ModelInfo.from_json, data))
+
+
+def local_statistics() -> Request[dict[str, LocalStatistics]]:
+    return Request(
+        "router",
+        {"do": "local_statistics"},
+        lambda data: {model: LocalStatistics.from_json(one) for model, one in data["models"].items()},
+    )
 
 
 # Recall
@@ -194,8 +203,10 @@ def store_many(items: Iterable[Knowledge], namespace: str) -> Request[list[str]]
     return Request("recall", body, lambda data: list(data["ids"]))
 
 
-def query(text: str, k: int, filter: Filter | None, namespace: str, vector: Vector | None) -> Request[list[Hit]]:
-    body = present(do="query", query=text, top=k, filter=filter, namespace=namespace, vector=vector)
+def query(
+    text: str, k: int, filter: Filter | None, namespace: str, vector: Vector | None, rerank: int
+) -> Request[list[Hit]]:
+    body = present(do="query", query=text, top=k, filter=filter, namespace=namespace, vector=vector, rerank=rerank)
     return Request("recall", body, lambda data: read_list(Hit.from_json, data["hits"]))
 
 
@@ -241,7 +252,7 @@ def function_name(function: Callable[..., Any], otherwise: str | None) -> str:
     return otherwise
 
 
-def _tasks(tasks: Iterable[Task], functions: Functions) -> list[dict[str, Any]]:
+def _tasks(plan: Plan) -> list[dict[str, Any]]:
     return [
         present(
             name=task.name,
@@ -251,14 +262,12 @@ def _tasks(tasks: Iterable[Task], functions: Functions) -> list[dict[str, Any]]:
             retries=task.retries or None,
             timeout_ms=None if task.timeout is None else round(task.timeout * 1000),
         )
-        for task, body in functions.bodies(tasks)
+        for task, body in plan
     ]
 
 
-def run(
-    tasks: Iterable[Task], run: str | None, concurrency: int | None, functions: Functions
-) -> Request[RunReport]:
-    body = present(do="run", tasks=_tasks(tasks, functions), run=run, concurrency=concurrency)
+def run(plan: Plan, run: str, concurrency: int | None) -> Request[RunReport]:
+    body = present(do="run", tasks=_tasks(plan), run=run, concurrency=concurrency)
     return Request("parallel", body, RunReport.from_json)
 
 
@@ -266,8 +275,8 @@ def resume(run: str) -> Request[RunReport]:
     return Request("parallel", {"do": "resume", "run": run}, RunReport.from_json)
 
 
-def validate(tasks: Iterable[Task], functions: Functions) -> Request[list[str]]:
-    body = {"do": "validate", "tasks": _tasks(tasks, functions)}
+def validate(plan: Plan) -> Request[list[str]]:
+    body = {"do": "validate", "tasks": _tasks(plan)}
     return Request("parallel", body, lambda data: list(data["order"]))
 
 

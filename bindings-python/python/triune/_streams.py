@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Self
+from typing import Self
 
 from ._json import loads
 from ._native import Feed
@@ -14,8 +14,10 @@ from .types import Event, Reply
 class _Answer:
     """What a stream of text has read so far."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, mind: object) -> None:
         self._feed = feed
+        # What answers may be a part that only the mind keeps.
+        self._mind = mind
         self._reply: Reply | None = None
 
     @property
@@ -89,48 +91,51 @@ class AsyncTextStream(_Answer):
         self.close()
 
 
-class EventStream:
-    """Events from the moment it was made, as they happen; it ends when the mind is closed.
+class _Events:
+    """What a stream of events has told so far."""
 
-    A listener that falls behind by 4,096 events loses the oldest.
-    """
+    missed: int
+    """Events lost so far."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
+        self.missed = 0
 
     def close(self) -> None:
         """Stops listening."""
         self._feed.close()
+
+    def _event(self, text: str) -> Event:
+        told = loads(text)
+        self.missed = told["missed"]
+        event: Event = told["event"]
+        return event
+
+
+class EventStream(_Events):
+    """Events from the moment it was made, as they happen; it ends when the mind is closed.
+
+    A listener that falls behind by 4,096 events loses the oldest, and can see how many.
+    """
 
     def __iter__(self) -> Iterator[Event]:
         try:
             while (event := self._feed.next().wait()) is not None:
-                yield _event(event)
+                yield self._event(event)
         finally:
             self.close()
 
 
-class AsyncEventStream:
+class AsyncEventStream(_Events):
     """Events from the moment it was made, as they happen; it ends when the mind is closed.
 
-    A listener that falls behind by 4,096 events loses the oldest.
+    A listener that falls behind by 4,096 events loses the oldest, and can see how many.
     """
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-
-    def close(self) -> None:
-        """Stops listening."""
-        self._feed.close()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         try:
             while (event := await self._feed.next().start()) is not None:
-                yield _event(event)
+                yield self._event(event)
         finally:
             self.close()
 
-
-def _event(text: str) -> Event:
-    event: dict[str, Any] = loads(text)
-    return event

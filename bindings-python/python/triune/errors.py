@@ -126,7 +126,7 @@ class TimedOutError(TriuneError, TimeoutError):
 
 
 class CancelledError(TriuneError):
-    """The call was cancelled, or the mind was closed while it ran.
+    """The call was cancelled, or the mind is closed.
 
     A cancelled asyncio task raises asyncio.CancelledError, as always.
     """

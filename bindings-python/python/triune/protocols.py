@@ -4,6 +4,10 @@ Methods may be `def` or `async def`. Plain ones run on a thread where they may b
 that awaits an AsyncTriune, or, with a Triune, on a loop of triune in a thread of its own; when triune no longer wants
 the answer (a timeout, a cancelled call), they are cancelled. As in any coroutine, do not block in one: await an
 AsyncTriune there, instead of calling a Triune.
+
+Calls of a mind that its own parts make while they are called are a part of that call: they end with it, spend from its
+budget, and are for its tenant unless they say otherwise. An AsyncTriune serves one event loop at a time: where several
+loops await it at once, coroutines run on the one that did last. Open the folder once for each loop instead.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict
 
 from .types import Artifact, ChatRequest, Finding, ModelProfile, Profile, ToolCall, Usage, Verdict
 
-__all__ = ["Answer", "ChatModel", "Embedder", "Engine", "Gate", "Vectors"]
+__all__ = ["Answer", "ChatModel", "Embedder", "Engine", "Gate", "Reranker", "Vectors"]
 
 
 class AnswerDict(TypedDict, total=False):
@@ -53,7 +57,11 @@ class ChatModel(Protocol):
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors."""
+    """Turns texts into vectors.
+
+    One that embeds queries in another way than the texts that answer them has a second method, of the same form:
+    `embed_queries`. Recall calls it for queries.
+    """
 
     @property
     def profile(self) -> Profile:
@@ -61,6 +69,17 @@ class Embedder(Protocol):
 
     def embed(self, texts: list[str], /) -> Vectors | Awaitable[Vectors]:
         """One vector a text, in order, each `dimensions` long and not all zero. Their length is made 1 by triune."""
+
+
+class Reranker(Protocol):
+    """Scores texts as answers to a query: slower than comparing vectors, and better."""
+
+    @property
+    def name(self) -> str:
+        """Its name, in errors."""
+
+    def rerank(self, query: str, texts: list[str], /) -> Sequence[float] | Awaitable[Sequence[float]]:
+        """One score a text, in order, higher for better answers."""
 
 
 class Engine(Protocol):

@@ -42,6 +42,7 @@ def sync(mind: triune.Triune) -> None:
     assert_type(mind.router.totals().saved_usd, float)
     assert_type(mind.metrics(), triune.Metrics)
     assert_type(mind.call("x", {}), Any)
+    assert_type(mind.events().missed, int)
     for event in mind.events():
         assert_type(event, dict[str, Any])
 

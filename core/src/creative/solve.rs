@@ -45,12 +45,14 @@ struct Found {
 }
 
 pub(super) async fn solve(cx: &Context, engine: &Inner, request: &SolveRequest) -> Result<CreativeSolution> {
+    // Ideas that cannot be compared and remembered are not paid for.
+    engine.recall.check_namespace(&request.namespace)?;
     // What is still being asked when the search ends is dropped with it.
     let cx = &cx.child();
     let mut probe = GenerateRequest::new(&question(request, 0, &[]).prompt);
     probe.needs = request.needs.clone();
     probe.sampling.max_tokens = Some(request.max_tokens);
-    let models = engine.router.route(&probe)?.steps.into_iter().map(|step| step.model).collect();
+    let models = engine.router.route(cx, &probe).await?.steps.into_iter().map(|step| step.model).collect();
     let mut search = Search {
         cx,
         engine,

@@ -8,7 +8,7 @@ use crate::{
     Budget, Context, Error, ErrorKind, NanoUsd,
     model::ChatRequest,
     monitor::{Event, EventKind, FnSink},
-    recall::RecallQuery,
+    recall::{RecallQuery, StoreRequest},
     team::{
         TeamConfig,
         scripted::{Answer, Mind, Ruled},
@@ -186,6 +186,18 @@ async fn a_budget_and_a_cancelled_call_end_the_search() {
     let (solution, ()) = tokio::join!(creative.solve(&cx, ask(8)), cancel);
     assert_eq!(solution.unwrap_err().kind(), ErrorKind::Cancelled);
     assert!(stuck.asked().len() <= CreativeConfig::default().concurrency);
+}
+
+#[tokio::test]
+async fn a_namespace_of_another_embedder_is_refused_before_a_model_is_asked() {
+    let model = thinker("one");
+    let (_folder, mind, creative) = open(CreativeConfig::default(), &[Arc::clone(&model)], true);
+    let mut other = StoreRequest::new("an old idea");
+    other.namespace = "ideas".into();
+    other.vector = Some(vec![1.0, 0.0]);
+    mind.recall.store(&Context::new(), other).await.unwrap();
+    assert_eq!(creative.solve(&Context::new(), ask(2)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert!(model.asked().is_empty(), "nothing was paid for");
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! Chat: messages in, a stream of text out.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
-use super::ModelProfile;
+use super::{LocalStatistics, ModelProfile};
 use crate::{
     context::Context,
     engine::FunctionSpec,
@@ -135,6 +135,10 @@ pub struct Sampling {
     pub min_p: Option<f64>,
     /// Divides the score of tokens that were said already; 1 is off. (0, 2].
     pub repetition_penalty: Option<f64>,
+    /// What is added to the scores of tokens, by their numbers in the model that answers: name it in the needs. [-100,
+    /// 100]; -100 rules a token out. Log-probabilities are those before it.
+    #[serde(deserialize_with = "by_token", skip_serializing_if = "BTreeMap::is_empty")]
+    pub logit_bias: BTreeMap<u32, f32>,
     /// Makes sampling repeatable.
     pub seed: Option<u64>,
     /// Texts that end the answer; they are not part of it. At most 8.
@@ -159,6 +163,9 @@ impl Sampling {
         range("top_p", self.top_p, |v| v > 0.0 && v <= 1.0, "(0, 1]")?;
         range("min_p", self.min_p, |v| (0.0..=1.0).contains(&v), "[0, 1]")?;
         range("repetition_penalty", self.repetition_penalty, |v| v > 0.0 && v <= 2.0, "(0, 2]")?;
+        if let Some((token, bias)) = self.logit_bias.iter().find(|(_, bias)| !(-100.0..=100.0).contains(*bias)) {
+            return Err(Error::invalid(format!("logit_bias of token {token} is {bias}; it must be in [-100, 100]")));
+        }
         if self.top_k == Some(0) {
             return Err(Error::invalid("top_k is 0; leave it out to sample from all tokens"));
         }
@@ -173,6 +180,13 @@ impl Sampling {
         }
         Ok(())
     }
+}
+
+/// JSON has texts for keys, and serde makes no numbers of them within a tagged request.
+fn by_token<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<BTreeMap<u32, f32>, D::Error> {
+    let texts = Option::<BTreeMap<String, f32>>::deserialize(deserializer)?.unwrap_or_default();
+    let number = |text: &str| text.parse().map_err(|_| D::Error::custom(format!("\"{text}\" is no token number")));
+    texts.into_iter().map(|(token, bias)| Ok((number(&token)?, bias))).collect()
 }
 
 /// What a chat model is asked.
@@ -308,6 +322,10 @@ pub trait ChatModel: Send + Sync + fmt::Debug + 'static {
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         Ok(request.estimate_tokens())
     }
+    /// What it did so far and holds now, when it runs in this process.
+    fn local_statistics(&self) -> Option<LocalStatistics> {
+        None
+    }
 }
 
 /// A whole answer.
@@ -356,5 +374,27 @@ impl<M: ChatModel + ?Sized> ChatModel for Arc<M> {
     }
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         (**self).count_tokens(request)
+    }
+    fn local_statistics(&self) -> Option<LocalStatistics> {
+        (**self).local_statistics()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_bias_is_by_token_numbers_within_its_range() {
+        let read = |bias: Value| serde_json::from_value::<Sampling>(json!({ "logit_bias": bias }));
+        let sampling = read(json!({"7": -100, "50256": 1.5})).unwrap();
+        assert_eq!(sampling.logit_bias, BTreeMap::from([(7, -100.0), (50256, 1.5)]));
+        assert!(sampling.validate().is_ok() && read(json!(null)).unwrap() == Sampling::default());
+        assert!(read(json!({"hello": 1})).unwrap_err().to_string().contains("no token number"));
+        for far in [100.5, -101.0, f32::NAN] {
+            let sampling = Sampling { logit_bias: BTreeMap::from([(1, far)]), ..Sampling::default() };
+            assert!(sampling.validate().unwrap_err().message().contains("logit_bias"));
+        }
     }
 }

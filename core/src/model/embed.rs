@@ -42,12 +42,20 @@ pub struct Embedding {
 /// - The same text gives the same vector, alone or in a batch, within rounding.
 /// - An empty batch is `Ok(vec![])`, and no work is done.
 /// - Dropping the future stops the work at the next batch.
+/// - A query is embedded so that it lies near the texts that answer it. For most models it is a text like any other;
+///   some were trained with words before each, the prompts.
+/// - An error of a call that may be billed all the same, such as an answer that cannot be read, has the fact `billed`
+///   ([`Error::with`](crate::Error::with)); one of kind `Timeout` or `Cancelled` counts as billed without it.
 #[async_trait]
 pub trait Embedder: Send + Sync + fmt::Debug + 'static {
     /// What it is.
     fn profile(&self) -> &EmbedderProfile;
     /// Embeds `texts`.
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>>;
+    /// Embeds queries, to be compared with what [`Embedder::embed`] gives. By default the same.
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.embed(cx, texts).await
+    }
 }
 
 #[async_trait]
@@ -57,5 +65,8 @@ impl<E: Embedder + ?Sized> Embedder for Arc<E> {
     }
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
         (**self).embed(cx, texts).await
+    }
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        (**self).embed_queries(cx, texts).await
     }
 }

@@ -86,6 +86,8 @@ pub struct GeneratedImages {
 /// - As many images as asked for, or an error; never fewer.
 /// - The cost is at most `max_cost` of the request.
 /// - Dropping the future cancels the request.
+/// - An error of a call that may be billed all the same, such as an answer that cannot be read, has the fact `billed`
+///   ([`Error::with`]); one of kind `Timeout` or `Cancelled` counts as billed without it.
 #[async_trait]
 pub trait ImageModel: Send + Sync + fmt::Debug + 'static {
     /// What it is.

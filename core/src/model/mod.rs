@@ -1,4 +1,4 @@
-//! What a model is: chat models, embedders and image models, their requests, replies, usage and prices.
+//! What a model is: chat models, embedders, rerankers and image models, their requests, replies, usage and prices.
 
 mod catalogue;
 mod chat;
@@ -12,7 +12,9 @@ mod image;
 pub mod local;
 mod prices;
 mod profile;
+mod rerank;
 pub mod source;
+mod statistics;
 
 pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
 pub(crate) use chat::estimate_tokens;
@@ -20,9 +22,11 @@ pub use chat::{
     ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
     Sampling, TokenLogprob, ToolCall, Usage, collect,
 };
-pub use config::{EmbedderConfig, ModelConfig, Provider};
+pub use config::{EmbedderConfig, LocalConfig, ModelConfig, Precision, Provider, RerankerConfig};
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
 pub use prices::{ListedModel, Prices};
 pub use profile::{Capabilities, ModelProfile, Price};
+pub use rerank::Reranker;
+pub use statistics::LocalStatistics;

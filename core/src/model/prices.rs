@@ -141,11 +141,15 @@ impl Entry<'_> {
             cached: cached.unwrap_or(input),
             output: output.unwrap_or(NanoUsd::ZERO),
         });
-        let per_image = self.number("output_cost_per_image")?.map(NanoUsd::from_usd).transpose();
+        let per_image = self.number("output_cost_per_image")?;
+        let per_image = match per_image.map(NanoUsd::from_usd).transpose() {
+            Ok(price) if price.is_none_or(|price| price >= NanoUsd::ZERO) => price,
+            _ => return Err(bad(self.name, "output_cost_per_image")),
+        };
         let longest = self.count("max_input_tokens").or_else(|| self.count("max_tokens"));
         Ok(ListedModel {
             price,
-            per_image: per_image.map_err(|_| bad(self.name, "output_cost_per_image"))?,
+            per_image,
             context_length: longest.into_iter().chain(self.dearer_above()).min(),
             capabilities: Capabilities {
                 tools: self.flag("supports_function_calling"),
@@ -263,6 +267,8 @@ mod tests {
             let error = Prices::parse(&table).unwrap_err();
             assert!(error.message().contains("input_cost_per_token of \"m\""), "{price}: {error}");
         }
+        let error = Prices::parse(r#"{"m": {"output_cost_per_image": -0.1}}"#).unwrap_err();
+        assert!(error.message().contains("output_cost_per_image of \"m\""), "{error}");
     }
 
     fn json() -> impl Strategy<Value = Value> {

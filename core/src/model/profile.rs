@@ -1,9 +1,12 @@
 //! Facts about a model that routing and budgets need.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::Usage;
-use crate::money::NanoUsd;
+use crate::{
+    error::{Error, Result},
+    money::NanoUsd,
+};
 
 /// What a model is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,19 +62,41 @@ impl ModelProfile {
     }
 }
 
-/// Nano-dollars for a million tokens, so that every published price is an integer.
+/// Nano-dollars for a million tokens, so that every published price is an integer. Never negative: a call would give
+/// money to a budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Price {
     /// For a million tokens read.
+    #[serde(deserialize_with = "not_negative")]
     pub input: NanoUsd,
     /// For a million tokens read from the provider's cache.
+    #[serde(deserialize_with = "not_negative")]
     pub cached: NanoUsd,
     /// For a million tokens written.
+    #[serde(deserialize_with = "not_negative")]
     pub output: NanoUsd,
 }
 
+const NEGATIVE: &str = "a price is not negative; correct the `price` of the model";
+
+fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NanoUsd, D::Error> {
+    let price = NanoUsd::deserialize(deserializer)?;
+    if price < NanoUsd::ZERO { Err(D::Error::custom(NEGATIVE)) } else { Ok(price) }
+}
+
 impl Price {
+    /// Checks that nothing has a negative price.
+    ///
+    /// # Errors
+    /// `Invalid` when something has.
+    pub fn validate(&self) -> Result<()> {
+        if [self.input, self.cached, self.output].iter().all(|price| *price >= NanoUsd::ZERO) {
+            return Ok(());
+        }
+        Err(Error::invalid(NEGATIVE))
+    }
+
     /// What `usage` costs, rounded up to the nano-dollar: never less than billed.
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
         let cached = usage.cached_tokens.min(usage.input_tokens);
@@ -105,6 +130,15 @@ pub struct Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_negative_price_is_refused() {
+        let price = Price { cached: NanoUsd(-1), ..Price::default() };
+        assert!(price.validate().is_err() && Price::default().validate().is_ok());
+        let read = |json: &str| serde_json::from_str::<Price>(json);
+        assert!(read(r#"{"output": -1}"#).unwrap_err().to_string().contains("not negative"));
+        assert_eq!(read(r#"{"output": 1}"#).unwrap().output, NanoUsd(1));
+    }
 
     #[test]
     fn cost_is_exact_and_rounds_up() {

@@ -2,39 +2,55 @@
 
 use std::sync::Arc;
 
+pub(super) use crate::model::local::MemoryBudget;
 use crate::{
     context::Context,
     error::Result,
     model::{
-        Catalogue, ChatModel, Embedder, ModelConfig, ModelKind,
-        local::{LocalConfig, LocalEmbedder, LocalModel},
+        Catalogue, ChatModel, Embedder, EmbedderConfig, LocalConfig, ModelConfig, ModelKind, Reranker, RerankerConfig,
+        local::{LocalEmbedder, LocalEmbedderConfig, LocalModel, LocalReranker},
         source::locate,
     },
     monitor::EventKind,
     runtime::blocking,
 };
 
-pub(super) async fn open_chat(cx: &Context, config: &ModelConfig) -> Result<Arc<dyn ChatModel>> {
+pub(super) async fn open_chat(cx: &Context, config: &ModelConfig, budget: &MemoryBudget) -> Result<Arc<dyn ChatModel>> {
     let (source, id) = (config.source.clone(), config.id.clone().unwrap_or_else(|| config.source.clone()));
-    let settings = LocalConfig::default();
-    let settings = match config.context_length {
-        Some(tokens) => settings.context_length(tokens),
-        None => settings,
-    };
-    let load = move || LocalModel::load(id, &locate(&source, ModelKind::Chat)?, &settings);
+    let context_length = config.context_length.or(config.local.context_length);
+    let settings = LocalConfig { context_length, ..config.local.clone() };
+    let budget = budget.clone();
+    let load = move || LocalModel::load_within(id, &locate(&source, ModelKind::Chat)?, &settings, &budget);
     let model = cx.run(blocking(load)).await?;
     let name = model.profile().id.clone();
     cx.emit(EventKind::ModelLoaded { model: name, load_ms: model.load_ms(), bytes: model.bytes() });
     Ok(Arc::new(model))
 }
 
-pub(super) async fn open_embedder(cx: &Context, source: &str) -> Result<Arc<dyn Embedder>> {
+pub(super) async fn open_embedder(cx: &Context, source: &str, config: &EmbedderConfig) -> Result<Arc<dyn Embedder>> {
     let source = source.to_owned();
-    let load = move || LocalEmbedder::load(source.clone(), &locate(&source, ModelKind::Embedder)?);
+    let mut settings = LocalEmbedderConfig::default().precision(config.precision);
+    if let Some(prompt) = &config.query_prompt {
+        settings = settings.query_prompt(prompt);
+    }
+    if let Some(prompt) = &config.passage_prompt {
+        settings = settings.passage_prompt(prompt);
+    }
+    let load = move || LocalEmbedder::load_with(source.clone(), &locate(&source, ModelKind::Embedder)?, &settings);
     let embedder = cx.run(blocking(load)).await?;
     let name = embedder.profile().id.clone();
     cx.emit(EventKind::ModelLoaded { model: name, load_ms: embedder.load_ms(), bytes: embedder.bytes() });
     Ok(Arc::new(embedder))
+}
+
+pub(super) async fn open_reranker(cx: &Context, config: &RerankerConfig) -> Result<Arc<dyn Reranker>> {
+    let RerankerConfig { source, precision } = config.clone();
+    // Its files are those of an embedder.
+    let load = move || LocalReranker::load(source.clone(), &locate(&source, ModelKind::Embedder)?, precision);
+    let reranker = cx.run(blocking(load)).await?;
+    let name = reranker.name().to_owned();
+    cx.emit(EventKind::ModelLoaded { model: name, load_ms: reranker.load_ms(), bytes: reranker.bytes() });
+    Ok(Arc::new(reranker))
 }
 
 /// Names of the catalogued models of `kind` that are on this machine.

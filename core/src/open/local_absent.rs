@@ -5,16 +5,30 @@ use std::sync::Arc;
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, Embedder, ModelConfig, ModelKind},
+    model::{ChatModel, Embedder, EmbedderConfig, ModelConfig, ModelKind, Reranker, RerankerConfig},
 };
 
+/// There is nothing to share it.
+pub(super) struct MemoryBudget;
+
+impl MemoryBudget {
+    pub(super) fn new(_: Option<u64>) -> Self {
+        Self
+    }
+}
+
 #[expect(clippy::unused_async, reason = "the signature of the part that is there")]
-pub(super) async fn open_chat(_: &Context, _: &ModelConfig) -> Result<Arc<dyn ChatModel>> {
+pub(super) async fn open_chat(_: &Context, _: &ModelConfig, _: &MemoryBudget) -> Result<Arc<dyn ChatModel>> {
     Err(absent())
 }
 
 #[expect(clippy::unused_async, reason = "the signature of the part that is there")]
-pub(super) async fn open_embedder(_: &Context, _: &str) -> Result<Arc<dyn Embedder>> {
+pub(super) async fn open_embedder(_: &Context, _: &str, _: &EmbedderConfig) -> Result<Arc<dyn Embedder>> {
+    Err(absent())
+}
+
+#[expect(clippy::unused_async, reason = "the signature of the part that is there")]
+pub(super) async fn open_reranker(_: &Context, _: &RerankerConfig) -> Result<Arc<dyn Reranker>> {
     Err(absent())
 }
 

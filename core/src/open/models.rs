@@ -8,9 +8,10 @@ use super::{cloud, local};
 use crate::{
     config::Config,
     context::Context,
-    error::Result,
+    error::{Error, Result},
     model::{
-        ChatModel, ChatRequest, ChatStream, EmbedderConfig, ModelConfig, ModelKind, ModelProfile, Prices, Provider,
+        ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
+        ModelProfile, Prices, Provider,
     },
     router::RouterEngine,
 };
@@ -19,7 +20,7 @@ use crate::{
 const DEFAULT_EMBEDDER: &str = "all-minilm-l6-v2";
 
 /// Opens the models of `config` and hands them to `router`. A kind of model that the program brought itself
-/// (`own_models`, `own_embedder`) is not looked for on this machine.
+/// (`own_models`, `own_embedder`) is not looked for on this machine; its own embedder goes before that of the settings.
 pub(crate) async fn open_models(
     cx: &Context,
     router: &RouterEngine,
@@ -28,45 +29,58 @@ pub(crate) async fn open_models(
     own_embedder: bool,
 ) -> Result<()> {
     let prices = router.prices();
+    let budget = local::MemoryBudget::new(config.memory_budget_bytes);
     for named in &config.models {
-        let model = open_chat(cx, named, prices).await?;
+        let model = open_chat(cx, named, prices, &budget).await?;
         let id = model.profile().id.clone();
         router.models().register(&id, model)?;
     }
     if config.models.is_empty() && !own_models && config.discover {
         for name in local::present(ModelKind::Chat)? {
             let found = ModelConfig { source: name.clone(), ..ModelConfig::default() };
-            router.models().register(&name, open_chat(cx, &found, prices).await?)?;
+            router.models().register(&name, open_chat(cx, &found, prices, &budget).await?)?;
         }
     }
     if let Some(named) = &config.image_model {
         router.set_image_model(cloud::open_image_model(named, prices)?);
     }
-    let found = || {
-        Ok::<_, crate::Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER))
-    };
+    let found =
+        || Ok::<_, Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
     let embedder = match &config.embedder {
+        // The program knows better than the settings.
+        _ if own_embedder => None,
         Some(named) => Some(named.clone()),
-        None if config.discover && !own_embedder => {
-            found()?.map(|source| EmbedderConfig { source, ..EmbedderConfig::default() })
-        }
+        None if config.discover => found()?.map(|source| EmbedderConfig { source, ..EmbedderConfig::default() }),
         None => None,
     };
     if let Some(embedder) = embedder {
         router.set_embedder(match embedder.provider {
             Provider::Local => {
                 let source = if embedder.source.is_empty() { DEFAULT_EMBEDDER } else { &embedder.source };
-                local::open_embedder(cx, source).await?
+                local::open_embedder(cx, source, &embedder).await?
             }
             Provider::Openai | Provider::Anthropic => cloud::open_embedder(cx, &embedder, prices).await?,
         });
     }
+    if let Some(named) = &config.reranker {
+        router.set_reranker(local::open_reranker(cx, named).await?);
+    }
     Ok(())
 }
 
-async fn open_chat(cx: &Context, config: &ModelConfig, prices: &Prices) -> Result<Arc<dyn ChatModel>> {
+async fn open_chat(
+    cx: &Context,
+    config: &ModelConfig,
+    prices: &Prices,
+    budget: &local::MemoryBudget,
+) -> Result<Arc<dyn ChatModel>> {
+    if config.provider != Provider::Local && config.local != LocalConfig::default() {
+        let message = "`local` is for models that run in this process; leave it out for a model of a provider";
+        return Err(Error::invalid(message).with("model", &config.source));
+    }
+    config.price.unwrap_or_default().validate()?;
     let model = match config.provider {
-        Provider::Local => local::open_chat(cx, config).await?,
+        Provider::Local => local::open_chat(cx, config, budget).await?,
         Provider::Openai | Provider::Anthropic => return cloud::open_chat(config, prices),
     };
     let mut profile = model.profile().clone();
@@ -96,5 +110,9 @@ impl ChatModel for Reprofiled {
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         self.model.count_tokens(request)
+    }
+
+    fn local_statistics(&self) -> Option<LocalStatistics> {
+        self.model.local_statistics()
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Plan, TaskCall, TaskOutcome, TaskResult,
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     pub(super) tools: Arc<Tools>,
     pub(super) cx: Context,
+    /// Cancelled when the engine closes.
+    pub(super) closing: CancellationToken,
     pub(super) timeout_ms: u64,
     pub(super) backoff_ms: u64,
     pub(super) lease_ms: u64,
@@ -66,7 +69,8 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Makes the attempt and tells how it went.
+    /// Makes the attempt and tells how it went. When the engine closes it stops its work, as when the caller cancels,
+    /// and ends after the money that was spent is in the journal: it is not to be dropped before.
     pub(super) async fn run(self, shared: Arc<Shared>, tell: mpsc::Sender<Told>) {
         let number = self.task;
         let told = match self.work(&shared, &tell).await {
@@ -85,6 +89,8 @@ impl Attempt {
         let task = &shared.plan.tasks[self.task as usize];
         let timeout = Duration::from_millis(task.timeout_ms.unwrap_or(shared.timeout_ms));
         let unit = Unit::default();
+        // For a process that ends without closing, and so drops this future.
+        let _keep = unit.keep_in(shared.journal.store());
         let cx = shared.cx.child().within(timeout).unit(Some(unit.clone()));
         let call = TaskCall {
             run: self.run,
@@ -94,7 +100,11 @@ impl Attempt {
             results: self.results,
         };
         let begun = Instant::now();
-        let result = Box::pin(shared.tools.perform(&cx, task, call)).await;
+        let result = tokio::select! {
+            biased;
+            () = shared.closing.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the engine was closed")),
+            result = Box::pin(shared.tools.perform(&cx, task, call)) => result,
+        };
         // What the task left running must not go on spending.
         cx.cancel.cancel();
         let latency_ms = begun.elapsed().as_millis() as u64;
@@ -112,7 +122,7 @@ impl Attempt {
                     Err(error) => error,
                 }
             }
-            Err(error) if shared.cx.check().is_err() => {
+            Err(error) if shared.closing.is_cancelled() || shared.cx.check().is_err() => {
                 tracing::debug!(task = task.name, %error, "stopped");
                 shared.journal.stopped(&kept).await?;
                 return Ok(Told::Stopped(self.task));

@@ -200,6 +200,7 @@ impl ParallelEngine {
             journal,
             tools: Arc::clone(tools),
             cx,
+            closing: runtime.closing().clone(),
             timeout_ms: config.timeout_ms,
             backoff_ms: config.backoff_ms,
             lease_ms: config.lease_ms,

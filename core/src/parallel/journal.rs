@@ -205,6 +205,11 @@ impl Journal {
         Self { store, run, fence, lease_ms, next: AtomicU64::new(next), starts, lost }
     }
 
+    /// Where it is written.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Whether another process took the run over, so that nothing can be written any more.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::SeqCst)

@@ -341,7 +341,8 @@ impl TaskQueue for LmdbQueue {
         self.look(cx, queue, |read, keys| {
             let counters: Counters = read.tables.queue.get_json(read.txn, &keys.counters())?.unwrap_or_default();
             // Leases that expired are moved by the next call of `lease`; until then they are counted here.
-            let expired = due(&read.tables.queue, read.txn, keys, b'l', now_ms())?.count();
+            let expired =
+                due(&read.tables.queue, read.txn, keys, b'l', now_ms())?.try_fold(0, |n, row| row.map(|_| n + 1))?;
             Ok(QueueStats {
                 waiting: counters.waiting + expired,
                 leased: counters.leased.saturating_sub(expired),

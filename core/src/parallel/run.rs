@@ -211,7 +211,7 @@ impl Run {
             self.emit(EventKind::TaskStarted { run: self.id.clone(), task: name.clone(), attempt: attempt.number });
             self.out[at] = true;
             self.working += 1;
-            self.runtime.spawn(attempt.run(Arc::clone(&self.shared), self.tell.clone()));
+            self.runtime.spawn_to_end(attempt.run(Arc::clone(&self.shared), self.tell.clone()));
         }
         Ok(())
     }

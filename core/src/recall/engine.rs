@@ -13,7 +13,7 @@ use super::{
     ForgetRequest, Hit, Item, Neighbour, NeighboursRequest, RecallConfig, RecallQuery, RecallReply, RecallRequest,
     RelateRequest, Relation, StoreRequest, forget, graph, index,
     namespace::{self, check_name},
-    prepare,
+    prepare, rerank,
     rows::{Record, item_value},
     search::{self, Lookup},
     vector, words,
@@ -99,7 +99,7 @@ impl RecallEngine {
             }
         }
         for namespace in grown {
-            self.index_if_due(namespace)?;
+            self.index_if_due(namespace);
         }
         Ok(prepared.iter().map(|(_, item)| item.id.clone()).collect())
     }
@@ -110,17 +110,19 @@ impl RecallEngine {
     ///
     /// # Errors
     /// `Invalid` for an empty query, `top` out of range or a filter that cannot be evaluated; `Conflict` when the
-    /// namespace was embedded by another embedder.
+    /// namespace was embedded by another embedder; `NotFound` when it is to be reranked and there is no reranker.
     #[instrument(name = "recall.query", skip_all, fields(namespace = query.namespace, top = query.top))]
     pub async fn query(&self, cx: &Context, query: RecallQuery) -> Result<Vec<Hit>> {
         let began = Instant::now();
         check_query(&query)?;
         cx.check()?;
+        let reranker = if query.rerank > 0 { Some(self.0.router.reranker()?) } else { None };
         let vector = self.query_vector(cx, &query).await?;
-        let RecallQuery { query: text, top, filter, namespace: name, .. } = query;
+        let RecallQuery { query: text, top, filter, namespace: name, rerank, .. } = query;
         let (inner, call, namespace) = (Arc::clone(&self.0), cx.clone(), name.clone());
+        let asked = reranker.is_some().then(|| text.clone());
         let hits = blocking(move || {
-            let lookup = Lookup { terms: words::of_query(&text), vector, filter, top };
+            let lookup = Lookup { terms: words::of_query(&text), vector, filter, top: top.max(rerank) };
             inner.store.read(|read| match namespace::find(read, &name)? {
                 Some(known) => {
                     if let Some(vector) = &lookup.vector {
@@ -131,7 +133,11 @@ impl RecallEngine {
                 None => Ok(Vec::new()),
             })
         });
-        let hits = cx.run(hits).await?;
+        let mut hits = cx.run(hits).await?;
+        if let (Some(reranker), Some(asked)) = (reranker, asked) {
+            hits = rerank::rerank(cx, reranker.as_ref(), &asked, hits).await?;
+            hits.truncate(top);
+        }
         let latency_ms = began.elapsed().as_millis() as u64;
         cx.emit(EventKind::Recalled { namespace, hits: hits.len(), latency_ms });
         Ok(hits)
@@ -148,7 +154,8 @@ impl RecallEngine {
         }
         let Ok(embedder) = self.0.router.embedder() else { return Ok(None) };
         self.check_embedder(&query.namespace, embedder.as_ref())?;
-        let made = prepare::embed(cx, embedder.as_ref(), vec![query.query.clone()]).await?;
+        let made = cx.run(embedder.embed_queries(cx, vec![query.query.clone()])).await?;
+        let made = prepare::kept(embedder.as_ref(), 1, made)?;
         made.first().map(|made| vector::unit(&made.vector)).transpose()
     }
 
@@ -182,7 +189,7 @@ impl RecallEngine {
         let namespace = request.namespace.clone();
         let count = forget::forget(cx, &self.0.store, request).await?;
         cx.emit(EventKind::Forgotten { namespace: namespace.clone(), count });
-        self.index_if_due(&namespace)?;
+        self.index_if_due(&namespace);
         Ok(count)
     }
 
@@ -214,6 +221,14 @@ impl RecallEngine {
         cx.run(blocking(move || inner.store.read(namespace::names))).await
     }
 
+    /// Refuses a namespace whose vectors do not fit those of the embedder there is, before anything is paid for it.
+    ///
+    /// # Errors
+    /// `Conflict` when the namespace was embedded by another embedder.
+    pub(crate) fn check_namespace(&self, name: &str) -> Result<()> {
+        self.0.router.embedder().map_or(Ok(()), |embedder| self.check_embedder(name, embedder.as_ref()))
+    }
+
     /// Refuses to embed for a namespace that another embedder made, before anything is paid for it.
     fn check_embedder(&self, name: &str, embedder: &dyn Embedder) -> Result<()> {
         let profile = embedder.profile();
@@ -225,27 +240,30 @@ impl RecallEngine {
         }
     }
 
-    /// Builds the index of the namespace in the background when enough waits for it.
-    fn index_if_due(&self, name: &str) -> Result<()> {
+    /// Builds the index of the namespace in the background when enough waits for it. What was committed before does
+    /// not fail with it: a search works without the index, only slower, and the next store tries again.
+    fn index_if_due(&self, name: &str) {
         let inner = &self.0;
         let due = inner.store.read(|read| match namespace::find(read, name)? {
             Some(namespace) => index::is_due(&inner.config, read, &namespace),
             None => Ok(false),
-        })?;
+        });
+        let due = due.unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether the vector index is due is not known");
+            false
+        });
         let mut building = inner.building.lock().unwrap_or_else(PoisonError::into_inner);
         if !due || !building.insert(name.to_owned()) {
-            return Ok(());
+            return;
         }
         drop(building);
         let guard = Building { inner: Arc::clone(inner), name: name.to_owned() };
         inner.runtime.spawn(async move {
             let (inner, name) = (&guard.inner, &guard.name);
-            // A search works without the index, only slower; the next store tries again.
             if let Err(error) = index::build_while_due(&inner.config, &inner.store, name).await {
                 tracing::warn!(%error, "the vector index was not built");
             }
         });
-        Ok(())
     }
 }
 
@@ -272,6 +290,12 @@ pub(super) fn check_top(top: usize) -> Result<()> {
 fn check_query(query: &RecallQuery) -> Result<()> {
     check_name("namespace", &query.namespace)?;
     check_top(query.top)?;
+    if query.rerank > MAX_TOP {
+        return Err(Error::invalid(format!("`rerank` is 0 to {MAX_TOP}")).with("rerank", query.rerank));
+    }
+    if query.rerank > 0 && query.query.trim().is_empty() {
+        return Err(Error::invalid("a reranker reads the query; say what you look for, or leave `rerank` out"));
+    }
     if query.query.trim().is_empty() && query.vector.is_none() {
         return Err(Error::invalid("the query is empty; say what you look for, or give a vector"));
     }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Neighbour, Relation,
-    namespace::{self, Namespace},
+    namespace::{self, MAX_NAME, Namespace},
 };
 use crate::{
     context::Context,
@@ -19,10 +19,11 @@ use crate::{
     store::{Job, Read, Store, Write},
 };
 
-/// Bytes of a kind at most. Two ends, a kind, the namespace and three separators are a key of LMDB: 511 bytes.
+/// Bytes of a kind at most.
 const MAX_KIND: usize = 100;
-/// Bytes of an end at most.
-const MAX_END: usize = 200;
+/// Bytes of two ends and a kind at most: with the namespace, the way and two separators they are a key of LMDB, which
+/// has 511 bytes.
+const MAX_RELATION: usize = 511 - 4 - 1 - 2;
 /// Relations that a ranking takes in at most.
 const MAX_RANKED: usize = 2_000_000;
 /// Names that the search of a path looks at, at most.
@@ -51,12 +52,19 @@ fn check(relation: &Relation) -> Result<()> {
 fn check_parts(relation: &Relation) -> Result<()> {
     check_end(&relation.from)?;
     check_end(&relation.to)?;
-    check_kind(&relation.kind)
+    check_kind(&relation.kind)?;
+    let bytes = relation.from.len() + relation.kind.len() + relation.to.len();
+    if bytes > MAX_RELATION {
+        let message =
+            format!("the ends and the kind of a relation have at most {MAX_RELATION} bytes together; use shorter ids");
+        return Err(Error::invalid(message).with("bytes", bytes));
+    }
+    Ok(())
 }
 
 /// Checks the name of an end of a relation.
 fn check_end(name: &str) -> Result<()> {
-    check_text("name in a graph", name, MAX_END)
+    check_text("name in a graph", name, MAX_NAME)
 }
 
 /// Checks the kind of a relation.
@@ -434,10 +442,10 @@ mod tests {
 
     #[test]
     fn a_key_of_the_longest_parts_fits_into_lmdb() {
-        let longest =
-            Relation { from: "f".repeat(MAX_END), kind: "k".repeat(MAX_KIND), to: "t".repeat(MAX_END), weight: 1.0 };
+        let to = "t".repeat(MAX_RELATION - MAX_NAME - MAX_KIND);
+        let longest = Relation { from: "f".repeat(MAX_NAME), kind: "k".repeat(MAX_KIND), to, weight: 1.0 };
         check(&longest).unwrap();
-        assert!(key(&Namespace::default(), Way::Back, &longest).len() <= 511);
+        assert!(key(&Namespace::default(), Way::Back, &longest).len() == 511);
     }
 
     proptest! {

@@ -12,6 +12,7 @@ mod lmdb_vectors;
 mod namespace;
 mod prepare;
 mod request;
+mod rerank;
 mod rows;
 mod search;
 mod stores;

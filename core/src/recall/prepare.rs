@@ -60,7 +60,14 @@ pub(super) async fn prepare(
 ) -> Result<Vec<(String, Prepared)>> {
     let texts = || items.iter().filter(|item| item.vector.is_none()).map(|item| item.content.clone());
     let (made, maker) = match &embedder {
-        Some(embedder) => (embed(cx, embedder.as_ref(), texts().collect()).await?, embedder.profile().id.clone()),
+        Some(embedder) => {
+            let texts: Vec<_> = texts().collect();
+            let made = match texts.len() {
+                0 => Vec::new(),
+                count => kept(embedder.as_ref(), count, cx.run(embedder.embed(cx, texts)).await?)?,
+            };
+            (made, embedder.profile().id.clone())
+        }
         None => (Vec::new(), String::new()),
     };
     let mut made = made.into_iter();
@@ -79,13 +86,8 @@ pub(super) async fn prepare(
     if bytes <= INLINE_TEXT { name_all() } else { blocking(name_all).await }
 }
 
-/// Embeds `texts`, and checks that the embedder kept its contract.
-pub(super) async fn embed(cx: &Context, embedder: &dyn Embedder, texts: Vec<String>) -> Result<Vec<Embedding>> {
-    if texts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let wanted = texts.len();
-    let made = cx.run(embedder.embed(cx, texts)).await?;
+/// What `embedder` made of `wanted` texts, if it kept its contract.
+pub(super) fn kept(embedder: &dyn Embedder, wanted: usize, made: Vec<Embedding>) -> Result<Vec<Embedding>> {
     let dimensions = embedder.profile().dimensions;
     if made.len() != wanted || made.iter().any(|made| made.vector.len() != dimensions) {
         return Err(Error::unexpected("the embedder did not give one vector of its length for each text; mend it")

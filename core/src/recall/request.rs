@@ -64,12 +64,16 @@ pub struct RecallQuery {
     /// The vector of the query; embedded when absent.
     #[serde(default)]
     pub vector: Option<Vec<f32>>,
+    /// So many of the best items, and at least `top`, are read by the reranker, whose scores then decide. 0 to 1,000.
+    /// Default 0: none.
+    #[serde(default)]
+    pub rerank: usize,
 }
 
 impl RecallQuery {
     /// Looks for `query` in the default namespace.
     pub fn new(query: impl Into<String>, top: usize) -> Self {
-        Self { query: query.into(), top, filter: None, namespace: default_namespace(), vector: None }
+        Self { query: query.into(), top, filter: None, namespace: default_namespace(), vector: None, rerank: 0 }
     }
 }
 
@@ -102,13 +106,16 @@ pub struct Why {
     pub words: Option<f64>,
     /// The words shared, stemmed.
     pub terms: Vec<String>,
+    /// The score that meaning and words gave, where a reranker gave another; none when there was no reranking.
+    #[serde(default)]
+    pub fused: Option<f64>,
 }
 
 /// An item that was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Hit {
-    /// 0 to 1 with convex fusion; higher is better; comparable within one answer only.
+    /// 0 to 1 with convex fusion and with a local reranker; higher is better; comparable within one answer only.
     pub score: f64,
     /// What the score is made of.
     pub why: Why,

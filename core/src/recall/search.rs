@@ -125,8 +125,9 @@ impl Search<'_> {
         let Some(query) = &self.lookup.vector else { return Ok(Vec::new()) };
         if let Some(index) = self.namespace.ann {
             let near = self.by_index(index, query, depth)?;
-            // A strict filter may leave too few of what the index found: then everything is compared.
-            if near.len() >= depth || self.lookup.filter.is_none() {
+            // A strict filter, or trees full of forgotten items, may leave too few: then everything is compared.
+            let vectors = usize::try_from(self.namespace.vectors).unwrap_or(usize::MAX);
+            if near.len() >= depth.min(vectors) {
                 return Ok(near);
             }
         }
@@ -205,7 +206,7 @@ impl Search<'_> {
         let bits = shared.get(&candidate.item).map_or(0, |shared| shared.terms);
         let terms = self.lookup.terms.iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0);
         let terms = terms.map(|(_, term)| term.clone()).collect();
-        let why = Why { meaning: candidate.meaning, words: candidate.words, terms };
+        let why = Why { meaning: candidate.meaning, words: candidate.words, terms, fused: None };
         Ok(Some(Hit { score: candidate.score, why, item: record.into_item(name) }))
     }
 }

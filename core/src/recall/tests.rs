@@ -285,6 +285,74 @@ async fn the_index_is_built_behind_and_finds_what_the_scan_finds() {
     assert!(store.read(|read| Ok(read.tables.ann.is_empty(read.txn).unwrap())).unwrap());
 }
 
+fn at(id: &str, vector: Vec<f32>) -> StoreRequest {
+    StoreRequest { vector: Some(vector), ..item(id, id) }
+}
+
+#[tokio::test]
+async fn what_was_forgotten_does_not_hide_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RecallConfig { scan_limit: 1_000, pending_limit: 1_000_000, ..RecallConfig::default() };
+    let Memory { recall, store, .. } = memory_with(folder.path(), config);
+    let cx = Context::new();
+    let angle = |degrees: f32| vec![degrees.to_radians().cos(), degrees.to_radians().sin(), 0.1];
+    let near: Vec<_> = (0..1_400).map(|i| at(&format!("near{i}"), angle(i as f32 / 1_000.0))).collect();
+    let far: Vec<_> = (0..150).map(|i| at(&format!("far{i}"), angle(90.0 + i as f32 / 10.0))).collect();
+    recall.store_many(&cx, near.into_iter().chain(far).collect()).await.unwrap();
+    while store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // More than the trees are asked for: 200 and 1,000 for what was dropped.
+    let ids = (0..1_400).map(|i| format!("near{i}")).collect();
+    let request = ForgetRequest { namespace: "default".into(), ids, filter: None, all: false };
+    assert_eq!(recall.forget(&cx, request).await.unwrap(), 1_400);
+    let query = RecallQuery { vector: Some(angle(0.0)), ..RecallQuery::new("?", 10) };
+    let hits = recall.query(&cx, query).await.unwrap();
+    assert_eq!(hits.len(), 10);
+    assert_eq!(hits[0].item.id, "far0", "the nearest of those that are left");
+}
+
+#[tokio::test]
+async fn what_was_forgotten_stays_so_when_the_index_cannot_be_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RecallConfig { scan_limit: 1, ..RecallConfig::default() };
+    let Memory { recall, store, .. } = memory_with(folder.path(), config);
+    let cx = Context::new();
+    let items = vec![item("words", "words alone"), at("a", vec![1.0, 0.0]), at("b", vec![0.0, 1.0])];
+    recall.store_many(&cx, items).await.unwrap();
+    while store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let break_pending = |write: &mut crate::store::Write<'_, '_>| {
+        let ns = namespace::find_in(write, "default")?.unwrap();
+        write.tables.pending.put(write.txn, &[&ns.prefix()[..], b"+"].concat(), b"?")
+    };
+    store.write(break_pending).await.unwrap();
+    let request = ForgetRequest { namespace: "default".into(), ids: vec!["words".into()], filter: None, all: false };
+    assert_eq!(recall.forget(&cx, request).await.unwrap(), 1);
+    assert!(recall.get(&cx, "default", "words").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_item_with_the_longest_id_can_be_an_end_of_a_relation() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let id = "i".repeat(namespace::MAX_NAME);
+    recall.store(&cx, item(&id, "a note")).await.unwrap();
+    let relate = |from: &str, to: &str| {
+        serde_json::from_value::<RelateRequest>(json!({"from": from, "kind": "k".repeat(100), "to": to})).unwrap()
+    };
+    let most = "t".repeat(148);
+    assert!(recall.relate(&cx, relate(&id, &most)).await.unwrap());
+    let error = recall.relate(&cx, relate(&id, &format!("{most}t"))).await.unwrap_err();
+    assert!(error.message().contains("504"), "{error}");
+    let request = ForgetRequest { namespace: "default".into(), ids: vec![id], filter: None, all: false };
+    recall.forget(&cx, request).await.unwrap();
+    let near = serde_json::from_value(json!({"of": most})).unwrap();
+    assert!(recall.neighbours(&cx, near).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_write_in_a_unit_of_work_is_seen_when_the_unit_ends_well() {
     let folder = tempfile::tempdir().unwrap();
@@ -295,6 +363,10 @@ async fn a_write_in_a_unit_of_work_is_seen_when_the_unit_ends_well() {
     assert!(recall.get(&cx, "default", &id).await.unwrap().is_none());
     store.commit(unit.take(true)).await.unwrap();
     assert!(recall.get(&cx, "default", &id).await.unwrap().is_some());
+    let late = recall.store(&staged, StoreRequest::new("late")).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Cancelled, "nothing would commit it");
+    let unit = Unit::default();
+    let staged = Context::new().unit(Some(unit.clone()));
     recall.store(&staged, item("lost", "of a failed task")).await.unwrap();
     store.commit(unit.take(false)).await.unwrap();
     assert!(recall.get(&cx, "default", "lost").await.unwrap().is_none());
@@ -345,4 +417,75 @@ async fn the_json_form_and_the_events_tell_the_same() {
     let names: Vec<_> = seen.lock().unwrap().iter().map(EventKind::name).collect();
     assert_eq!(names, ["stored", "recalled", "forgotten"]);
     runtime.close().await;
+}
+
+/// Embeds queries in another way than texts.
+#[derive(Debug)]
+struct Prompted(Arc<Letters>);
+
+#[async_trait]
+impl Embedder for Prompted {
+    fn profile(&self) -> &EmbedderProfile {
+        self.0.profile()
+    }
+    async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.0.embed(cx, texts).await
+    }
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.0.embed(cx, texts.iter().map(|text| text.replace("question", "")).collect()).await
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_embedded_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, router, .. } = memory(folder.path());
+    router.set_embedder(Arc::new(Prompted(Letters::named("letters"))));
+    let cx = Context::new();
+    recall.store(&cx, item("z", "zzz question")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("zzz question", 1)).await.unwrap();
+    let expected: f32 = letters("zzz question").iter().zip(letters("zzz ")).map(|(a, b)| a * b).sum();
+    assert!((hits[0].why.meaning.unwrap() - f64::from(expected)).abs() < 1e-3, "{hits:?}");
+}
+
+/// Prefers short texts, or gives no numbers.
+#[derive(Debug)]
+struct Short(f64);
+
+#[async_trait]
+impl crate::model::Reranker for Short {
+    fn name(&self) -> &'static str {
+        "short"
+    }
+    async fn rerank(&self, _: &Context, query: &str, texts: Vec<String>) -> Result<Vec<f64>> {
+        assert_eq!(query, "tea");
+        Ok(texts.iter().map(|text| self.0 / text.len() as f64).collect())
+    }
+}
+
+#[tokio::test]
+async fn the_best_hits_are_scored_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, router, .. } = memory(folder.path());
+    let cx = Context::new();
+    for (id, text) in [("a", "tea tea tea tea tea tea"), ("b", "tea with milk"), ("c", "more tea"), ("d", "coffee")] {
+        recall.store(&cx, item(id, text)).await.unwrap();
+    }
+    let reranked = |rerank, top| RecallQuery { rerank, ..RecallQuery::new("tea", top) };
+    let error = recall.query(&cx, reranked(3, 2)).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::NotFound && error.message().contains("reranker"), "{error}");
+    router.set_reranker(Arc::new(Short(1.0)));
+    let plain = recall.query(&cx, reranked(0, 4)).await.unwrap();
+    assert!(plain[0].item.id == "a" && plain.iter().all(|hit| hit.why.fused.is_none()));
+    let hits = recall.query(&cx, reranked(3, 2)).await.unwrap();
+    assert_eq!(ids(&hits), ["c", "b"], "the third of the three best is out, the fourth was never read");
+    let fused = |id: &str| plain.iter().find(|hit| hit.item.id == id).unwrap().score;
+    assert!(hits.iter().all(|hit| hit.why.fused == Some(fused(&hit.item.id))));
+    assert!((hits[0].score - 1.0 / 8.0).abs() < 1e-12);
+    assert_eq!(recall.query(&cx, reranked(1, 3)).await.unwrap().len(), 3, "at least as many as are wanted");
+    for bad in [reranked(1_001, 1), RecallQuery { vector: Some(letters("a")), query: " ".into(), ..reranked(1, 1) }] {
+        assert_eq!(recall.query(&cx, bad).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    router.set_reranker(Arc::new(Short(f64::NAN)));
+    assert_eq!(recall.query(&cx, reranked(3, 2)).await.unwrap_err().kind(), ErrorKind::Unexpected);
 }

@@ -8,7 +8,7 @@ use std::{
 use super::ledger::{Ledger, LedgerEntry};
 use crate::{
     context::Context,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     model::{Price, Usage, estimate_tokens},
     money::{Hold, NanoUsd},
     monitor::EventKind,
@@ -22,7 +22,7 @@ pub(super) struct Paid {
 }
 
 /// Of one attempt. Dropped before it was paid, it settles what is known to have been spent: the tokens of the request
-/// once the model had begun, and those of the text that came.
+/// once the model had begun, and those of the text that came; or the most it can cost, where nobody can know.
 #[derive(Debug)]
 pub(super) struct Bill {
     ledger: Arc<Ledger>,
@@ -35,8 +35,10 @@ pub(super) struct Bill {
     input_tokens: u64,
     begun: bool,
     written_bytes: usize,
-    /// What the model said it took, once it did.
-    usage: Option<Usage>,
+    /// What counts until the model said what it took, where its text does not tell.
+    worst: Option<NanoUsd>,
+    /// What the model said it took, once it did, and what that costs.
+    known: Option<(Usage, NanoUsd)>,
     paid: bool,
 }
 
@@ -61,7 +63,8 @@ impl Bill {
             input_tokens,
             begun: false,
             written_bytes: 0,
-            usage: None,
+            worst: None,
+            known: None,
             paid: false,
         }
     }
@@ -71,12 +74,23 @@ impl Bill {
         self.begun = true;
     }
 
+    /// The request is on its way, and its answer will come as a whole: until it is there, the call may have cost `most`.
+    pub(super) fn send(&mut self, most: NanoUsd) {
+        (self.begun, self.worst) = (true, Some(most));
+    }
+
+    /// The request was refused: it costs nothing.
+    pub(super) fn refused(&mut self) {
+        self.begun = false;
+    }
+
     /// The model wrote `bytes` of text.
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.written_bytes += bytes;
     }
 
-    /// Pays for `usage`; returns after it is on disk, or staged with the unit of work.
+    /// Pays for `usage`; returns after it is on disk, or staged with the unit of work. What fails here is not to be
+    /// tried again: the answer was paid for, and the next one would be too.
     pub(super) async fn pay(self, usage: Usage) -> Result<Paid> {
         let paid = Paid { cost: self.price.cost(&usage), reference_cost: self.reference.cost(&usage) };
         self.pay_exactly(usage, paid).await
@@ -85,12 +99,13 @@ impl Bill {
     /// The same, where the price of the tokens does not say what it cost.
     pub(super) async fn pay_exactly(mut self, usage: Usage, paid: Paid) -> Result<Paid> {
         let entry = self.entry(usage, paid);
-        (self.begun, self.usage) = (true, Some(usage));
+        (self.begun, self.known) = (true, Some((usage, paid.cost)));
         // Until the entry is queued, a dropped call leaves paying to `drop`; after that, nothing may pay again.
-        let receipt = self.ledger.append(self.cx.unit.as_ref(), entry).await?;
+        let queued = self.ledger.append(self.cx.unit.as_ref(), entry).await;
+        let receipt = queued.map_err(|e| e.retryable(false))?;
         self.settle(usage, paid);
         if let Some(receipt) = receipt {
-            receipt.committed().await?;
+            receipt.committed().await.map_err(|e| e.retryable(false))?;
         }
         Ok(paid)
     }
@@ -105,10 +120,11 @@ impl Bill {
             return NanoUsd::ZERO;
         }
         let output_tokens = estimate_tokens(self.written_bytes);
-        let known = Usage { input_tokens: self.input_tokens, cached_tokens: 0, output_tokens };
-        let usage = self.usage.unwrap_or(known);
+        let usage = Usage { input_tokens: self.input_tokens, cached_tokens: 0, output_tokens };
+        let (usage, cost) =
+            self.known.unwrap_or_else(|| (usage, self.worst.unwrap_or_else(|| self.price.cost(&usage))));
         // The reference model would not have needed the attempt: it saves nothing.
-        let paid = Paid { cost: self.price.cost(&usage), reference_cost: NanoUsd::ZERO };
+        let paid = Paid { cost, reference_cost: NanoUsd::ZERO };
         if paid.cost > NanoUsd::ZERO {
             self.ledger.append_soon(self.cx.unit.as_ref(), self.entry(usage, paid));
             self.settle(usage, paid);
@@ -150,6 +166,12 @@ impl Drop for Bill {
     fn drop(&mut self) {
         self.pay_partly();
     }
+}
+
+/// Whether a call that ended with `error` may be billed: the other side was at work, or says so by the fact `billed`.
+pub(super) fn may_be_billed(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled)
+        || error.context().iter().any(|(name, _)| *name == "billed")
 }
 
 fn now_ms() -> u64 {

@@ -12,7 +12,7 @@ use super::{Cache, ledger::check_tenant};
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    store::{Read, Store, Write},
+    store::{Read, Store, Write, is_lmdb},
 };
 
 /// Bytes of a key that stand in the store as they are; a longer one is stored by its hash.
@@ -74,7 +74,7 @@ impl Cache for LmdbCache {
         cx.check()?;
         let key = stored_key(&cx.tenant, key)?;
         self.change(move |write| {
-            let there = live(write.tables.cache.get(write.txn, &key)?, now_ms())?.is_some();
+            let there = look(write, &key, now_ms())? != Found::Gone;
             write.tables.cache.delete(write.txn, &key)?;
             Ok(there)
         })
@@ -136,26 +136,38 @@ fn live(stored: Option<&[u8]>, now: u64) -> Result<Option<&[u8]>> {
     Ok((expiry == 0 || expiry > now).then_some(value))
 }
 
-/// Looks at the next few entries, in order of their keys and over and over, and removes those that have expired.
+/// What is under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Live,
+    Gone,
+    Damaged,
+}
+
+fn look(write: &Write<'_, '_>, key: &[u8], now: u64) -> Result<Found> {
+    match write.tables.cache.get(write.txn, key).and_then(|stored| live(stored, now)) {
+        Ok(Some(_)) => Ok(Found::Live),
+        Ok(None) => Ok(Found::Gone),
+        Err(error) if is_lmdb(&error) => Err(error),
+        Err(_) => Ok(Found::Damaged),
+    }
+}
+
+/// Looks at the next few entries, in order of their keys and over and over, and removes those that have expired, and
+/// those that are damaged: nobody can read them.
 fn sweep(write: &mut Write<'_, '_>, swept: &Mutex<Vec<u8>>) -> Result<()> {
     let mut last = swept.lock().unwrap_or_else(PoisonError::into_inner);
     let now = now_ms();
-    let (mut seen, mut expired) = (0, Vec::new());
-    let mut end = Vec::new();
     // Every stored key is longer than one byte, so [0] is before all of them.
     let from = if last.is_empty() { &[0][..] } else { &last };
-    for row in write.tables.cache.after(write.txn, from)?.take(SWEEP) {
-        let (key, stored) = row?;
-        seen += 1;
-        end = key.to_vec();
-        if live(Some(stored), now)?.is_none() {
-            expired.push(end.clone());
+    let keys = write.tables.cache.keys_after(write.txn, from)?.take(SWEEP);
+    let keys = keys.map(|key| key.map(<[u8]>::to_vec)).collect::<Result<Vec<_>>>()?;
+    for key in &keys {
+        if look(write, key, now)? != Found::Live {
+            write.tables.cache.delete(write.txn, key)?;
         }
     }
-    for key in expired {
-        write.tables.cache.delete(write.txn, &key)?;
-    }
-    *last = if seen == SWEEP { end } else { Vec::new() };
+    *last = if keys.len() == SWEEP { keys.last().cloned().unwrap_or_default() } else { Vec::new() };
     Ok(())
 }
 
@@ -183,6 +195,24 @@ mod tests {
         let left = cache.store.read(|read| Ok(read.tables.cache.prefix(read.txn, b"")?.count())).unwrap();
         assert_eq!(left, 1);
         assert_eq!(cache.get(&cx, b"kept").await.unwrap(), Some(vec![9]));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_entry_is_swept_and_stops_no_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = LmdbCache::new(Store::open(folder.path(), &StoreConfig::default()).unwrap());
+        let cx = Context::new();
+        // Both are shorter than an expiry; the checksum of the second is not its own.
+        let short = |key: Vec<u8>| move |write: &mut Write<'_, '_>| write.tables.cache.put(write.txn, &key, b"x");
+        cache.store.write(short(stored_key("", b"short").unwrap())).await.unwrap();
+        cache.store.write(|write| write.tables.cache.put_damaged(write.txn, &[0, 0, 0, 1])).await.unwrap();
+        for i in 0..10_u8 {
+            cache.put(&cx, b"kept", vec![i], None).await.unwrap();
+        }
+        assert_eq!(cache.get(&cx, b"short").await.unwrap(), None);
+        assert_eq!(cache.store.read(|read| Ok(read.tables.cache.keys(read.txn, b"")?.count())).unwrap(), 1);
+        cache.store.write(short(stored_key("", b"again").unwrap())).await.unwrap();
+        assert!(cache.delete(&cx, b"again").await.unwrap(), "what is damaged can be deleted");
     }
 
     proptest! {

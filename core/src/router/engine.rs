@@ -1,7 +1,7 @@
 //! The router at work: chooses models, has the plan walked, and answers about money.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -24,8 +24,8 @@ use crate::{
     engine::{Engine, Health, Registry},
     error::{Error, ErrorKind, Result},
     model::{
-        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, Price, Prices, ResponseFormat,
-        estimate_tokens,
+        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, Price, Prices,
+        Reranker, ResponseFormat, estimate_tokens,
     },
     monitor::EventKind,
     runtime::blocking,
@@ -44,6 +44,7 @@ struct Inner {
     router: Arc<dyn Router>,
     models: Registry<dyn ChatModel>,
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
+    reranker: RwLock<Option<Arc<dyn Reranker>>>,
     image_model: RwLock<Option<Arc<dyn ImageModel>>>,
     ledger: Arc<Ledger>,
     prices: Prices,
@@ -83,6 +84,7 @@ impl RouterEngine {
             router,
             models,
             embedder: RwLock::default(),
+            reranker: RwLock::default(),
             image_model: RwLock::default(),
             ledger: Arc::new(Ledger::new(store)),
             prices,
@@ -117,6 +119,19 @@ impl RouterEngine {
             .ok_or_else(|| Error::not_found("there is no embedder; get one with `triune models pull all-minilm-l6-v2`"))
     }
 
+    /// Sets the reranker.
+    pub fn set_reranker(&self, reranker: Arc<dyn Reranker>) {
+        *self.0.reranker.write().unwrap_or_else(PoisonError::into_inner) = Some(reranker);
+    }
+
+    /// The reranker. `NotFound`, with the setting that names one, when there is none.
+    pub fn reranker(&self) -> Result<Arc<dyn Reranker>> {
+        let reranker = self.0.reranker.read().unwrap_or_else(PoisonError::into_inner).clone();
+        reranker.ok_or_else(|| {
+            Error::not_found("there is no reranker; name one in the settings: `reranker = { source = \"...\" }`")
+        })
+    }
+
     /// Sets the image model.
     pub fn set_image_model(&self, model: Arc<dyn ImageModel>) {
         *self.0.image_model.write().unwrap_or_else(PoisonError::into_inner) = Some(model);
@@ -135,7 +150,7 @@ impl RouterEngine {
     /// Each model of the plan is tried, errors that may go away more than once, until one answers; an error that lies
     /// in the request ends it at once. Before each try its highest cost is held on every budget it spends from.
     pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
-        let mut walk = self.walk(cx, request, Mode::Whole)?;
+        let mut walk = self.walk(cx, request, Mode::Whole).await?;
         while let Some(event) = walk.next().await? {
             if let StreamEvent::Done { reply } = event {
                 return Ok(*reply);
@@ -145,9 +160,8 @@ impl RouterEngine {
     }
 
     /// Answers `request` piece by piece. Once text was given out, a failure of the model is an error of the stream.
-    #[expect(clippy::unused_async, reason = "part of the contract: a router may wait before it begins")]
     pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
-        let walk = self.walk(cx, request, Mode::Pieces)?;
+        let walk = self.walk(cx, request, Mode::Pieces).await?;
         let events = stream::unfold(walk, |mut walk| async move {
             let event = walk.next().await.transpose()?;
             Some((event, walk))
@@ -158,7 +172,11 @@ impl RouterEngine {
     /// Embeds texts.
     pub async fn embed(&self, cx: &Context, request: EmbedRequest) -> Result<EmbedReply> {
         let embedder = self.embedder()?;
-        let embeddings = cx.run(embedder.embed(cx, request.texts)).await?;
+        let embeddings = if request.query {
+            cx.run(embedder.embed_queries(cx, request.texts)).await?
+        } else {
+            cx.run(embedder.embed(cx, request.texts)).await?
+        };
         let truncated = embeddings.iter().map(|embedding| embedding.truncated).collect();
         let vectors = embeddings.into_iter().map(|embedding| embedding.vector).collect();
         Ok(EmbedReply { vectors, truncated, embedder: embedder.profile().id.clone() })
@@ -168,7 +186,6 @@ impl RouterEngine {
     /// the call.
     pub async fn generate_image(&self, cx: &Context, request: ImageRequest) -> Result<ImageReply> {
         request.validate().map_err(|e| e.during("RouterEngine::generate_image"))?;
-        check_tenant(&cx.tenant)?;
         let model = self.image_model()?;
         let profile = model.profile();
         let single = Single {
@@ -191,8 +208,8 @@ impl RouterEngine {
     }
 
     /// The models that would be tried for `request`, and why; nothing is called.
-    pub fn route(&self, request: &GenerateRequest) -> Result<RoutePlan> {
-        Ok(self.prepare(request.clone())?.plan)
+    pub async fn route(&self, cx: &Context, request: &GenerateRequest) -> Result<RoutePlan> {
+        Ok(self.prepare(cx, request.clone()).await?.plan)
     }
 
     /// Entries of the ledger, newest first.
@@ -206,21 +223,34 @@ impl RouterEngine {
         self.0.ledger.totals(tenant)
     }
 
-    fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
+    /// What the models in this process did and hold, by their names.
+    pub fn local_statistics(&self) -> BTreeMap<String, LocalStatistics> {
+        let models = self.0.models.items();
+        models.iter().filter_map(|model| Some((model.profile().id.clone(), model.local_statistics()?))).collect()
+    }
+
+    async fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
         cx.check()?;
         check_tenant(&cx.tenant)?;
-        let Prepared { request, plan, steps } = self.prepare(request)?;
+        let max_cost = request.needs.max_cost;
+        let Prepared { request, plan, steps } = self.prepare(cx, request).await?;
         let models: Vec<_> = plan.steps.iter().map(|step| step.model.clone()).collect();
         let reason = plan.steps.first().map(|step| step.reason.clone()).unwrap_or_default();
         cx.emit(EventKind::Routed { models, reason });
-        Ok(Walk::new(self.clone(), cx, request, plan, steps, mode))
+        Ok(Walk::new(self.clone(), cx, request, plan, steps, (mode, max_cost)))
     }
 
-    fn prepare(&self, request: GenerateRequest) -> Result<Prepared> {
+    async fn prepare(&self, cx: &Context, request: GenerateRequest) -> Result<Prepared> {
         let (request, mut asked) = chat_request(request)?;
-        let models = self.0.models.items();
+        let (models, named) = (self.0.models.items(), asked.needs.model.clone());
+        // A long text takes a model's tokenizer its time.
+        let count = blocking(move || {
+            let chosen = |model: &Arc<dyn ChatModel>| named.as_ref().is_none_or(|named| *named == model.profile().id);
+            let steps = models.into_iter().map(|model| measure(&request, chosen(&model), model));
+            Ok((steps.collect::<Vec<_>>(), request))
+        });
+        let (mut measured, request) = cx.run(count).await?;
         let now = Instant::now();
-        let mut measured: Vec<_> = models.into_iter().map(|model| measure(model, &request)).collect();
         let states: Vec<_> = measured.iter().map(|step| self.state(step, now)).collect();
         asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
         asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
@@ -312,10 +342,12 @@ fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)>
     Ok((request, RouteRequest { needs, ..RouteRequest::default() }))
 }
 
-/// What `request` is for `model`: its tokens, and those its answer may have.
-fn measure(model: Arc<dyn ChatModel>, request: &ChatRequest) -> Step {
+/// What `request` is for `model`: its tokens, and those its answer may have. They are estimated where the model cannot
+/// be chosen.
+fn measure(request: &ChatRequest, can_be_chosen: bool, model: Arc<dyn ChatModel>) -> Step {
     // A model that cannot count refuses the request when it is called; until then the usual estimate stands.
-    let input_tokens = model.count_tokens(request).unwrap_or_else(|_| request.estimate_tokens());
+    let counted = can_be_chosen.then(|| model.count_tokens(request).ok()).flatten();
+    let input_tokens = counted.unwrap_or_else(|| request.estimate_tokens());
     let left = model.profile().context_length.saturating_sub(input_tokens);
     // A full context leaves no room: one token is asked for, which does not fit either.
     let default = DEFAULT_MAX_TOKENS.min(left).max(1);
@@ -335,7 +367,7 @@ impl Engine for RouterEngine {
     async fn call(&self, cx: &Context, request: RouterRequest) -> Result<RouterReply> {
         Ok(match request {
             RouterRequest::Generate(request) => RouterReply::Generated(Box::new(self.generate(cx, request).await?)),
-            RouterRequest::Route(request) => RouterReply::Routed(self.route(&request)?),
+            RouterRequest::Route(request) => RouterReply::Routed(self.route(cx, &request).await?),
             RouterRequest::Embed(request) => RouterReply::Embedded(self.embed(cx, request).await?),
             RouterRequest::Image(request) => RouterReply::Images(Box::pin(self.generate_image(cx, request)).await?),
             RouterRequest::Ledger(query) => RouterReply::Ledger(self.ledger(cx, query).await?),
@@ -343,6 +375,7 @@ impl Engine for RouterEngine {
             RouterRequest::Models {} => {
                 RouterReply::Models(self.0.models.items().iter().map(|model| model.profile().clone()).collect())
             }
+            RouterRequest::LocalStatistics {} => RouterReply::LocalStatistics { models: self.local_statistics() },
         })
     }
 

@@ -177,14 +177,79 @@ async fn a_silent_model_is_left_for_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_reader_who_takes_his_time_does_not_make_the_model_slow() {
+    let config = RouterConfig { timeout_ms: 300, breaker_failures: 1, ..RouterConfig::default() };
+    let rig = rig_with(config, vec![Arc::new(Scripted::local("a").says(&["x", "y"]).hangs())]);
+    let mut stream = rig.engine.stream(&rig.cx, ask()).await.unwrap();
+    while let Some(event) = stream.next().await {
+        event.unwrap();
+        // No paused clock: deadlines are told by the system's.
+        tokio::time::sleep(Duration::from_millis(350)).await;
+    }
+    let error = rig.engine.generate(&rig.cx, ask()).await.unwrap_err();
+    assert!(error.to_string().contains("tried=a TIMEOUT"), "a silent model is one all the same: {error}");
+}
+
+#[tokio::test]
+async fn attempts_together_cost_no_more_than_the_call_may() {
+    // Each may cost 110 tokens; the first wasted 12 of them.
+    let first = Scripted::remote("a", 10).fails_after(&["abcdef"], unauthorized);
+    let next = Arc::new(Scripted::remote("b", 10).says(&["never"]));
+    let last = Scripted::remote("c", 20).says(&["never"]);
+    let rig = rig_with(RouterConfig::default(), vec![Arc::new(first), next.clone(), Arc::new(last)]);
+    let mut request = ask();
+    request.needs.max_cost = Some(NanoUsd(1200));
+    let error = rig.engine.generate(&rig.cx, request).await.unwrap_err();
+    assert_eq!((error.kind(), next.calls()), (ErrorKind::OverBudget, 0), "120 are spent and 1100 may be needed");
+    rig.store.flush().await.unwrap();
+    assert_eq!(rig.engine.totals(None).unwrap().cost, NanoUsd(120));
+    let rig = rig_with(
+        RouterConfig::default(),
+        vec![
+            Arc::new(Scripted::remote("a", 10).fails_after(&["abcdef"], unauthorized)),
+            Arc::new(Scripted::remote("b", 10).says(&["ok"])),
+        ],
+    );
+    let mut request = ask();
+    request.needs.max_cost = Some(NanoUsd(1220));
+    assert_eq!(rig.engine.generate(&rig.cx, request).await.unwrap().text, "ok");
+}
+
+#[tokio::test]
+async fn only_models_that_can_be_chosen_count_the_tokens() {
+    let (named, other) = (Arc::new(Scripted::local("a").says(&["ok"])), Arc::new(Scripted::local("b")));
+    let rig = rig_with(RouterConfig::default(), vec![named.clone(), other.clone()]);
+    let mut request = ask();
+    request.needs.model = Some("a".into());
+    rig.engine.generate(&rig.cx, request).await.unwrap();
+    assert_eq!((named.counted(), other.counted()), (1, 0));
+}
+
+#[tokio::test]
+async fn counting_tokens_can_be_cancelled_and_holds_nobody_up() {
+    let rig = rig(vec![Scripted::local("a").counts_for(Duration::from_secs(2)).says(&["never"])]);
+    let late = rig.cx.child().within(Duration::from_millis(20));
+    let began = Instant::now();
+    let error = rig.engine.generate(&late, ask()).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Timeout && began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn the_callers_end_is_not_held_against_the_model() {
     let config = RouterConfig { breaker_failures: 1, ..RouterConfig::default() };
-    let rig = rig_with(config, vec![Arc::new(Scripted::local("a").hangs().hangs().says(&["ok"]))]);
-    let late = rig.cx.child().within(Duration::from_millis(5));
+    let model = Arc::new(Scripted::local("a").hangs().hangs().says(&["ok"]));
+    let rig = rig_with(config, vec![model.clone()]);
+    let late = rig.cx.child().within(Duration::from_millis(500));
     assert_eq!(rig.engine.generate(&late, ask()).await.unwrap_err().kind(), ErrorKind::Timeout);
     let left = rig.cx.child();
     let (cancel, call) = (left.cancel.clone(), rig.engine.generate(&left, ask()));
-    let (result, ()) = tokio::join!(call, async move { cancel.cancel() });
+    let cancelled = async {
+        while model.calls() < 2 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(call, cancelled);
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
     assert_eq!(rig.engine.generate(&rig.cx, ask()).await.unwrap().text, "ok");
 }
@@ -231,12 +296,12 @@ async fn what_a_request_has_is_what_it_needs() {
     let rig = rig(vec![Scripted::local("a")]);
     let mut tools = ask();
     tools.tools.push(crate::engine::FunctionSpec::new("search"));
-    assert!(rig.engine.route(&tools).unwrap_err().message().contains("it calls no tools"));
+    assert!(rig.engine.route(&rig.cx, &tools).await.unwrap_err().message().contains("it calls no tools"));
     let mut long = ask();
     long.sampling.max_tokens = Some(5000);
-    assert_eq!(rig.engine.route(&long).unwrap_err().kind(), ErrorKind::ContextLength);
+    assert_eq!(rig.engine.route(&rig.cx, &long).await.unwrap_err().kind(), ErrorKind::ContextLength);
     long.sampling.max_tokens = None;
-    assert_eq!(rig.engine.route(&long).unwrap().steps[0].model, "a");
+    assert_eq!(rig.engine.route(&rig.cx, &long).await.unwrap().steps[0].model, "a");
 }
 
 #[test]

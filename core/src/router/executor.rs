@@ -12,7 +12,7 @@ use tracing::{Instrument, Span, field};
 use super::{
     Attempt, GenerateReply, RouteOutcome, RoutePlan, StreamEvent,
     backoff::{Backoff, retry_after},
-    bill::Bill,
+    bill::{Bill, may_be_billed},
     breaker::{Outcome, Permit},
     engine::RouterEngine,
 };
@@ -53,6 +53,8 @@ pub(super) struct Walk {
     /// The models not yet given up; the first is the one tried.
     steps: VecDeque<Step>,
     mode: Mode,
+    /// What all attempts together may cost.
+    max_cost: Option<NanoUsd>,
     id: String,
     started: Instant,
     attempts: Vec<Attempt>,
@@ -69,6 +71,8 @@ pub(super) struct Walk {
 /// The attempt in progress.
 struct Live {
     cx: Context,
+    /// Time the model has left. Only waiting for it counts: a caller who reads slowly does not make it slow.
+    left: Duration,
     answer: Option<ChatStream>,
     permit: Permit,
     bill: Bill,
@@ -93,7 +97,7 @@ impl Walk {
         request: ChatRequest,
         plan: RoutePlan,
         steps: VecDeque<Step>,
-        mode: Mode,
+        (mode, max_cost): (Mode, Option<NanoUsd>),
     ) -> Self {
         let backoff = Backoff::new(engine.first_wait());
         Self {
@@ -103,6 +107,7 @@ impl Walk {
             plan,
             steps,
             mode,
+            max_cost,
             id: uuid::Uuid::now_v7().simple().to_string(),
             started: Instant::now(),
             attempts: Vec::new(),
@@ -143,7 +148,7 @@ impl Walk {
         }
         let (Some(live), pieces) = (self.live.as_mut(), self.mode == Mode::Pieces) else { return Ok(Seen::Nothing) };
         let Some(answer) = live.answer.as_mut() else { return Ok(Seen::Nothing) };
-        let next = live.cx.run(async { Ok(answer.next().await) });
+        let next = wait(&live.cx, &mut live.left, async { Ok(answer.next().await) });
         let delta = next.instrument(live.span.clone()).await?.ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "the answer was cut off before its end").during("ChatModel::chat")
         })??;
@@ -180,9 +185,16 @@ impl Walk {
         let step = self.steps.front().ok_or_else(|| Error::unexpected("a plan without a model was walked"))?;
         let profile = step.model.profile();
         self.tries += 1;
-        let permit = self.engine.admit(&profile.id)?;
         let worst = Usage { input_tokens: step.input_tokens, cached_tokens: 0, output_tokens: step.max_output_tokens };
-        let holds = self.engine.budgets().reserve(&self.cx, profile.price.cost(&worst))?;
+        let worst = profile.price.cost(&worst);
+        if let Some(most) = self.max_cost.filter(|most| self.wasted + worst > *most) {
+            return Err(Error::new(ErrorKind::OverBudget, "the call would cost more than its max_cost; allow more")
+                .with("needed", worst)
+                .with("spent", self.wasted)
+                .with("limit", most));
+        }
+        let permit = self.engine.admit(&profile.id)?;
+        let holds = self.engine.budgets().reserve(&self.cx, worst)?;
         let bill = Bill::new(
             Arc::clone(self.engine.ledger_book()),
             &self.cx,
@@ -194,10 +206,11 @@ impl Walk {
         );
         let mut request = self.request.clone();
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
-        let (cx, span) = (self.cx.child().within(self.engine.timeout()), attempt_span(step));
+        let (cx, span) = (self.cx.child(), attempt_span(step));
         // From here on the attempt is in `live`, so that a dropped walk gives permit and money back.
         let live = self.live.insert(Live {
             cx,
+            left: self.engine.timeout(),
             answer: None,
             permit,
             bill,
@@ -207,9 +220,14 @@ impl Walk {
             tool_calls: Vec::new(),
             logprobs: Vec::new(),
         });
-        let answer = live.cx.run(step.model.chat(&live.cx, request)).instrument(live.span.clone()).await?;
-        live.answer = Some(answer);
+        // Sent, it may be billed, also when nobody waits for the answer any more.
         live.bill.begin();
+        let called = wait(&live.cx, &mut live.left, step.model.chat(&live.cx, request));
+        let called = called.instrument(live.span.clone()).await;
+        if called.as_ref().is_err_and(|error| !may_be_billed(error)) {
+            live.bill.refused();
+        }
+        live.answer = Some(called?);
         Ok(())
     }
 
@@ -320,6 +338,14 @@ impl Walk {
             }),
         })
     }
+}
+
+/// Waits for `work` of a model as long as the model has time `left`, and takes from it what the wait took.
+async fn wait<T>(cx: &Context, left: &mut Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let since = Instant::now();
+    let done = cx.clone().within(*left).run(work).await;
+    *left = left.saturating_sub(since.elapsed());
+    done
 }
 
 /// A span by the OpenTelemetry names for generative AI; never a prompt.

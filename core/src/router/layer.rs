@@ -10,7 +10,7 @@ use crate::{
     context::Context,
     engine::Layer,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, ChatRequest, ChatStream, ModelProfile},
+    model::{ChatModel, ChatRequest, ChatStream, LocalStatistics, ModelProfile},
 };
 
 /// Calls again after an error that may go away, as long as nothing of the answer came yet. Waits with jitter, and at
@@ -74,6 +74,10 @@ impl ChatModel for Retried {
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         self.inner.count_tokens(request)
     }
+
+    fn local_statistics(&self) -> Option<LocalStatistics> {
+        self.inner.local_statistics()
+    }
 }
 
 /// Waits for the first piece of an answer, so that a failure before it is one of the call.
@@ -136,6 +140,10 @@ impl ChatModel for Limited {
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         self.inner.count_tokens(request)
+    }
+
+    fn local_statistics(&self) -> Option<LocalStatistics> {
+        self.inner.local_statistics()
     }
 }
 

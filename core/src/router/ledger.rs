@@ -1,7 +1,5 @@
 //! What every call cost and saved, in the store.
 
-use std::sync::{Mutex, PoisonError};
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -101,39 +99,26 @@ pub(super) fn check_tenant(tenant: &str) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Ledger {
     store: Store,
-    /// Entries that found the writer's queue full while nobody could wait; they go with the next entry.
-    owed: Mutex<Vec<LedgerEntry>>,
 }
 
 impl Ledger {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, owed: Mutex::default() }
+        Self { store }
     }
 
     /// Queues `entry`, or stages it with the unit of work. Once this returned, `entry` will be written; the receipt,
     /// if any, says when.
     pub(super) async fn append(&self, unit: Option<&Unit>, entry: LedgerEntry) -> Result<Option<Receipt>> {
-        if let Some(unit) = unit {
-            unit.stage(true, job(entry));
-            return Ok(None);
+        match staged(unit, job(entry)) {
+            Some(job) => self.store.enqueue(vec![job]).await.map(Some),
+            None => Ok(None),
         }
-        let mut owed = Owed { ledger: self, entries: self.take_owed() };
-        let jobs = owed.entries.iter().cloned().chain([entry]).map(job).collect();
-        let receipt = self.store.enqueue(jobs).await?;
-        owed.entries.clear();
-        Ok(Some(receipt))
     }
 
     /// Writes `entry` where nobody can wait for it: when a call was dropped.
     pub(super) fn append_soon(&self, unit: Option<&Unit>, entry: LedgerEntry) {
-        if let Some(unit) = unit {
-            unit.stage(true, job(entry));
-            return;
-        }
-        let mut owed = Owed { ledger: self, entries: self.take_owed() };
-        owed.entries.push(entry);
-        if self.store.try_enqueue(owed.entries.iter().cloned().map(job).collect()).is_ok() {
-            owed.entries.clear();
+        if let Some(job) = staged(unit, job(entry)) {
+            self.store.enqueue_soon(vec![job]);
         }
     }
 
@@ -162,24 +147,13 @@ impl Ledger {
         tenant.map_or(Ok(()), check_tenant)?;
         self.store.read(|read| Ok(read.tables.totals.get_json(read.txn, &totals_key(tenant))?.unwrap_or_default()))
     }
-
-    fn take_owed(&self) -> Vec<LedgerEntry> {
-        std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
-/// Entries taken from what is owed; what is left of them is owed again.
-struct Owed<'a> {
-    ledger: &'a Ledger,
-    entries: Vec<LedgerEntry>,
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        if !self.entries.is_empty() {
-            let mut owed = self.ledger.owed.lock().unwrap_or_else(PoisonError::into_inner);
-            owed.append(&mut self.entries);
-        }
+/// Stages `job` with `unit`; gives it back when there is none, or when its task has ended.
+fn staged(unit: Option<&Unit>, job: Job) -> Option<Job> {
+    match unit {
+        Some(unit) => unit.stage(true, job).err(),
+        None => Some(job),
     }
 }
 
@@ -277,11 +251,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_owed_goes_with_the_next_entry() {
+    async fn an_entry_for_a_unit_that_ended_is_written_at_once() {
         let (_folder, ledger) = open();
-        ledger.owed.lock().unwrap().push(entry(1, "", 5));
-        ledger.append(None, entry(2, "", 7)).await.unwrap().unwrap().committed().await.unwrap();
+        let unit = Unit::default();
+        assert!(unit.take(true).is_empty());
+        ledger.append(Some(&unit), entry(1, "", 5)).await.unwrap().unwrap().committed().await.unwrap();
+        ledger.append_soon(Some(&unit), entry(2, "", 7));
+        ledger.store.flush().await.unwrap();
         assert_eq!(ledger.totals(None).unwrap().cost, NanoUsd(12));
-        assert!(ledger.owed.lock().unwrap().is_empty());
     }
 }

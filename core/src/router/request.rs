@@ -1,6 +1,6 @@
 //! What the router engine is asked and answers.
 
-use std::{fmt, pin::Pin};
+use std::{collections::BTreeMap, fmt, pin::Pin};
 
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use crate::{
     engine::FunctionSpec,
     error::Result,
     model::{
-        FinishReason, GeneratedImage, ImageRequest, Message, ModelProfile, ResponseFormat, Role, Sampling,
-        TokenLogprob, ToolCall, Usage,
+        FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, ResponseFormat, Role,
+        Sampling, TokenLogprob, ToolCall, Usage,
     },
     money::NanoUsd,
 };
@@ -182,6 +182,9 @@ pub type GenerateStream = Pin<Box<dyn Stream<Item = Result<StreamEvent>> + Send>
 pub struct EmbedRequest {
     /// The texts.
     pub texts: Vec<String>,
+    /// Whether they are queries, to be compared with texts that are none. Default false.
+    #[serde(default)]
+    pub query: bool,
 }
 
 /// Their vectors.
@@ -236,6 +239,8 @@ pub enum RouterRequest {
     },
     /// The models there are.
     Models {},
+    /// What the models in this process did and hold.
+    LocalStatistics {},
 }
 
 /// What the engine `router` answers.
@@ -257,6 +262,11 @@ pub enum RouterReply {
     Totals(LedgerTotals),
     /// To `models`.
     Models(Vec<ModelProfile>),
+    /// To `local_statistics`.
+    LocalStatistics {
+        /// By the names of the models.
+        models: BTreeMap<String, LocalStatistics>,
+    },
 }
 
 /// Answers stay out of logs.

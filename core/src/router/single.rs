@@ -10,9 +10,10 @@ use futures_util::future::BoxFuture;
 
 use super::{
     backoff::{Backoff, retry_after},
-    bill::{Bill, Paid},
+    bill::{Bill, Paid, may_be_billed},
     breaker::{Change, Outcome},
     engine::RouterEngine,
+    ledger::check_tenant,
 };
 use crate::{
     context::Context,
@@ -62,6 +63,8 @@ impl Single<'_> {
         &self,
         call: impl Fn(Context) -> BoxFuture<'c, Result<Answer<T>>> + Send,
     ) -> Result<Answered<T>> {
+        check_tenant(&self.cx.tenant)?;
+        self.price.validate()?;
         let started = Instant::now();
         let id = uuid::Uuid::now_v7().simple().to_string();
         let mut backoff = Backoff::new(self.engine.first_wait());
@@ -103,7 +106,12 @@ impl Single<'_> {
         let model = (self.model, self.price);
         let mut bill = Bill::new(ledger, self.cx, id, model, self.engine.reference(), holds, self.input_tokens);
         let (cx, since) = (self.cx.child().within(self.engine.timeout()), Instant::now());
+        // Sent, it may be billed: also when nobody waits for the answer any more, or nobody can read it.
+        bill.send(self.max_cost);
         let called = cx.run(call(cx.clone())).await;
+        if called.as_ref().is_err_and(|error| !may_be_billed(error)) {
+            bill.refused();
+        }
         let latency_ms = since.elapsed().as_millis() as u64;
         let code = called.as_ref().err().map(|error| error.code().to_owned());
         let outcome = match &called {
@@ -121,7 +129,6 @@ impl Single<'_> {
             latency_ms,
         });
         let answer = called?;
-        bill.begin();
         bill.pay_exactly(answer.usage, Paid { cost: answer.cost, reference_cost: answer.cost }).await?;
         Ok(answer)
     }
@@ -167,6 +174,16 @@ impl Embedder for PaidEmbedder {
     }
 
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.paid(cx, texts, false).await
+    }
+
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.paid(cx, texts, true).await
+    }
+}
+
+impl PaidEmbedder {
+    async fn paid(&self, cx: &Context, texts: Vec<String>, queries: bool) -> Result<Vec<Embedding>> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
@@ -185,7 +202,11 @@ impl Embedder for PaidEmbedder {
         let answered = single.ask(|cx| {
             let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), *price);
             Box::pin(async move {
-                let value = embedder.embed(&cx, texts).await?;
+                let value = if queries {
+                    embedder.embed_queries(&cx, texts).await?
+                } else {
+                    embedder.embed(&cx, texts).await?
+                };
                 let usage = read(value.iter().map(|embedding| embedding.tokens as u64).sum());
                 Ok(Answer { value, usage, cost: price.cost(&usage) })
             })

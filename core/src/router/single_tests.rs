@@ -54,6 +54,10 @@ impl Embedder for Remote {
         }
         Ok(texts.iter().map(|_| Embedding { vector: vec![1.0], tokens: 4, truncated: false }).collect())
     }
+
+    async fn embed_queries(&self, _: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        Ok(texts.iter().map(|_| Embedding { vector: vec![-1.0], tokens: 5, truncated: false }).collect())
+    }
 }
 
 fn unavailable() -> Error {
@@ -90,6 +94,87 @@ async fn images_are_tried_again_paid_for_and_written_down() {
     let entry = &entries[0];
     assert_eq!((entry.id.as_str(), entry.tenant.as_str(), entry.model.as_str()), (&*reply.id, "ada", "painter"));
     assert_eq!((entry.cost, entry.saved, entry.output_tokens), (dollars(2), NanoUsd::ZERO, 50));
+}
+
+#[tokio::test]
+async fn an_image_that_may_be_billed_is_paid_for_though_it_never_came() {
+    let unreadable = || unavailable().with("billed", "perhaps");
+    let late = || Error::new(ErrorKind::Timeout, "late");
+    let (_folder, engine, store) = engine();
+    paints(&engine, vec![late(), unreadable()]);
+    let budget = Budget::new(dollars(9));
+    let cx = Context::new().budget(budget.clone());
+    let reply = engine.generate_image(&cx, ImageRequest::new("a cat")).await;
+    assert!(reply.is_err_and(|error| error.kind() == ErrorKind::Timeout), "two tries are allowed");
+    store.flush().await.unwrap();
+    let entries = engine.ledger(&cx, LedgerQuery::default()).await.unwrap();
+    assert_eq!(
+        entries.iter().map(|entry| (entry.cost, entry.saved)).collect::<Vec<_>>(),
+        [(dollars(1), dollars(-1)); 2]
+    );
+    assert_eq!(budget.left(), dollars(7));
+}
+
+/// Never answers.
+#[derive(Debug)]
+struct Silent(ModelProfile);
+
+#[async_trait]
+impl ImageModel for Silent {
+    fn profile(&self) -> &ModelProfile {
+        &self.0
+    }
+
+    fn max_cost(&self, _: &ImageRequest) -> NanoUsd {
+        dollars(1)
+    }
+
+    async fn generate(&self, _: &Context, _: ImageRequest) -> Result<GeneratedImages> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_nobody_waits_for_any_more_is_paid_for() {
+    let (_folder, engine, store) = engine();
+    engine.set_image_model(Arc::new(Silent(ModelProfile::local("silent", 1000))));
+    let cx = Context::new();
+    let request = || ImageRequest::new("a cat");
+    let call = engine.generate_image(&cx, request());
+    assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err(), "dropped");
+    let late = cx.child().within(Duration::from_millis(20));
+    assert_eq!(engine.generate_image(&late, request()).await.unwrap_err().kind(), ErrorKind::Timeout);
+    store.flush().await.unwrap();
+    assert_eq!(engine.totals(None).unwrap().cost, dollars(2));
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_be_written_down_is_not_made_again() {
+    let (_folder, engine, store) = engine();
+    paints(&engine, Vec::new());
+    // The ledger cannot add to sums that are damaged.
+    store.write(|write| write.tables.totals.put_damaged(write.txn, &[0])).await.unwrap();
+    let budget = Budget::new(dollars(9));
+    let cx = Context::new().budget(budget.clone());
+    let error = engine.generate_image(&cx, ImageRequest::new("a cat")).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Corrupt && !error.is_retryable());
+    assert_eq!(budget.spent(), dollars(1));
+}
+
+#[tokio::test]
+async fn a_tenant_that_the_ledger_cannot_hold_is_refused_before_anything_is_paid() {
+    let (_folder, engine, _) = engine();
+    let price = Price { input: NanoUsd(1_000_000), ..Price::default() };
+    let profile = EmbedderProfile { id: "far".into(), dimensions: 1, max_tokens: 100, local: false, price };
+    let far = Arc::new(Remote(profile, AtomicU64::new(1)));
+    engine.set_embedder(far.clone());
+    paints(&engine, Vec::new());
+    let cx = Context::new().tenant(&"t".repeat(600));
+    let embedded = engine.embedder().unwrap().embed(&cx, vec!["a".into()]).await;
+    assert_eq!(embedded.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(far.1.load(Ordering::SeqCst), 1, "it was not called");
+    let painted = engine.generate_image(&cx, ImageRequest::new("a cat")).await;
+    assert_eq!(painted.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
@@ -136,6 +221,12 @@ async fn a_remote_embedder_is_tried_again_and_paid_for() {
     store.commit(unit.take(true)).await.unwrap();
     let totals = engine.totals(None).unwrap();
     assert_eq!((totals.calls, totals.input_tokens, totals.cost), (1, 8, NanoUsd(8)));
+    let queries = embedder.embed_queries(&cx, vec!["a query".to_owned()]).await.unwrap();
+    assert_eq!(
+        (&queries[0].vector[..], budget.left()),
+        (&[-1.0][..], NanoUsd(1000 - 8 - 5)),
+        "as a query, and paid for"
+    );
     let long = vec!["x".repeat(5000); 20];
     assert_eq!(embedder.embed(&cx, long).await.unwrap_err().kind(), ErrorKind::OverBudget, "20 times 100 tokens");
 }

@@ -7,6 +7,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -34,6 +35,8 @@ pub(super) struct Scripted {
     profile: ModelProfile,
     acts: Mutex<VecDeque<Act>>,
     calls: AtomicUsize,
+    counted: AtomicUsize,
+    counts_for: Duration,
 }
 
 impl fmt::Debug for Scripted {
@@ -44,7 +47,13 @@ impl fmt::Debug for Scripted {
 
 impl Scripted {
     pub(super) fn local(id: &str) -> Self {
-        Self { profile: ModelProfile::local(id, 4096), acts: Mutex::default(), calls: AtomicUsize::new(0) }
+        Self {
+            profile: ModelProfile::local(id, 4096),
+            acts: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            counted: AtomicUsize::new(0),
+            counts_for: Duration::ZERO,
+        }
     }
 
     /// Costs `nano` for each token.
@@ -85,6 +94,17 @@ impl Scripted {
         self.act(Act::Hangs)
     }
 
+    /// Takes that long to count tokens.
+    pub(super) fn counts_for(mut self, time: Duration) -> Self {
+        self.counts_for = time;
+        self
+    }
+
+    /// How often it counted tokens.
+    pub(super) fn counted(&self) -> usize {
+        self.counted.load(Ordering::SeqCst)
+    }
+
     pub(super) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
@@ -119,6 +139,8 @@ impl ChatModel for Scripted {
     }
 
     fn count_tokens(&self, _: &ChatRequest) -> Result<u64> {
+        self.counted.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(self.counts_for);
         Ok(10)
     }
 }

@@ -47,18 +47,19 @@ pub fn check_here(folder: &Path) -> Result<CheckReport> {
         );
     }
     let store = Store::open(folder, &StoreConfig::default())?;
-    store.read(|read| {
-        let mut report = CheckReport { ok: true, ..CheckReport::default() };
-        for table in read.tables.checked() {
-            check_table(read, table, &mut report)?;
-        }
-        Ok(report)
-    })
+    let mut report = CheckReport { ok: true, ..CheckReport::default() };
+    for table in store.0.environment.tables().checked() {
+        // Each in a snapshot of its own: after an error of LMDB a transaction reads nothing more.
+        let checked = store.read(|read| check_table(read, table, &mut report));
+        checked.unwrap_or_else(|error| report.problem(|| format!("table {}: {}", table.name, error.message())));
+    }
+    Ok(report)
 }
 
 fn check_table(read: &Read<'_>, table: &Table, report: &mut CheckReport) -> Result<()> {
     let json = JSON.contains(&table.name);
     let mut sound = 0;
+    // Ends with the first row that LMDB itself cannot read.
     for (at, row) in table.prefix(read.txn, b"")?.enumerate() {
         let row = row.and_then(|(_, value)| if json { table.parse::<IgnoredAny>(value).map(drop) } else { Ok(()) });
         match row {

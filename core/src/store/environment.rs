@@ -4,7 +4,12 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, TryLockError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use heed::{CompactionOption, Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
@@ -20,6 +25,9 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_TABLES: u32 = 64;
 /// Reads at once, over all processes.
 const MAX_READERS: u32 = 1024;
+/// How long new transactions hold back for a resize, and how long it then lets them pass before it tries again.
+const HOLD_BACK: Duration = Duration::from_millis(5);
+const LET_PASS: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Environment {
@@ -28,6 +36,8 @@ pub(super) struct Environment {
     env: Env<WithoutTls>,
     /// Held for reading by every transaction, for writing while the map is resized: LMDB moves the map under them.
     resize: RwLock<()>,
+    /// A resize waits for a moment without transactions: new ones hold back a little.
+    resizing: AtomicBool,
 }
 
 /// The stores of this process: LMDB forbids to open a folder twice in one process.
@@ -60,7 +70,7 @@ impl Environment {
         preflight::check(folder)?;
         // A store that was just closed in this process may still be closing.
         if let Some(closing) = heed::env_closing_event(folder) {
-            closing.wait_timeout(std::time::Duration::from_secs(5));
+            closing.wait_timeout(Duration::from_secs(5));
         }
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(pages(config.map_size)).max_dbs(MAX_TABLES).max_readers(MAX_READERS);
@@ -74,7 +84,7 @@ impl Environment {
             }
         };
         preflight::own(folder)?;
-        Ok(Self { folder: folder.to_owned(), tables, env, resize: RwLock::new(()) })
+        Ok(Self { folder: folder.to_owned(), tables, env, resize: RwLock::new(()), resizing: AtomicBool::new(false) })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -88,7 +98,7 @@ impl Environment {
     pub(super) fn read<T>(&self, look: impl FnOnce(&Read<'_>) -> Result<T>) -> Result<T> {
         let mut cleared = false;
         loop {
-            let still = self.resize.read().unwrap_or_else(PoisonError::into_inner);
+            let still = self.enter();
             match self.env.read_txn().stored("read") {
                 Ok(txn) => return look(&Read { tables: &self.tables, txn: &txn }),
                 Err(error) if is_map_resized(&error) => {
@@ -108,7 +118,7 @@ impl Environment {
     /// Runs `change` in a write transaction; it commits by itself.
     pub(super) fn write<T>(&self, change: impl FnOnce(&Env<WithoutTls>, RwTxn<'_>) -> Result<T>) -> Result<T> {
         loop {
-            let still = self.resize.read().unwrap_or_else(PoisonError::into_inner);
+            let still = self.enter();
             match self.env.write_txn().stored("write") {
                 Ok(txn) => return change(&self.env, txn),
                 Err(error) if is_map_resized(&error) => {
@@ -122,7 +132,7 @@ impl Environment {
 
     /// Copies a snapshot of everything, without free space, into `file`.
     pub(super) fn copy_to(&self, file: &mut fs::File) -> Result<()> {
-        let _still = self.resize.read().unwrap_or_else(PoisonError::into_inner);
+        let _still = self.enter();
         self.env.copy_to_file(file, CompactionOption::Enabled).stored("backup").map(drop)
     }
 
@@ -132,10 +142,41 @@ impl Environment {
         self.resize_to(pages(size.saturating_mul(2)))
     }
 
+    /// Keeps the map as it is while a transaction is open.
+    fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        let began = Instant::now();
+        while self.resizing.load(Ordering::Relaxed) && began.elapsed() < HOLD_BACK {
+            thread::sleep(HOLD_BACK / 20);
+        }
+        self.resize.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives the map `size` bytes; 0 takes over the size another process gave it.
+    ///
+    /// It never queues for the lock: whoever came after would wait behind it, and so every read for as long as the
+    /// longest one, such as a backup. Nor does it only try the lock, which many short reads would keep taken: it holds
+    /// new ones back for a moment, lets them pass when a long one is still there, and tries again.
     fn resize_to(&self, size: usize) -> Result<()> {
-        let _alone = self.resize.write().unwrap_or_else(PoisonError::into_inner);
-        resize_env(&self.env, size).stored("meta")
+        loop {
+            let began = Instant::now();
+            self.resizing.store(true, Ordering::Relaxed);
+            while began.elapsed() < HOLD_BACK {
+                let alone = match self.resize.try_write() {
+                    Ok(alone) => alone,
+                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                    Err(TryLockError::WouldBlock) => {
+                        thread::sleep(HOLD_BACK / 50);
+                        continue;
+                    }
+                };
+                let resized = resize_env(&self.env, size).stored("meta");
+                self.resizing.store(false, Ordering::Relaxed);
+                drop(alone);
+                return resized;
+            }
+            self.resizing.store(false, Ordering::Relaxed);
+            thread::sleep(LET_PASS);
+        }
     }
 }
 

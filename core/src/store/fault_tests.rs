@@ -182,26 +182,33 @@ async fn a_damaged_page_ends_the_child_at_most() {
     let sound = check_in(&mut child("check", folder.path()), Duration::from_mins(1)).unwrap();
     assert!(sound.ok && sound.rows["cache"] == 20, "{sound:?}");
     let whole = fs::read(&path).unwrap();
-    let (mut found, mut quiet) = (0, 0);
-    for page in 2..14 {
+    // Values that were written once lie where they were first put, so these pages are live.
+    let live: Vec<_> = (1_005..1_011)
+        .map(|i| {
+            let needle = format!("findme-{i}-findme").into_bytes();
+            whole.windows(needle.len()).position(|part| part == needle).unwrap() as u64 / 4_096
+        })
+        .collect();
+    let (mut found, mut quiet) = (Vec::new(), 0);
+    for page in live.iter().copied().chain(2..14) {
         let file = File::options().write(true).open(&path).unwrap();
         file.write_all_at(&[0; 4_096], page * 4_096).unwrap();
         match check_in(&mut child("check", folder.path()), Duration::from_mins(1)) {
             Ok(report) if report.ok => quiet += 1,
             Ok(report) => {
                 assert!(!report.problems.is_empty());
-                found += 1;
+                found.push(page);
             }
             // The store could not be opened at all: the child said why.
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Unavailable);
-                found += 1;
+                found.push(page);
             }
         }
         fs::write(&path, &whole).unwrap();
     }
-    eprintln!("zeroed pages: {found} found, {quiet} held nothing live");
-    assert!(found >= 1);
+    eprintln!("zeroed pages: {} found, {quiet} held nothing live", found.len());
+    assert!(live.iter().all(|page| found.contains(page)), "{live:?}: {found:?}");
 }
 
 #[tokio::test]
@@ -280,6 +287,97 @@ async fn reads_go_on_while_the_map_grows() {
     });
     assert!(reads > 0);
     assert_eq!(count(&store).unwrap(), 80);
+}
+
+#[tokio::test]
+async fn a_long_read_holds_up_growth_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &small()).unwrap();
+    let (entered, in_read) = std::sync::mpsc::channel();
+    let (leave, may_leave) = std::sync::mpsc::channel::<()>();
+    let long = store.clone();
+    let reader = std::thread::spawn(move || {
+        long.read(|_| {
+            entered.send(()).unwrap();
+            may_leave.recv().map_err(|_| Error::unexpected("the test ended"))
+        })
+    });
+    in_read.recv().unwrap();
+    let writer = store.clone();
+    let (grown, mut has_grown) = tokio::sync::oneshot::channel();
+    crate::Runtime::default().spawn(async move {
+        fill(&writer, 40).await;
+        grown.send(()).unwrap();
+    });
+    let other = store.clone();
+    let reads = tokio::task::spawn_blocking(move || {
+        // Until the map is full and the writer waits to grow it, and then for a while.
+        let (mut before, mut same) = (0, 0);
+        while same < 20 {
+            let now = count(&other).unwrap();
+            same = if now == before && now > 0 { same + 1 } else { 0 };
+            before = now;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(30), reads).await.expect("reads wait behind the growth").unwrap();
+    assert!(has_grown.try_recv().is_err());
+    leave.send(()).unwrap();
+    reader.join().unwrap().unwrap();
+    has_grown.await.unwrap();
+    assert_eq!(count(&store).unwrap(), 40);
+}
+
+#[tokio::test]
+async fn a_check_of_a_table_that_cannot_be_walked_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &small()).unwrap();
+    let put = |write: &mut Write<'_, '_>, i: u32| write.tables.cache.put(write.txn, &i.to_be_bytes(), &[7; 500]);
+    store.write(move |write| (0..300).try_for_each(|i| put(write, i))).await.unwrap();
+    drop(store);
+    let path = folder.path().join(DATA);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = |bytes: &[u8], at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+    let mut broken = 0;
+    for page in (0..bytes.len()).step_by(4_096).skip(2) {
+        // A page of branches: flags, and where the free space begins, stand in its head of 16 bytes.
+        let children = at(&bytes, page + 12).saturating_sub(16) / 2;
+        if at(&bytes, page + 10) == 1 && (2..1_000).contains(&children) {
+            let node = page + at(&bytes, page + 18);
+            // The second child is a page that the file does not have.
+            bytes[node..node + 4].copy_from_slice(&[0xff, 0xff, 0xff, 0x7f]);
+            broken += 1;
+        }
+    }
+    assert!(broken > 0, "the store has no page of branches");
+    fs::write(&path, bytes).unwrap();
+    let report = check_in(&mut child("check", folder.path()), Duration::from_mins(1)).unwrap();
+    assert!(!report.ok && (1..100).contains(&report.damaged), "{report:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_wait_for_a_full_queue_is_written_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &StoreConfig { queue: 1, ..small() }).unwrap();
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (leave, may_leave) = std::sync::mpsc::channel::<()>();
+    let writer = store.clone();
+    let hold = move |_: &mut Write<'_, '_>| {
+        enter.send(()).unwrap();
+        may_leave.recv().map_err(|_| Error::unexpected("the test ended"))
+    };
+    crate::Runtime::default().spawn(async move { writer.write(hold).await.unwrap() });
+    tokio::task::spawn_blocking(move || entered.recv().unwrap()).await.unwrap();
+    let put = |i: u32| -> Job { Box::new(move |write| write.tables.cache.put(write.txn, &i.to_be_bytes(), b"1")) };
+    for i in 0..50 {
+        store.enqueue_soon(vec![put(i)]);
+    }
+    leave.send(()).unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(count(&store).unwrap(), 50);
+    (50..100).for_each(|i| store.enqueue_soon(vec![put(i)]));
+    drop(store);
+    assert_eq!(count(&Store::open(folder.path(), &small()).unwrap()).unwrap(), 100);
 }
 
 #[tokio::test]

@@ -22,12 +22,12 @@ use std::{
 
 pub use check::{CheckReport, check_here, check_in};
 pub use config::{Durability, StoreConfig};
-pub(crate) use table::{StoreResultExt, Table};
+pub(crate) use table::{StoreResultExt, Table, is_lmdb};
 pub(crate) use tables::Tables;
 pub use unit::Unit;
 pub(crate) use writer::Receipt;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use environment::Environment;
 use heed::{AnyTls, RoTxn, RwTxn};
 use writer::Writer;
@@ -117,20 +117,27 @@ impl Store {
         self.0.writer.enqueue(jobs).await
     }
 
-    /// Queues `jobs` as one transaction without waiting, and outside a runtime too; gives them back when the queue is
-    /// full.
-    pub(crate) fn try_enqueue(&self, jobs: Vec<Job>) -> Result<(), Vec<Job>> {
-        self.0.writer.try_enqueue(jobs)
+    /// Queues `jobs` as one transaction without waiting, and outside a runtime too: they are on disk before any later
+    /// [`commit`](Self::commit) returns, or before the store is closed.
+    pub(crate) fn enqueue_soon(&self, jobs: Vec<Job>) {
+        self.0.writer.enqueue_soon(jobs);
     }
 
-    /// Runs `job` with the unit of work of the call, or now when it has none. `always` keeps it when the unit fails.
+    /// Returns after everything that was queued before is on disk.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        self.commit(Vec::new()).await
+    }
+
+    /// Runs `job` with the unit of work of the call, or now when it has none. `always` keeps it when the unit fails: it
+    /// runs now when the unit has ended.
     pub(crate) async fn commit_with(&self, unit: Option<&Unit>, always: bool, job: Job) -> Result<()> {
-        match unit {
-            Some(unit) => {
-                unit.stage(always, job);
-                Ok(())
+        let Some(unit) = unit else { return self.commit(vec![job]).await };
+        match unit.stage(always, job) {
+            Ok(()) => Ok(()),
+            Err(job) if always => self.commit(vec![job]).await,
+            Err(_) => {
+                Err(Error::new(ErrorKind::Cancelled, "the task has ended, so nothing can be stored with it any more"))
             }
-            None => self.commit(vec![job]).await,
         }
     }
 }

@@ -61,6 +61,11 @@ pub(super) fn lmdb_error(error: heed::Error) -> Error {
     Error::new(kind, message).caused_by(error)
 }
 
+/// Whether `error` is one of LMDB itself, and not of a single value.
+pub(crate) fn is_lmdb(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<heed::Error>)
+}
+
 /// Whether `error` says that the map is full, so that the job must run again in a larger one.
 pub(super) fn is_map_full(error: &Error) -> bool {
     is_mdb(error, |e| matches!(e, heed::MdbError::MapFull))
@@ -106,6 +111,12 @@ impl Table {
         self.database.put(txn, key, &stored).stored(self.name)
     }
 
+    /// Puts a value whose checksum is wrong.
+    #[cfg(test)]
+    pub(crate) fn put_damaged(&self, txn: &mut RwTxn<'_>, key: &[u8]) -> Result<()> {
+        self.database.put(txn, key, b"damaged").stored(self.name)
+    }
+
     /// Puts `value`, written as JSON, under `key`.
     pub(crate) fn put_json<T: Serialize + ?Sized>(&self, txn: &mut RwTxn<'_>, key: &[u8], value: &T) -> Result<()> {
         let json = serde_json::to_vec(value)
@@ -130,7 +141,7 @@ impl Table {
         let part =
             (!prefix.is_empty()).then(|| self.database.prefix_iter(txn, prefix)).transpose().stored(self.name)?;
         let rows = whole.into_iter().flatten().chain(part.into_iter().flatten());
-        Ok(rows.map(move |row| {
+        Ok(until_failed(rows).map(move |row| {
             let (key, stored) = row.stored(table.name)?;
             Ok((key, table.verify(key, stored)?))
         }))
@@ -146,7 +157,19 @@ impl Table {
         let end = after(prefix);
         let keys = self.database.remap_data_type::<DecodeIgnore>();
         let rows = keys.range(txn, &range(prefix, end.as_deref())).stored(self.name)?;
-        Ok(rows.map(move |row| row.map(|(key, ())| key).stored(table.name)))
+        Ok(until_failed(rows).map(move |row| row.map(|(key, ())| key).stored(table.name)))
+    }
+
+    /// Keys after `key`, in order; their values are not looked at.
+    pub(crate) fn keys_after<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        key: &[u8],
+    ) -> Result<impl Iterator<Item = Result<&'t [u8]>> + use<'t>> {
+        let table = *self;
+        let keys = self.database.remap_data_type::<DecodeIgnore>();
+        let rows = keys.range(txn, &(Bound::Excluded(key), Bound::Unbounded)).stored(self.name)?;
+        Ok(until_failed(rows).map(move |row| row.map(|(key, ())| key).stored(table.name)))
     }
 
     /// Removes all keys that begin with `prefix`; says how many there were.
@@ -159,21 +182,6 @@ impl Table {
     pub(crate) fn last<'t>(&self, txn: &'t RoTxn<'_, AnyTls>, prefix: &[u8]) -> Result<Option<(&'t [u8], &'t [u8])>> {
         let row = self.database.rev_prefix_iter(txn, prefix).stored(self.name)?.next().transpose().stored(self.name)?;
         row.map(|(key, stored)| Ok((key, self.verify(key, stored)?))).transpose()
-    }
-
-    /// Keys after `key`, and their values, in order of the keys.
-    pub(crate) fn after<'t>(
-        &self,
-        txn: &'t RoTxn<'_, AnyTls>,
-        key: &[u8],
-    ) -> Result<impl Iterator<Item = Result<(&'t [u8], &'t [u8])>> + use<'t>> {
-        let table = *self;
-        let range = (std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded);
-        let rows = self.database.range(txn, &range).stored(self.name)?;
-        Ok(rows.map(move |row| {
-            let (key, stored) = row.stored(table.name)?;
-            Ok((key, table.verify(key, stored)?))
-        }))
     }
 
     /// Reads `value` as JSON.
@@ -193,6 +201,13 @@ impl Table {
         let (value, sum) = stored.split_last_chunk::<CHECKSUM>().ok_or_else(damaged)?;
         if checksum(key, value) == *sum { Ok(value) } else { Err(damaged()) }
     }
+}
+
+/// `rows` up to the first that LMDB could not read. After an error of its own a transaction gives nothing but errors, and
+/// the rows would never end.
+fn until_failed<T>(rows: impl Iterator<Item = heed::Result<T>>) -> impl Iterator<Item = heed::Result<T>> {
+    let mut failed = false;
+    rows.take_while(move |row| !std::mem::replace(&mut failed, row.is_err()))
 }
 
 /// Every key that begins with `prefix`; `end` is what [`after`] gives for it.
@@ -220,6 +235,14 @@ fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_end_with_the_first_that_lmdb_cannot_read() {
+        let broken = || Err(heed::Error::Mdb(heed::MdbError::BadTxn));
+        let rows = [Ok(1), Ok(2)].into_iter().chain(std::iter::repeat_with(broken));
+        let read: Vec<_> = until_failed(rows).take(10).map(Result::ok).collect();
+        assert_eq!(read, [Some(1), Some(2), None]);
+    }
 
     #[test]
     fn the_key_after_a_prefix_is_the_next_one_up() {

@@ -1,6 +1,9 @@
 //! The writer thread: takes jobs from a bounded channel and commits them in groups, one fsync a group.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use heed::{Env, RwTxn, WithoutTls};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(super) struct Writer {
     requests: Option<mpsc::Sender<Request>>,
+    late: Late,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -23,15 +27,33 @@ struct Request {
     done: oneshot::Sender<Result<()>>,
 }
 
+impl Request {
+    /// One that nobody waits for.
+    fn alone(jobs: Vec<Job>) -> Self {
+        Self { jobs, done: oneshot::channel().0 }
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Request({} jobs)", self.jobs.len())
+    }
+}
+
+/// Requests that found the queue full and could not wait: few, since whoever can wait does.
+type Late = Arc<Mutex<Vec<Request>>>;
+
 impl Writer {
     pub(super) fn start(environment: Arc<Environment>, config: &StoreConfig) -> Result<Self> {
         let (requests, queue) = mpsc::channel(config.queue.max(1));
         let group = config.group.max(1);
+        let late = Late::default();
+        let of_thread = Arc::clone(&late);
         let thread = thread::Builder::new()
             .name("triune-writer".into())
-            .spawn(move || write_loop(&environment, queue, group))
+            .spawn(move || write_loop(&environment, queue, &of_thread, group))
             .map_err(|e| Error::new(ErrorKind::Overloaded, "no thread for the writer").caused_by(e))?;
-        Ok(Self { requests: Some(requests), thread: Some(thread) })
+        Ok(Self { requests: Some(requests), late, thread: Some(thread) })
     }
 
     pub(super) async fn commit(&self, jobs: Vec<Job>) -> Result<()> {
@@ -45,11 +67,18 @@ impl Writer {
         Ok(Receipt(result))
     }
 
-    pub(super) fn try_enqueue(&self, jobs: Vec<Job>) -> Result<(), Vec<Job>> {
-        let Some(requests) = self.requests.as_ref() else { return Err(jobs) };
-        let request = Request { jobs, done: oneshot::channel().0 };
-        requests.try_send(request).map_err(|refused| refused.into_inner().jobs)
+    pub(super) fn enqueue_soon(&self, jobs: Vec<Job>) {
+        let Some(requests) = self.requests.as_ref() else { return };
+        if let Err(refused) = requests.try_send(Request::alone(jobs)) {
+            lock(&self.late).push(refused.into_inner());
+            // Wakes the thread, in case it emptied the queue in between; else it comes by anyway.
+            let _ = requests.try_send(Request::alone(Vec::new()));
+        }
     }
+}
+
+fn lock(late: &Late) -> std::sync::MutexGuard<'_, Vec<Request>> {
+    late.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says when queued jobs are on disk.
@@ -78,7 +107,7 @@ impl Drop for Writer {
     }
 }
 
-fn write_loop(environment: &Environment, mut queue: mpsc::Receiver<Request>, group: usize) {
+fn write_loop(environment: &Environment, mut queue: mpsc::Receiver<Request>, late: &Late, group: usize) {
     while let Some(first) = queue.blocking_recv() {
         let mut requests = vec![first];
         while requests.len() < group
@@ -86,12 +115,18 @@ fn write_loop(environment: &Environment, mut queue: mpsc::Receiver<Request>, gro
         {
             requests.push(next);
         }
+        // Taken last: what was late before a request of this group was queued is committed with it.
+        requests.append(&mut lock(late));
         commit_group(environment, requests);
     }
+    commit_group(environment, std::mem::take(&mut *lock(late)));
 }
 
 /// Commits `requests` in one transaction. A request that fails is undone alone; a full map grows and all run again.
 fn commit_group(environment: &Environment, mut requests: Vec<Request>) {
+    if requests.is_empty() {
+        return;
+    }
     let results = loop {
         let results = environment.write(|env, txn| match requests.as_mut_slice() {
             [one] => commit_one(environment, one, txn),
@@ -114,11 +149,14 @@ fn commit_group(environment: &Environment, mut requests: Vec<Request>) {
     match results {
         Ok(results) => {
             for (request, result) in requests.into_iter().zip(results) {
-                let _ = request.done.send(result);
+                if let Err(Err(error)) = request.done.send(result) {
+                    tracing::warn!(%error, "a write that nobody waited for failed");
+                }
             }
         }
         Err(error) => {
             // One error for all: each gets its own copy of kind and message.
+            tracing::warn!(%error, writes = requests.len(), "writes failed");
             for request in requests {
                 let copy = Error::new(error.kind(), error.message()).during("Store::commit").with("cause", &error);
                 let _ = request.done.send(Err(copy));

@@ -11,6 +11,7 @@ use super::{
     Coordinator, Epic, EpicPlan, EpicReport, Planner, TeamConfig, TeamReply, TeamRequest, assign, crew, plan, planner,
     record::{self, EpicRecord},
     report::report,
+    tally::Tally,
     work::work,
 };
 use crate::{
@@ -124,6 +125,29 @@ impl TeamEngine {
         Ok(self.start(cx, record))
     }
 
+    /// Keeps what a part of the planning of epic `id` took, also when it failed.
+    async fn counted<T>(&self, id: &str, tally: &Tally, planned: Result<T>) -> Result<T> {
+        let kept = record::add_planning(&self.0.store, id, tally.spent()).await;
+        let planned = planned?;
+        kept.map(|()| planned)
+    }
+
+    async fn make_plan(&self, cx: &Context, epic: Epic) -> Result<EpicPlan> {
+        let (tasks, planner) = Box::pin(planner::tasks(cx, &self.0.router, &epic)).await?;
+        let mut plan = EpicPlan { epic, tasks, planner };
+        cx.emit(EventKind::EpicPlanned {
+            epic: plan.epic.id.clone().unwrap_or_default(),
+            tasks: plan.tasks.len(),
+            planner: match &plan.planner {
+                Planner::Model { model } => model.clone(),
+                Planner::Rules { .. } => "rules".into(),
+                Planner::Caller => "caller".into(),
+            },
+        });
+        self.assign(cx, &mut plan).await?;
+        Ok(plan)
+    }
+
     /// Gives tasks without an agent to one. Tells of every task.
     async fn assign(&self, cx: &Context, plan: &mut EpicPlan) -> Result<()> {
         let EpicPlan { epic, tasks, .. } = plan;
@@ -194,7 +218,8 @@ impl TeamEngine {
         let run = self.0.parallel.start(cx, request).await?.report().await?;
         let took = plan.tasks.iter().map(|task| Ok((task.name.clone(), record::task(&self.0.store, id, &task.name)?)));
         let took = took.collect::<Result<_>>()?;
-        let report = report(id, plan, run, took);
+        let planning = record::planning(&self.0.store, id)?;
+        let report = report(id, plan, run, planning, took);
         record::end(&self.0.store, report.clone()).await?;
         cx.emit(EventKind::EpicFinished {
             epic: report.epic.clone(),
@@ -221,28 +246,21 @@ fn tasks(id: &str, plan: &EpicPlan) -> Plan {
 impl Coordinator for TeamEngine {
     async fn plan(&self, cx: &Context, epic: &Epic) -> Result<EpicPlan> {
         let epic = self.complete(epic)?;
-        let (tasks, planner) = Box::pin(planner::tasks(cx, &self.0.router, &epic)).await?;
-        let mut plan = EpicPlan { epic, tasks, planner };
-        cx.emit(EventKind::EpicPlanned {
-            epic: plan.epic.id.clone().unwrap_or_default(),
-            tasks: plan.tasks.len(),
-            planner: match &plan.planner {
-                Planner::Model { model } => model.clone(),
-                Planner::Rules { .. } => "rules".into(),
-                Planner::Caller => "caller".into(),
-            },
-        });
-        self.assign(cx, &mut plan).await?;
-        Ok(plan)
+        let id = epic.id.clone().unwrap_or_default();
+        let (tally, cx) = Tally::count(cx);
+        let planned = Box::pin(self.make_plan(&cx, epic)).await;
+        self.counted(&id, &tally, planned).await
     }
 
     async fn run(&self, cx: &Context, plan: EpicPlan) -> Result<EpicRun> {
         let mut plan = EpicPlan { epic: self.complete(&plan.epic)?, ..plan };
         plan::check_plan(&plan)?;
-        if plan.tasks.iter().any(|task| task.agent.is_none()) {
-            self.assign(cx, &mut plan).await?;
-        }
         let id = plan.epic.id.clone().unwrap_or_default();
+        if plan.tasks.iter().any(|task| task.agent.is_none()) {
+            let (tally, cx) = Tally::count(cx);
+            let assigned = self.assign(&cx, &mut plan).await;
+            self.counted(&id, &tally, assigned).await?;
+        }
         let record = record::begin(&self.0.store, id, &plan).await?;
         Ok(self.start(cx, record))
     }

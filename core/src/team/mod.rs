@@ -10,6 +10,7 @@ mod prompt;
 mod record;
 mod report;
 mod request;
+mod tally;
 mod work;
 
 use std::fmt;

@@ -36,7 +36,8 @@ async fn by_model(cx: &Context, router: &RouterEngine, epic: &Epic) -> Result<(V
     request.needs = epic.needs.clone();
     request.sampling.temperature = Some(0.0);
     request.sampling.max_tokens = Some((256 + 128 * epic.requirements.len() as u32).min(4096));
-    if !writes_json(router, &request).map_err(|e| format!("no model could be asked: {}", said(&e)))? {
+    let writes = writes_json(cx, router, &request).await;
+    if !writes.map_err(|e| format!("no model could be asked: {}", said(&e)))? {
         return Err("no model that writes JSON to a schema is configured for this epic".into());
     }
     request.response_format = ResponseFormat::JsonSchema { name: "plan".into(), schema: schema() };
@@ -52,8 +53,8 @@ fn said(error: &Error) -> String {
 }
 
 /// Whether the model that would serve `request` writes JSON to a schema.
-fn writes_json(router: &RouterEngine, request: &GenerateRequest) -> Result<bool> {
-    let route = router.route(request)?;
+async fn writes_json(cx: &Context, router: &RouterEngine, request: &GenerateRequest) -> Result<bool> {
+    let route = router.route(cx, request).await?;
     let Some(step) = route.steps.first() else {
         return Err(Error::invalid("no model fits the needs of the epic").during("Coordinator::plan"));
     };

@@ -4,12 +4,10 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EpicPlan, EpicReport};
+use super::{EpicPlan, EpicReport, tally::Spent};
 use crate::{
     error::{Error, ErrorKind, Result},
     gate::Verdict,
-    money::NanoUsd,
-    router::GenerateReply,
     store::{Job, Store, Unit},
 };
 
@@ -26,26 +24,11 @@ pub(super) struct EpicRecord {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct TaskRecord {
     pub(super) attempts: u32,
-    pub(super) input_tokens: u64,
-    pub(super) output_tokens: u64,
-    pub(super) cost: NanoUsd,
-    pub(super) reference_cost: NanoUsd,
-    pub(super) saved: NanoUsd,
+    #[serde(flatten)]
+    pub(super) spent: Spent,
     pub(super) model: Option<String>,
     pub(super) gates: Vec<Verdict>,
     pub(super) notes: Vec<String>,
-}
-
-impl TaskRecord {
-    /// Counts an answer.
-    pub(super) fn add(&mut self, reply: &GenerateReply) {
-        self.input_tokens += reply.usage.input_tokens;
-        self.output_tokens += reply.usage.output_tokens;
-        self.cost = self.cost + reply.cost;
-        self.reference_cost = self.reference_cost + reply.reference_cost;
-        self.saved = self.saved + reply.saved;
-        self.model = Some(reply.model.clone());
-    }
 }
 
 fn task_key(epic: &str, task: &str) -> Vec<u8> {
@@ -99,16 +82,41 @@ pub(super) async fn begin(store: &Store, id: String, plan: &EpicPlan) -> Result<
 }
 
 /// Keeps what `task` of `epic` took, whether the task succeeds or not: what was spent stays spent.
-pub(super) async fn keep(
-    store: &Store,
-    unit: Option<&Unit>,
-    epic: &str,
-    task: &str,
-    record: &TaskRecord,
-) -> Result<()> {
-    let (key, record) = (task_key(epic, task), record.clone());
-    let job: Job = Box::new(move |write| write.tables.epics.put_json(write.txn, &key, &record));
-    store.commit_with(unit, true, job).await
+pub(super) async fn keep(store: &Store, unit: Option<&Unit>, epic: &str, task: &str, record: TaskRecord) -> Result<()> {
+    store.commit_with(unit, true, keeping(epic, task, record)).await
+}
+
+/// The same where nobody can wait for it: the work of a task was dropped. It goes with the unit of the task, or by itself
+/// when that has ended.
+pub(super) fn keep_soon(store: &Store, unit: &Unit, epic: &str, task: &str, record: TaskRecord) {
+    if let Err(job) = unit.stage(true, keeping(epic, task, record)) {
+        store.enqueue_soon(vec![job]);
+    }
+}
+
+fn keeping(epic: &str, task: &str, record: TaskRecord) -> Job {
+    let key = task_key(epic, task);
+    Box::new(move |write| write.tables.epics.put_json(write.txn, &key, &record))
+}
+
+/// What the planning of `epic` took so far. It is kept beside the tasks; no task has an empty name.
+pub(super) fn planning(store: &Store, epic: &str) -> Result<Spent> {
+    let spent = store.read(|read| read.tables.epics.get_json(read.txn, &task_key(epic, "")))?;
+    Ok(spent.unwrap_or_default())
+}
+
+/// Adds to what the planning of `epic` took.
+pub(super) async fn add_planning(store: &Store, epic: &str, more: Spent) -> Result<()> {
+    if more == Spent::default() {
+        return Ok(());
+    }
+    let key = task_key(epic, "");
+    store
+        .write(move |write| {
+            let known: Spent = write.tables.epics.get_json(write.txn, &key)?.unwrap_or_default();
+            write.tables.epics.put_json(write.txn, &key, &known.plus(more))
+        })
+        .await
 }
 
 /// Keeps the report of an epic that ended.

@@ -2,27 +2,30 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{EpicPlan, EpicReport, EpicTask, TaskReport, TaskWork, namespace, record::TaskRecord};
+use super::{EpicPlan, EpicReport, EpicTask, TaskReport, TaskWork, namespace, record::TaskRecord, tally::Spent};
 use crate::parallel::{RunReport, RunState, TaskOutcome, TaskResult};
 
-/// The report of epic `id`. Tasks that the run does not speak of were stopped before they began.
-pub(super) fn report(id: &str, plan: EpicPlan, run: RunReport, mut took: BTreeMap<String, TaskRecord>) -> EpicReport {
+/// The report of epic `id`, from what its planning and its tasks took. Tasks that the run does not speak of were
+/// stopped before they began.
+pub(super) fn report(
+    id: &str,
+    plan: EpicPlan,
+    run: RunReport,
+    planning: Spent,
+    mut took: BTreeMap<String, TaskRecord>,
+) -> EpicReport {
     let outcome = match run.state {
         RunState::Succeeded => "succeeded",
         RunState::Failed => "failed",
         RunState::Cancelled | RunState::Running => "cancelled",
     };
     let mut ended: HashMap<_, _> = run.tasks.into_iter().map(|result| (result.task.clone(), result)).collect();
-    let mut sums = TaskRecord::default();
+    let mut sums = planning;
     let mut workers = HashSet::new();
     let mut tasks = Vec::with_capacity(plan.tasks.len());
     for task in plan.tasks {
         let record = took.remove(&task.name).unwrap_or_default();
-        sums.input_tokens += record.input_tokens;
-        sums.output_tokens += record.output_tokens;
-        sums.cost = sums.cost + record.cost;
-        sums.reference_cost = sums.reference_cost + record.reference_cost;
-        sums.saved = sums.saved + record.saved;
+        sums = sums.plus(record.spent);
         if record.attempts > 0 {
             workers.insert(task.agent.clone());
         }
@@ -58,10 +61,10 @@ fn one(task: EpicTask, result: Option<TaskResult>, record: TaskRecord) -> TaskRe
         gates: record.gates,
         error: result.as_ref().and_then(|result| result.error.clone()),
         notes: record.notes,
-        input_tokens: record.input_tokens,
-        output_tokens: record.output_tokens,
-        cost: record.cost,
-        saved: record.saved,
+        input_tokens: record.spent.input_tokens,
+        output_tokens: record.spent.output_tokens,
+        cost: record.spent.cost,
+        saved: record.spent.saved,
         attempts: record.attempts,
         restored: result.as_ref().is_some_and(|result| result.restored),
         latency_ms: result.map_or(0, |result| result.latency_ms),

@@ -125,11 +125,11 @@ pub struct TaskReport {
     /// What was not done as asked.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Tokens read.
+    /// Tokens read, those of embeddings and of tries that failed included.
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
-    /// What it cost.
+    /// What it cost, as the ledger has it.
     pub cost: NanoUsd,
     /// What it saved.
     pub saved: NanoUsd,
@@ -157,11 +157,11 @@ pub struct EpicReport {
     pub tasks: Vec<TaskReport>,
     /// Agents that worked.
     pub agents: usize,
-    /// Tokens read.
+    /// Tokens read, by its planning and its tasks.
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
-    /// What it cost.
+    /// What planning and tasks cost: the sum of their entries in the ledger.
     pub cost: NanoUsd,
     /// What the same tokens would have cost on the reference model.
     pub reference_cost: NanoUsd,

@@ -34,6 +34,8 @@ pub(crate) enum Answer {
     Text(String),
     Call(ToolCall),
     Fail(crate::Error),
+    /// Some text, and then the error.
+    Break(&'static str, crate::Error),
     Hang,
 }
 
@@ -88,6 +90,9 @@ impl ChatModel for Ruled {
             Answer::Text(text) => (Delta::Text { text }, FinishReason::Stop),
             Answer::Call(call) => (Delta::ToolCall { call }, FinishReason::ToolCalls),
             Answer::Fail(error) => return Err(error),
+            Answer::Break(text, error) => {
+                return Ok(stream::iter([Ok(Delta::Text { text: text.into() }), Err(error)]).boxed());
+            }
             Answer::Hang => return Ok(stream::pending().boxed()),
         };
         Ok(stream::iter([Ok(piece), Ok(Delta::Done { usage, finish_reason })]).boxed())
@@ -107,6 +112,13 @@ impl WordEmbedder {
             local: true,
             price: Price::default(),
         })
+    }
+
+    /// One that costs as much for each token as the models.
+    pub(crate) fn priced() -> Self {
+        let Self(mut profile) = Self::new();
+        profile.price.input = NanoUsd(1_000_000);
+        Self(profile)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Agent, Coordinator, Epic, EpicPlan, EpicTask, Planner, TeamConfig, TeamReply, TeamRequest,
-    scripted::{Answer, Mind, Ruled},
+    scripted::{Answer, Mind, Ruled, WordEmbedder},
 };
 use crate::{
     Budget, Context, Engine, Error, ErrorKind, FnFunction, NanoUsd,
@@ -314,6 +314,50 @@ async fn a_budget_ends_the_work_and_a_model_that_fails_once_does_not() {
         panic!()
     };
     assert_eq!((report.outcome.as_str(), report.tasks[0].result.as_str()), ("succeeded", "here"));
+}
+
+#[tokio::test]
+async fn the_report_says_what_the_ledger_says() {
+    // A plan that is refused, a try that breaks off, and embeddings: all are paid for.
+    let model = Ruled::new("planner", |request, number| match number {
+        0 => Answer::Text("no plan at all".into()),
+        1 => Answer::Break("I have be", Error::new(ErrorKind::Unauthorized, "gone")),
+        _ => Answer::Text(format!("Done {}", request.messages.len())),
+    });
+    let model = Arc::new(model.with(|profile| profile.capabilities.json_schema = true));
+    let (_folder, mind) = open(&[model]);
+    mind.router.set_embedder(Arc::new(WordEmbedder::priced()));
+    for (requirements, outcome) in [(["a cart", "a till"], "failed"), (["a shelf", "a lamp"], "succeeded")] {
+        let before = mind.router.totals(None).unwrap();
+        let run = TeamRequest::Run { epic: epic(&requirements) };
+        let TeamReply::Report(report) = mind.team.call(&Context::new(), run).await.unwrap() else { panic!() };
+        assert_eq!(report.outcome, outcome, "{report:?}");
+        let after = mind.router.totals(None).unwrap();
+        assert_eq!(report.cost, after.cost - before.cost);
+        assert_eq!(report.reference_cost, after.reference_cost - before.reference_cost);
+        assert_eq!(report.saved, after.saved - before.saved);
+        assert_eq!(report.input_tokens, after.input_tokens - before.input_tokens);
+        assert_eq!(report.output_tokens, after.output_tokens - before.output_tokens);
+        let tasks: NanoUsd = report.tasks.iter().fold(NanoUsd::ZERO, |sum, task| sum + task.cost);
+        assert!(report.cost > tasks, "planning costs something, and is no task");
+    }
+}
+
+#[tokio::test]
+async fn what_an_epic_spent_before_it_was_stopped_is_in_its_report() {
+    let model = Arc::new(Ruled::new("plain", |_, _| Answer::Hang));
+    let (_folder, mind) = open(&[Arc::clone(&model)]);
+    let cx = Context::new();
+    let plan = mind.team.plan(&cx, &epic(&["it"])).await.unwrap();
+    let run = mind.team.run(&cx, plan).await.unwrap();
+    while model.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    run.cancel();
+    let report = run.report().await.unwrap();
+    let totals = mind.router.totals(None).unwrap();
+    assert!(totals.cost > NanoUsd::ZERO && report.tasks[0].input_tokens > 0, "{totals:?} {report:?}");
+    assert_eq!((report.cost, report.input_tokens), (totals.cost, totals.input_tokens));
 }
 
 #[tokio::test]

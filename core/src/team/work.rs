@@ -1,12 +1,13 @@
 //! One task of an epic: what its agent knows, asks and makes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Agent, EpicPlan, EpicTask, TaskWork,
     engine::Inner,
     namespace, prompt,
     record::{self, TaskRecord},
+    tally::{Spent, Tally},
 };
 use crate::{
     context::Context,
@@ -38,7 +39,20 @@ struct Desk<'a> {
     task: &'a EpicTask,
     agent: &'a Agent,
     tools: Vec<FunctionSpec>,
+    /// What was known when the work began, and what is known since, but for what is spent since: `tally` has that.
     record: TaskRecord,
+    tally: Arc<Tally>,
+    /// What of it is kept.
+    kept: Spent,
+}
+
+/// What a task spent is counted when its work is dropped, too.
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        if let Some(unit) = self.cx.unit.as_ref().filter(|_| self.tally.spent() != self.kept) {
+            record::keep_soon(&self.team.store, unit, self.id, &self.task.name, self.record());
+        }
+    }
 }
 
 /// Does `task` of epic `id`, given the results of the tasks before it.
@@ -60,15 +74,17 @@ pub(super) async fn work(
     let agent = agent.ok_or_else(|| Error::not_found("the task has no agent").during("TeamEngine::work"))?;
     let mut record = record::task(&team.store, id, &task.name)?;
     record.notes.clear();
-    let mut desk = Desk { cx, team, id, plan: &plan, task, agent, tools: Vec::new(), record };
-    desk.take_tools()?;
+    let (tally, cx) = &Tally::count(cx);
+    let (tally, kept) = (Arc::clone(tally), Spent::default());
+    let mut desk = Desk { cx, team, id, plan: &plan, task, agent, tools: Vec::new(), record, tally, kept };
+    desk.take_tools().await?;
     let memory = desk.memory(results).await?;
-    let room = desk.room(results, &memory)?;
+    let room = desk.room(results, &memory).await?;
     let question = prompt::task(&plan.epic, task, results, &memory, room);
     let (text, model) = desk.make(question).await?;
     desk.remember(&text, &model).await?;
     desk.keep().await?;
-    Ok(TaskWork { text, model, gates: desk.record.gates, notes: desk.record.notes })
+    Ok(TaskWork { text, model, gates: desk.record.gates.clone(), notes: desk.record.notes.clone() })
 }
 
 impl Desk<'_> {
@@ -110,7 +126,7 @@ impl Desk<'_> {
             let mut request = self.request(Prompt::Messages(messages.clone()));
             request.tools.clone_from(&self.tools);
             let mut reply = Box::pin(self.team.router.generate(self.cx, request)).await?;
-            self.record.add(&reply);
+            self.record.model = Some(reply.model.clone());
             // Kept at once: when the task is cut off, what it spent is still counted.
             self.keep().await?;
             if reply.tool_calls.is_empty() || round == TOOL_ROUNDS {
@@ -159,7 +175,7 @@ impl Desk<'_> {
     }
 
     /// Takes the agent's tools if a model that can call them would serve it.
-    fn take_tools(&mut self) -> Result<()> {
+    async fn take_tools(&mut self) -> Result<()> {
         if self.agent.tools.is_empty() {
             return Ok(());
         }
@@ -168,7 +184,7 @@ impl Desk<'_> {
         let tools: Vec<_> = tools.collect::<Result<_>>()?;
         let mut request = self.request(Prompt::Text(self.task.description.clone()));
         request.tools.clone_from(&tools);
-        match self.team.router.route(&request) {
+        match self.team.router.route(self.cx, &request).await {
             Ok(route) if !route.steps.is_empty() => self.tools = tools,
             Ok(_) | Err(_) => self.record.notes.push("no model that fits can call tools, so none were offered".into()),
         }
@@ -176,11 +192,12 @@ impl Desk<'_> {
     }
 
     /// Bytes of material there is room for: half the context of the model that would be asked first.
-    fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
+    async fn room(&self, results: &BTreeMap<String, TaskWork>, memory: &[String]) -> Result<usize> {
         if prompt::material(results, memory) <= prompt::SMALL {
             return Ok(usize::MAX);
         }
-        let route = self.team.router.route(&self.request(Prompt::Text(self.task.description.clone())))?;
+        let request = self.request(Prompt::Text(self.task.description.clone()));
+        let route = self.team.router.route(self.cx, &request).await?;
         let Some(first) = route.steps.first() else { return Ok(prompt::SMALL) };
         let tokens = self.team.router.models().get(&first.model)?.profile().context_length / 2;
         // Models count about one token in three bytes or more.
@@ -229,8 +246,17 @@ impl Desk<'_> {
         Ok(())
     }
 
-    async fn keep(&self) -> Result<()> {
-        record::keep(&self.team.store, self.cx.unit.as_ref(), self.id, &self.task.name, &self.record).await
+    fn record(&self) -> TaskRecord {
+        let mut record = self.record.clone();
+        record.spent = record.spent.plus(self.tally.spent());
+        record
+    }
+
+    async fn keep(&mut self) -> Result<()> {
+        let (record, spent) = (self.record(), self.tally.spent());
+        record::keep(&self.team.store, self.cx.unit.as_ref(), self.id, &self.task.name, record).await?;
+        self.kept = spent;
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ from .model import (
     ToolCall,
     Usage,
 )
-from .monitor import Event, Health, Latency, Metrics, ModelMetrics
+from .monitor import Event, Health, Latency, LocalStatistics, Metrics, ModelMetrics
 from .options import CallOptions, GenerateOptions, ModelProfile, Needs, Profile, SolveOptions, price
 from .parallel import RunReport, Task, TaskCall, TaskResult
 from .recall import Hit, Item, Neighbour, Relation, Why
@@ -54,6 +54,7 @@ __all__ = [
     "Latency",
     "LedgerEntry",
     "LedgerTotals",
+    "LocalStatistics",
     "Message",
     "Metrics",
     "ModelInfo",

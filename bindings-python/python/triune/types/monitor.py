@@ -55,6 +55,40 @@ class ModelMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalStatistics:
+    """What a model in this process did so far, and holds now."""
+
+    loaded: bool
+    """Whether its weights are in memory; a model that is not loaded is loaded by the next request."""
+    waiting: int
+    """Answers that wait for their turn."""
+    running: int
+    """Answers that are being written."""
+    tokens_read: int
+    """Tokens that were read, those written among them."""
+    tokens_found: int
+    """Tokens that need not be read, since answers before them began in the same way."""
+    tokens_written: int
+    tokens_drafted: int
+    """Tokens that were guessed from what the answer repeats, to be checked several in a step."""
+    tokens_accepted: int
+    """Guesses that were right."""
+    tokens_per_s: float
+    """Tokens written a second by all answers together, over the last second of work."""
+    preempted: int
+    """Answers that had to make way for others and were read again."""
+    weight_bytes: int
+    memory_bytes: int
+    """Bytes of what is remembered of tokens that were read."""
+    kept_bytes: int
+    """Of these, bytes that are kept for answers to come, those in use among them."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics(Costed):
     """What happened so far in this process."""
 

@@ -17,6 +17,9 @@ class CallOptions(TypedDict, total=False):
     """Who the call is for. Budgets, caches and the ledger keep tenants apart."""
     budget_usd: float | None
     """What the call may spend in all, in dollars; then OverBudgetError."""
+    priority: Literal["interactive", "normal", "background"] | None
+    """Which of the calls that wait for the same local model goes first. Default `normal`. Nobody waits forever: 10
+    seconds of waiting count as one priority higher."""
 
 
 class Needs(TypedDict, total=False):
@@ -56,6 +59,9 @@ class GenerateOptions(Needs, CallOptions, total=False):
     """Drops tokens less likely than this part of the likeliest one. 0 to 1."""
     repetition_penalty: float | None
     """Divides the score of tokens that were said already; 1 is off. Above 0, up to 2."""
+    logit_bias: Mapping[int, float] | None
+    """What is added to the scores of tokens, by their numbers in the model that answers: name it in `model`. -100 to 100;
+    -100 rules a token out."""
     seed: int | None
     """Makes sampling repeatable."""
     stop: Sequence[str]

@@ -30,9 +30,12 @@ class Task:
     """One task of a plan.
 
     `body` is a function, `def` or `async def`, that takes one TaskCall, or nothing, and returns what has a JSON form.
-    It is registered by its name, so that a run that was interrupted can go on: a process that resumes the run must
-    register it again (`mind.function`) or run the same plan under the same run id. A function may be called again
-    after a crash or a retry: what it does must bear repetition.
+    The journal knows it by its name, so that a run that was interrupted can go on: who resumes the run must register
+    it by that name before (`mind.function`), or run the same plan under the same run id. A function may be called
+    again after a crash or a retry: what it does must bear repetition.
+
+    Calls of the mind that a body makes are a part of the run: they end with it, spend from its budget, and what they
+    store can be read once the task has succeeded, in one commit with its result.
 
     Other bodies are made by `Task.prompt`, `Task.engine` and `Task.value`.
     """

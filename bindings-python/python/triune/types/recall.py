@@ -37,6 +37,8 @@ class Why:
     """BM25 of the query's words in the item; None when no word is shared."""
     terms: list[str]
     """The words shared, stemmed."""
+    fused: float | None = None
+    """The score that meaning and words gave, where a reranker gave another; None when there was no reranking."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ class TaskReport(Costed):
 
 @dataclass(frozen=True, slots=True)
 class EpicReport(Costed):
-    """What came of an epic."""
+    """What came of an epic. Tokens and money are those of its planning and its tasks, as the ledger has them."""
 
     epic: str
     """Its id."""

@@ -18,8 +18,9 @@ use crate::{
 
 /// Time to reach a server.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time between two pieces of an answer.
-const IDLE: Duration = Duration::from_mins(1);
+/// Time between two pieces of an answer, or to one that comes as a whole: images, and models that think first, say nothing
+/// for minutes. The router limits the call as a whole.
+const IDLE: Duration = Duration::from_mins(10);
 /// Bytes of an error that are read.
 const ERROR_BODY: usize = 64 << 10;
 /// Bytes of an answer that is not streamed; ten large images fit.
@@ -144,20 +145,25 @@ impl Client {
 
 /// What `error` of the connection means.
 pub(super) fn broken(error: reqwest::Error, model: &str) -> Error {
-    let (kind, message) = if error.is_timeout() && !error.is_connect() {
-        (ErrorKind::Timeout, "the server was silent for too long; try again, or ask for less")
-    } else if error.is_connect() || error.is_timeout() {
-        (ErrorKind::Unavailable, "the server cannot be reached; check `base_url` and the network")
-    } else {
-        (ErrorKind::Unavailable, "the connection to the server broke; try again")
+    let sent = !error.is_connect();
+    let (kind, message) = match (sent, error.is_timeout()) {
+        (true, true) => (ErrorKind::Timeout, "the server was silent for too long; try again, or ask for less"),
+        (true, false) => (ErrorKind::Unavailable, "the connection to the server broke; try again"),
+        (false, _) => (ErrorKind::Unavailable, "the server cannot be reached; check `base_url` and the network"),
     };
-    Error::new(kind, message).with("model", model).caused_by(error.without_url())
+    let broken = Error::new(kind, message).with("model", model).caused_by(error.without_url());
+    if sent { perhaps_billed(broken) } else { broken }
+}
+
+/// `error` of a call that the server may bill all the same.
+pub(super) fn perhaps_billed(error: Error) -> Error {
+    error.with("billed", "perhaps")
 }
 
 /// The server answered what its protocol does not have.
 pub(super) fn not_understood(model: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, "the server's answer is not of its protocol; check `provider` and `base_url`")
-        .with("model", model)
+    let message = "the server's answer is not of its protocol; check `provider` and `base_url`";
+    perhaps_billed(Error::new(ErrorKind::Unavailable, message).with("model", model))
 }
 
 async fn read(response: Response, limit: usize, model: &str) -> Result<Vec<u8>> {

@@ -1,11 +1,15 @@
 //! One answer while it is written: what was asked, what was said so far, and who reads it.
 
+use std::time::Instant;
+
 use tokio::sync::mpsc;
 
 use super::{
     grammar::Constraint,
     pages::{Memory, Pages},
     sampler::{Sampler, logprob},
+    speculation::Speculation,
+    standing::Standing,
     text::TextOut,
     tokenizer::Tokenizer,
     tools::{Piece, Tools},
@@ -22,7 +26,7 @@ pub(super) enum Form {
     /// Any text.
     Text,
     /// All of it is held to a form.
-    Whole(Constraint),
+    Whole(Box<Constraint>),
     /// Parts of it may be calls of tools.
     Calls(Box<Tools>),
 }
@@ -45,6 +49,16 @@ pub(super) struct Answer {
     sampler: Sampler,
     logprobs: Option<u8>,
     text: TextOut,
+    speculation: Speculation,
+    /// Tokens guessed to follow, to be read in this step.
+    guessed: Vec<u32>,
+    /// The tokens to be read in this step.
+    reading: Vec<u32>,
+    pub(super) standing: Standing,
+    /// That of its standing when its turn came: those of a higher one make way first.
+    pub(super) level: i64,
+    /// When its turn last came.
+    begun: Option<Instant>,
     /// What the model remembers of it.
     pub(super) memory: Memory,
 }
@@ -72,6 +86,12 @@ impl Answer {
             sampler: Sampler::new(sampling),
             logprobs: sampling.logprobs,
             text: TextOut::new(sampling.stop.clone()),
+            speculation: Speculation::default(),
+            guessed: Vec::new(),
+            reading: Vec::new(),
+            standing: Standing::new(cx),
+            level: 0,
+            begun: None,
             memory: Memory::default(),
         };
         (answer, pieces)
@@ -81,7 +101,7 @@ impl Answer {
     pub(super) fn held_to(mut self, form: Form) -> Self {
         match form {
             Form::Text => {}
-            Form::Whole(constraint) => self.constraint = Some(constraint),
+            Form::Whole(constraint) => self.constraint = Some(*constraint),
             Form::Calls(tools) => self.tools = Some(*tools),
         }
         self
@@ -92,14 +112,42 @@ impl Answer {
     }
 
     /// Tokens that the model has not read.
-    pub(super) fn unread(&self) -> &[u32] {
-        &self.tokens[self.memory.len()..]
+    pub(super) fn unread(&self) -> usize {
+        self.tokens.len() - self.memory.len()
     }
 
-    /// The unread tokens, and the memory they go to.
+    /// The next `count` unread tokens with what is guessed to follow, and the memory they go to.
     pub(super) fn part(&mut self, count: usize) -> (&mut Memory, &[u32]) {
         let read = self.memory.len();
-        (&mut self.memory, &self.tokens[read..read + count])
+        self.reading.clear();
+        self.reading.extend_from_slice(&self.tokens[read..read + count]);
+        self.reading.extend_from_slice(&self.guessed);
+        (&mut self.memory, &self.reading)
+    }
+
+    /// Guesses what follows, at most `most` tokens; says how many.
+    pub(super) fn guess(&mut self, most: usize) -> usize {
+        // The token after the last guess is written too.
+        let most = most.min(self.limit.saturating_sub(self.written() + 1));
+        self.guessed.clear();
+        self.guessed.extend_from_slice(self.speculation.guess(&self.tokens, most));
+        self.guessed.len()
+    }
+
+    /// Guesses nothing in this step.
+    pub(super) fn guess_nothing(&mut self) {
+        self.guessed.clear();
+    }
+
+    pub(super) fn guessed(&self) -> &[u32] {
+        &self.guessed
+    }
+
+    /// Of what was guessed the first `right` tokens were; the others are forgotten.
+    pub(super) fn guessed_right(&mut self, right: usize) {
+        self.speculation.learn(self.guessed.len(), right);
+        self.guessed.clear();
+        self.memory.truncate(self.tokens.len() - 1);
     }
 
     /// Goes on with what others have read of the same tokens; says how many of them.
@@ -110,9 +158,34 @@ impl Answer {
         found
     }
 
-    /// Forgets what the model has read, to be read again.
-    pub(super) fn make_way(&mut self) {
+    /// Keeps what the model has read for others that begin in the same way.
+    pub(super) fn keep(&mut self, pages: &mut Pages) {
+        pages.keep(&mut self.memory, &self.tokens);
+    }
+
+    /// The same, as number so and so that came.
+    pub(super) fn arrived(mut self, number: u64) -> Self {
+        self.standing = self.standing.arrived(number);
+        self
+    }
+
+    /// Whether it was given a turn already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Its turn has come.
+    pub(super) fn begin(&mut self, level: i64, now: Instant) {
+        (self.begun, self.level) = (Some(now), level);
+    }
+
+    /// Forgets what the model has read, to be read again when it is its turn again.
+    pub(super) fn make_way(&mut self, now: Instant) {
+        if let Some(begun) = self.begun {
+            self.standing = self.standing.had_turn(now.saturating_duration_since(begun));
+        }
         self.memory = Memory::default();
+        self.guessed.clear();
         self.cached = 0;
     }
 
@@ -140,6 +213,7 @@ impl Answer {
         if tokenizer.is_end(token) {
             return self.end(FinishReason::Stop);
         }
+        let before = self.tokens.last().copied().unwrap_or(token);
         self.tokens.push(token);
         let mut complete = self.constraint.as_mut().map_or(Ok(false), |constraint| constraint.take(token))?;
         if let Some((top, raw)) = raw {
@@ -147,7 +221,7 @@ impl Answer {
             self.send(Delta::Logprob { logprob })?;
         }
         let mark = self.tools.as_ref().and_then(|tools| tools.mark(token));
-        let shown = self.text.push(mark.map_or_else(|| tokenizer.bytes(token), str::as_bytes));
+        let shown = self.text.push(mark.map_or_else(|| tokenizer.bytes_after(before, token), str::as_bytes));
         match &mut self.tools {
             None => self.send_text(shown.text)?,
             Some(tools) => {

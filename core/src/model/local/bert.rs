@@ -1,131 +1,133 @@
-//! Encoders of the BERT architecture: texts of any lengths side by side, without padding.
+//! The forward pass of BERT and its kin: texts of any lengths side by side, without padding.
 
-use std::{collections::HashMap, ops::Range};
-
-use serde::Deserialize;
+use std::ops::Range;
 
 use super::{
-    kernel::{Activations, Isa, Matrix, Out, PAGE, Pool, Softmax, add, add_row, attend, gelu, layer_norm},
-    safetensors::Numbers,
+    checkpoint::{Config, Dense, Layer, Norm, Table, Weights},
+    kernel::{Activations, Isa, Out, PAGE, Pool, Query, add, add_row, attend, gelu, layer_norm},
+    safetensors::Tensors,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{error::Result, model::Precision};
 
-/// What `config.json` says, as far as it matters here.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Config {
-    pub(super) model_type: Option<String>,
-    pub(super) vocab_size: usize,
-    pub(super) hidden_size: usize,
-    pub(super) num_hidden_layers: usize,
-    pub(super) num_attention_heads: usize,
-    pub(super) intermediate_size: usize,
-    pub(super) hidden_act: String,
-    pub(super) max_position_embeddings: usize,
-    #[serde(default = "epsilon")]
-    pub(super) layer_norm_eps: f32,
+/// A text as an encoder reads it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tokens<'a> {
+    /// Not empty, and no more than there are positions.
+    pub(super) all: &'a [u32],
+    /// Where the second text of a pair begins; the number of tokens when there is none.
+    pub(super) second: usize,
 }
 
-fn epsilon() -> f32 {
-    1e-12
+/// Which part of the output stands for a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pooling {
+    /// The mean over its tokens.
+    #[default]
+    Mean,
+    /// The first token, `[CLS]`.
+    First,
+    /// The last token.
+    Last,
 }
 
 /// The weights of an encoder.
 #[derive(Debug)]
 pub(super) struct Bert {
-    words: Vec<f32>,
-    /// Of each position, with that of the first kind of tokens added: there is no other here.
-    positions: Vec<f32>,
-    norm: Norm,
+    table: Table,
     layers: Vec<Layer>,
+    /// Scores pairs, where the model was trained for that.
+    head: Option<(Dense, Dense)>,
     width: usize,
     heads: usize,
     epsilon: f32,
+    precision: Precision,
     isa: Isa,
 }
 
-#[derive(Debug)]
-struct Layer {
-    /// Queries, keys and values in one product.
-    attention: Dense,
-    mixed: Dense,
-    attention_norm: Norm,
-    up: Dense,
-    down: Dense,
-    norm: Norm,
-}
-
-#[derive(Debug)]
-struct Dense {
-    weight: Matrix,
-    bias: Vec<f32>,
-}
-
-#[derive(Debug)]
-struct Norm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-}
-
 impl Bert {
-    /// The encoder that `config` describes, of `tensors`.
+    /// The encoder that `config` describes, of `tensors`; with the head that scores pairs when it `scores`.
     ///
     /// # Errors
-    /// `Corrupt` when a tensor is missing or of another shape; `Unsupported` for another activation than GELU.
-    pub(super) fn new(config: &Config, tensors: HashMap<String, Numbers>) -> Result<Self> {
-        if config.hidden_act != "gelu" {
-            let message = format!("the activation \"{}\" is not supported; \"gelu\" is", config.hidden_act);
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        let width = config.hidden_size;
-        let mut tensors = Tensors(tensors);
-        let kinds = tensors.of("embeddings.token_type_embeddings.weight", None, width)?;
-        let mut positions =
-            tensors.of("embeddings.position_embeddings.weight", Some(config.max_position_embeddings), width)?;
-        for position in positions.chunks_exact_mut(width) {
-            position.iter_mut().zip(&kinds).for_each(|(number, kind)| *number += kind);
-        }
+    /// `Corrupt` when a tensor is missing or of another shape; `Unsupported` for sizes that the precision does not allow.
+    pub(super) fn new(config: &Config, tensors: Tensors, precision: Precision, scores: bool) -> Result<Self> {
+        let mut weights = Weights { config, tensors, precision };
         Ok(Self {
-            words: tensors.of("embeddings.word_embeddings.weight", Some(config.vocab_size), width)?,
-            positions,
-            norm: tensors.norm("embeddings.LayerNorm", width)?,
-            layers: (0..config.num_hidden_layers).map(|at| tensors.layer(at, config)).collect::<Result<_>>()?,
-            width,
+            table: weights.table()?,
+            layers: (0..config.num_hidden_layers).map(|at| weights.layer(at)).collect::<Result<_>>()?,
+            head: if scores { Some(weights.score_head()?) } else { None },
+            width: config.hidden_size,
             heads: config.num_attention_heads,
             epsilon: config.layer_norm_eps,
+            precision,
             isa: Isa::detect(),
         })
     }
 
-    /// The mean of the output over the tokens of each text, not brought to length 1. No text is empty, and none longer
-    /// than there are positions.
-    pub(super) fn embed(&self, texts: &[&[u32]], pool: &mut Pool) -> Vec<Vec<f32>> {
+    /// A vector for each text, not brought to length 1.
+    pub(super) fn embed(&self, texts: &[Tokens<'_>], pooling: Pooling, pool: &mut Pool) -> Vec<Vec<f32>> {
+        let (hidden, rows) = self.run(texts, pool);
+        let row = |at: usize| &hidden[at * self.width..][..self.width];
+        let vector = |rows: &Range<usize>| match pooling {
+            Pooling::First => row(rows.start).to_vec(),
+            Pooling::Last => row(rows.end - 1).to_vec(),
+            Pooling::Mean => {
+                let mut mean = vec![0.0; self.width];
+                rows.clone().for_each(|at| add(self.isa, &mut mean, row(at)));
+                for number in &mut mean {
+                    *number /= rows.len() as f32;
+                }
+                mean
+            }
+        };
+        rows.iter().map(vector).collect()
+    }
+
+    /// The score of each pair, as the model gives it: any number. None without a head for that.
+    pub(super) fn score(&self, pairs: &[Tokens<'_>], pool: &mut Pool) -> Option<Vec<f32>> {
+        let (hidden, score) = self.head.as_ref()?;
+        let firsts = self.embed(pairs, Pooling::First, pool).concat();
+        let mut inputs = Activations::default();
+        inputs.set_exact(&firsts, self.width);
+        let mut firsts = hidden.apply(self.isa, &inputs, pool);
+        for number in &mut firsts {
+            *number = number.tanh();
+        }
+        inputs.set_exact(&firsts, self.width);
+        Some(score.apply(self.isa, &inputs, pool))
+    }
+
+    /// The output for all tokens, and which rows of it are those of each text.
+    fn run(&self, texts: &[Tokens<'_>], pool: &mut Pool) -> (Vec<f32>, Vec<Range<usize>>) {
+        let Table { words, positions, second_kind, norm } = &self.table;
         let mut rows = Vec::with_capacity(texts.len());
         let mut hidden = Vec::new();
         for text in texts {
             let first = hidden.len() / self.width;
-            for (position, &token) in text.iter().enumerate() {
-                let word = &self.words[token as usize * self.width..][..self.width];
-                let place = &self.positions[position * self.width..][..self.width];
+            for (position, &token) in text.all.iter().enumerate() {
+                let word = &words[token as usize * self.width..][..self.width];
+                let place = &positions[position * self.width..][..self.width];
+                let start = hidden.len();
                 hidden.extend(word.iter().zip(place).map(|(word, place)| word + place));
+                if position >= text.second && !second_kind.is_empty() {
+                    add(self.isa, &mut hidden[start..], second_kind);
+                }
             }
-            rows.push(first..first + text.len());
+            rows.push(first..first + text.all.len());
         }
-        self.norm.apply(self.isa, self.epsilon, &mut hidden);
+        norm.apply(self.isa, self.epsilon, &mut hidden);
         let mut inputs = Activations::default();
         for layer in &self.layers {
             self.layer(layer, &rows, &mut hidden, &mut inputs, pool);
         }
-        let mean = |rows: &Range<usize>| {
-            let mut mean = vec![0.0; self.width];
-            for row in hidden[rows.start * self.width..rows.end * self.width].chunks_exact(self.width) {
-                add(self.isa, &mut mean, row);
-            }
-            for number in &mut mean {
-                *number /= rows.len() as f32;
-            }
-            mean
-        };
-        rows.iter().map(mean).collect()
+        (hidden, rows)
+    }
+
+    /// Hands `values` to the next product.
+    fn set(&self, inputs: &mut Activations, values: &[f32], cols: usize) {
+        match self.precision {
+            Precision::F32 => inputs.set_exact(values, cols),
+            Precision::Int8 => inputs.set(values, cols, self.isa),
+        }
     }
 
     fn layer(
@@ -137,17 +139,17 @@ impl Bert {
         pool: &mut Pool,
     ) {
         let isa = self.isa;
-        inputs.set_exact(hidden, self.width);
+        self.set(inputs, hidden, self.width);
         let attention = layer.attention.apply(isa, inputs, pool);
         let mixed = self.attend(&attention, texts, pool);
-        inputs.set_exact(&mixed, self.width);
+        self.set(inputs, &mixed, self.width);
         add(isa, hidden, &layer.mixed.apply(isa, inputs, pool));
         layer.attention_norm.apply(isa, self.epsilon, hidden);
 
-        inputs.set_exact(hidden, self.width);
+        self.set(inputs, hidden, self.width);
         let mut up = layer.up.apply(isa, inputs, pool);
         gelu(isa, &mut up);
-        inputs.set_exact(&up, layer.down.weight.cols());
+        self.set(inputs, &up, layer.down.weight.cols());
         add(isa, hidden, &layer.down.apply(isa, inputs, pool));
         layer.norm.apply(isa, self.epsilon, hidden);
     }
@@ -171,16 +173,16 @@ impl Bert {
                 places.zip(part(row, 1)).for_each(|(place, number)| *place = *number);
                 values[position * head..][..head].copy_from_slice(part(row, 2));
             }
-            let mut query = vec![0.0; head];
-            for row in (*text).clone() {
-                query.iter_mut().zip(part(row, 0)).for_each(|(scaled, number)| *scaled = number * scale);
-                let (mut state, mut result) = (Softmax::new(), vec![0.0; head]);
-                for (at, (keys, values)) in keys.chunks(PAGE * head).zip(values.chunks(PAGE * head)).enumerate() {
-                    let count = (text.len() - at * PAGE).min(PAGE);
-                    attend(self.isa, &query, keys, values, &(0..count), &mut state, &mut result);
-                }
-                state.finish(&mut result);
-                results.put(row, at * head, &result);
+            let scaled: Vec<_> = (*text).clone().flat_map(|row| part(row, 0)).map(|number| number * scale).collect();
+            let mut queries: Vec<_> =
+                scaled.chunks_exact(head).map(|numbers| Query::new(numbers, 0..text.len())).collect();
+            let mut found = vec![0.0; scaled.len()];
+            for (page, (keys, values)) in keys.chunks(PAGE * head).zip(values.chunks(PAGE * head)).enumerate() {
+                attend(self.isa, &mut queries, page * PAGE, keys, values, &mut found);
+            }
+            for ((row, query), result) in (*text).clone().zip(&queries).zip(found.chunks_exact_mut(head)) {
+                query.finish(result);
+                results.put(row, at * head, result);
             }
         });
         out
@@ -202,61 +204,4 @@ impl Norm {
             layer_norm(isa, row, &self.weight, &self.bias, epsilon);
         }
     }
-}
-
-/// The tensors that are not used yet.
-struct Tensors(HashMap<String, Numbers>);
-
-impl Tensors {
-    fn layer(&mut self, at: usize, config: &Config) -> Result<Layer> {
-        let (width, wide) = (config.hidden_size, config.intermediate_size);
-        let name = |part: &str| format!("encoder.layer.{at}.{part}");
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for part in ["query", "key", "value"] {
-            let name = name(&format!("attention.self.{part}"));
-            weight.extend(self.of(&format!("{name}.weight"), Some(width), width)?);
-            bias.extend(self.of(&format!("{name}.bias"), None, width)?);
-        }
-        Ok(Layer {
-            attention: Dense { weight: Matrix::float(3 * width, width, &weight), bias },
-            mixed: self.dense(&name("attention.output.dense"), width, width)?,
-            attention_norm: self.norm(&name("attention.output.LayerNorm"), width)?,
-            up: self.dense(&name("intermediate.dense"), wide, width)?,
-            down: self.dense(&name("output.dense"), width, wide)?,
-            norm: self.norm(&name("output.LayerNorm"), width)?,
-        })
-    }
-
-    fn dense(&mut self, name: &str, rows: usize, cols: usize) -> Result<Dense> {
-        let weight = self.of(&format!("{name}.weight"), Some(rows), cols)?;
-        Ok(Dense { weight: Matrix::float(rows, cols, &weight), bias: self.of(&format!("{name}.bias"), None, rows)? })
-    }
-
-    fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
-        Ok(Norm {
-            weight: self.of(&format!("{name}.weight"), None, width)?,
-            bias: self.of(&format!("{name}.bias"), None, width)?,
-        })
-    }
-
-    /// The numbers of a tensor of so many rows, or of any number of them, or of one row without a second dimension.
-    fn of(&mut self, name: &str, rows: Option<usize>, cols: usize) -> Result<Vec<f32>> {
-        let found = self.0.remove(name).or_else(|| self.0.remove(&format!("bert.{name}")));
-        let Some(Numbers { shape, values }) = found else {
-            return Err(corrupt(format!("model.safetensors has no tensor \"{name}\"; expected a BERT encoder")));
-        };
-        let fits = match (rows, shape.as_slice()) {
-            (Some(rows), shape) => shape == [rows, cols],
-            (None, [.., last]) => *last == cols && !values.is_empty(),
-            (None, []) => false,
-        };
-        if fits {
-            return Ok(values);
-        }
-        Err(corrupt(format!("tensor \"{name}\" has the shape {shape:?}, which is not what config.json says")))
-    }
-}
-
-fn corrupt(message: String) -> Error {
-    Error::new(ErrorKind::Corrupt, message)
 }

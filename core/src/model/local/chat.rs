@@ -1,10 +1,17 @@
 //! A chat model in this process.
 
-use std::{fmt, fs::File, io::BufReader, path::Path, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    fs::{File, Metadata},
+    io::BufReader,
+    panic::resume_unwind,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures_util::stream;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{
@@ -15,7 +22,8 @@ use super::{
     grammar::Grammars,
     kernel::Pool,
     pages::{Memory, Pages},
-    scheduler::{Limits, LocalStatistics, Scheduler, Writer},
+    resident::{MemoryBudget, Resident},
+    scheduler::{Limits, Scheduler, Writer},
     template::ChatTemplate,
     tokenizer::Tokenizer,
     tools::Tools,
@@ -23,7 +31,10 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{Capabilities, ChatModel, ChatRequest, ChatStream, Delta, ModelProfile, ResponseFormat, Sampling},
+    model::{
+        Capabilities, ChatModel, ChatRequest, ChatStream, Delta, LocalConfig, LocalStatistics, ModelProfile,
+        ResponseFormat, Sampling,
+    },
     runtime::blocking,
 };
 
@@ -36,73 +47,10 @@ const ANSWERS: usize = 64;
 const WAITING: usize = 10_000;
 /// Threads at most; more than any machine has.
 const MOST_THREADS: usize = 1024;
+/// Tokens that are guessed in a step.
+const GUESS: usize = 8;
 /// Bytes of what is remembered.
 const MEMORY: u64 = 512 << 20;
-
-/// How a local chat model runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct LocalConfig {
-    /// Answers written at once; more wait for their turn. At least 1. Default: 64.
-    pub concurrency: Option<usize>,
-    /// Answers that may wait; one more is refused as `Overloaded`. Default: 10,000.
-    pub queue: Option<usize>,
-    /// Threads that compute. At least 1. Default: the number of cores.
-    pub threads: Option<usize>,
-    /// Tokens of request and answer together, at most. Default: what the file says, up to 8192; most: what it says.
-    pub context_length: Option<u64>,
-    /// Bytes of what is remembered of tokens that were read, for answers on their way and for those to come that begin
-    /// in the same way. One answer always has what it needs. Default: 512 MiB.
-    pub memory_bytes: Option<u64>,
-    /// Computes with all weights in 32 bits and rounds nothing: what other engines are compared by. Takes about seven
-    /// times the memory of a 4-bit file and several times the time. Default: false.
-    pub full_precision: bool,
-}
-
-impl LocalConfig {
-    /// Writes `answers` at once.
-    #[must_use]
-    pub fn concurrency(mut self, answers: usize) -> Self {
-        self.concurrency = Some(answers);
-        self
-    }
-
-    /// Lets `answers` wait.
-    #[must_use]
-    pub fn queue(mut self, answers: usize) -> Self {
-        self.queue = Some(answers);
-        self
-    }
-
-    /// Computes on `threads`.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
-
-    /// Uses `tokens` of the context at most.
-    #[must_use]
-    pub fn context_length(mut self, tokens: u64) -> Self {
-        self.context_length = Some(tokens);
-        self
-    }
-
-    /// Remembers at most so many bytes of tokens that were read.
-    #[must_use]
-    pub fn memory_bytes(mut self, bytes: u64) -> Self {
-        self.memory_bytes = Some(bytes);
-        self
-    }
-
-    /// Rounds nothing.
-    #[must_use]
-    pub fn full_precision(mut self) -> Self {
-        self.full_precision = true;
-        self
-    }
-}
 
 /// A chat model, read from a GGUF file. Its answers are written together: they share the
 /// weights, the threads, and what the model remembers of a common beginning. What an answer says does not depend on
@@ -117,11 +65,11 @@ impl LocalConfig {
 /// tools' schemas; a call that cannot be read stays text. Tools and a response format together are `Unsupported`.
 pub struct LocalModel {
     profile: ModelProfile,
-    writer: Arc<Writer>,
+    tokenizer: Arc<Tokenizer>,
     /// None for a model that was not made to answer.
     template: Option<Arc<ChatTemplate>>,
     grammars: Arc<Grammars>,
-    scheduler: Scheduler,
+    pub(super) resident: Arc<Resident>,
     load_ms: u64,
     bytes: u64,
 }
@@ -148,7 +96,21 @@ impl LocalModel {
     /// `NotFound`; `Corrupt` for a file that is damaged or no GGUF file; `Unsupported` for a model that cannot run
     /// here, saying why; `Invalid` for a `config` out of range.
     pub fn load(id: impl Into<String>, path: &Path, config: &LocalConfig) -> Result<Self> {
-        read(id.into(), path, config).map_err(|e| e.during("LocalModel::load").with("path", path.display()))
+        Self::load_within(id, path, config, &MemoryBudget::default())
+    }
+
+    /// The same, in memory that it shares with other models.
+    ///
+    /// # Errors
+    /// As for [`LocalModel::load`]; `Invalid` when there is never enough memory for it, `Overloaded` when there is not
+    /// now.
+    pub fn load_within(
+        id: impl Into<String>,
+        path: &Path,
+        config: &LocalConfig,
+        budget: &MemoryBudget,
+    ) -> Result<Self> {
+        read(id.into(), path, config, budget).map_err(|e| e.during("LocalModel::load").with("path", path.display()))
     }
 
     /// Milliseconds that loading took.
@@ -166,7 +128,7 @@ impl LocalModel {
     /// # Errors
     /// None that a text can cause.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        self.writer.tokenizer.encode_plain(text)
+        self.tokenizer.encode_plain(text)
     }
 
     /// The likeliest `top` tokens after `tokens`, with their log-probabilities: what parity with other engines is
@@ -175,8 +137,9 @@ impl LocalModel {
     /// # Errors
     /// `Invalid` when there is no token or an unknown one; `ContextLength` when there are too many.
     pub fn next_logprobs(&self, tokens: &[u32], top: usize) -> Result<Vec<(u32, f32)>> {
-        let scores = self.scores(tokens, Scores::Last)?;
-        Ok(super::sampler::top_logprobs(&scores, top))
+        let mut likeliest = Vec::new();
+        self.read_scores(tokens, Scores::Last, |_, scores| likeliest = super::sampler::top_logprobs(scores, top))?;
+        Ok(likeliest)
     }
 
     /// For each of `tokens` but the first its log-probability after those before it, and the `top` likeliest tokens in
@@ -185,52 +148,81 @@ impl LocalModel {
     /// # Errors
     /// As for [`LocalModel::next_logprobs`].
     pub fn read_logprobs(&self, tokens: &[u32], top: usize) -> Result<Vec<ReadToken>> {
-        let scores = self.scores(tokens, Scores::All)?;
-        let rows = scores.chunks_exact(self.writer.decoder.vocabulary());
-        let read = |(scores, token): (&[f32], &u32)| ReadToken {
-            logprob: super::sampler::logprob_of(scores, *token),
-            top: super::sampler::top_logprobs(scores, top),
-        };
-        Ok(rows.zip(&tokens[1..]).map(read).collect())
+        let mut read = Vec::with_capacity(tokens.len());
+        self.read_scores(tokens, Scores::All, |at, scores| {
+            if let Some(&next) = tokens.get(at + 1) {
+                let logprob = super::sampler::logprob_of(scores, next);
+                read.push(ReadToken { logprob, top: super::sampler::top_logprobs(scores, top) });
+            }
+        })?;
+        Ok(read)
     }
 
-    fn scores(&self, tokens: &[u32], wanted: Scores) -> Result<Vec<f32>> {
-        if tokens.is_empty() || tokens.iter().any(|&token| token as usize >= self.writer.tokenizer.len()) {
+    /// Reads `tokens` and gives the scores after those that are `wanted`, with the places of the tokens.
+    fn read_scores(&self, tokens: &[u32], wanted: Scores, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
+        if tokens.is_empty() || tokens.iter().any(|&token| token as usize >= self.tokenizer.len()) {
             return Err(Error::invalid("log-probabilities take at least one token, and only tokens of the model"));
         }
         self.check_length(tokens.len())?;
-        let decoder = &self.writer.decoder;
+        let scheduler = self.resident.get()?;
+        let decoder = &scheduler.writer().decoder;
         let pages = Pages::new(decoder.page_numbers(), u64::MAX, 1);
         let (mut memory, mut scratch, mut pool) = (Memory::default(), Scratch::default(), Pool::new(1));
-        let part = Part { memory: &mut memory, tokens, scores: wanted };
-        Ok(decoder.read(&mut [part], &pages, &mut scratch, &mut pool).to_vec())
+        let mut before = 0;
+        // Scores take a MiB a token of a large vocabulary, so not those of all are in memory at once.
+        for tokens in tokens.chunks(if wanted == Scores::All { 64 } else { tokens.len() }) {
+            let part = Part { memory: &mut memory, tokens, scores: wanted };
+            let scores = decoder.read(&mut [part], &pages, &mut scratch, &mut pool);
+            for (at, scores) in scores.chunks_exact(decoder.vocabulary()).enumerate() {
+                take(before + at, scores);
+            }
+            before += tokens.len();
+        }
+        Ok(())
     }
 
-    /// Goes on with `prompt`, tokens of the model, as they are and without a chat template.
+    /// Goes on with `prompt`, tokens of the model, as they are and without a chat template. Blocks where the weights are
+    /// not in memory.
     ///
     /// # Errors
-    /// `Invalid` for no token, an unknown one or sampling out of range; `ContextLength`; `Overloaded`.
+    /// `Invalid` for no token, an unknown one or sampling out of range; `ContextLength`; `Overloaded`, with the time to
+    /// wait.
     pub fn complete(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling) -> Result<ChatStream> {
         sampling.validate()?;
         cx.check()?;
-        if prompt.is_empty() || prompt.iter().any(|&token| token as usize >= self.writer.tokenizer.len()) {
+        if prompt.is_empty() || prompt.iter().any(|&token| token as usize >= self.tokenizer.len()) {
             return Err(Error::invalid("a completion takes at least one token, and only tokens of the model"));
         }
         self.answer(cx, prompt, sampling, Form::Text)
     }
 
     fn answer(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling, form: Form) -> Result<ChatStream> {
+        if let Some(token) = sampling.logit_bias.keys().find(|&&token| token as usize >= self.tokenizer.len()) {
+            let message = format!("logit_bias names token {token}, and the model has {}", self.tokenizer.len());
+            return Err(Error::invalid(message).with("model", &self.profile.id));
+        }
         self.check_length(prompt.len())?;
         let room = self.profile.context_length - prompt.len() as u64;
         let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
         let (answer, pieces) = Answer::new(cx, prompt, sampling, limit);
-        self.scheduler.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
+        self.resident.get()?.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
         Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
     }
 
-    /// What it did so far, and holds now.
-    pub fn statistics(&self) -> LocalStatistics {
-        self.scheduler.statistics()
+    /// Goes on with `prompt` in `count` ways, each as [`LocalModel::complete`] does, and each with the next seed after the
+    /// one before it. The prompt is read once, but for its last tokens, which fill no whole page.
+    ///
+    /// # Errors
+    /// As for [`LocalModel::complete`]; then none is begun.
+    pub fn complete_many(
+        &self,
+        cx: &Context,
+        prompt: &[u32],
+        sampling: &Sampling,
+        count: usize,
+    ) -> Result<Vec<ChatStream>> {
+        let of = |at| Sampling { seed: sampling.seed.map(|seed| seed.wrapping_add(at)), ..sampling.clone() };
+        (0..count as u64).map(|at| self.complete(cx, prompt.to_vec(), &of(at))).collect()
     }
 
     fn template(&self) -> Result<Arc<ChatTemplate>> {
@@ -252,7 +244,7 @@ impl LocalModel {
     }
 }
 
-fn read(id: String, path: &Path, config: &LocalConfig) -> Result<LocalModel> {
+fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) -> Result<LocalModel> {
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let limits = Limits {
@@ -261,12 +253,63 @@ fn read(id: String, path: &Path, config: &LocalConfig) -> Result<LocalModel> {
         threads: config.threads.unwrap_or(cores),
         memory: config.memory_bytes.unwrap_or(MEMORY),
         context: 0,
+        guess: if config.speculation.unwrap_or(true) { GUESS } else { 0 },
     };
     if limits.answers == 0 || limits.threads == 0 || limits.threads > MOST_THREADS {
         return Err(Error::invalid(format!(
             "concurrency is at least 1, and threads are 1 to {MOST_THREADS}; correct the settings of the model"
         )));
     }
+    let (file, facts) = open(path)?;
+    let (bytes, changed) = (facts.len(), facts.modified().ok());
+    let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?;
+    let most = family::context_length(&gguf)?;
+    let context_length = config.context_length.unwrap_or(most.min(CONTEXT));
+    if !(2..=most).contains(&context_length) {
+        return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
+    }
+    let full_precision = config.full_precision;
+    let weights = move |gguf: &Gguf, path: &Path| family::load(gguf, path, context_length, full_precision);
+    // The tokenizer takes about as long as the weights.
+    let (tokenizer, decoder) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::new(&gguf));
+        let decoder = budget.within(bytes, || weights(&gguf, path));
+        (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
+    });
+    let (tokenizer, decoder) = (Arc::new(tokenizer?), decoder?);
+    let template = ChatTemplate::new(&gguf)?.map(Arc::new);
+    let limits = Limits { context: context_length as usize, ..limits };
+    let (path, its) = (path.to_owned(), Arc::clone(&tokenizer));
+    let written_by = move |decoder, before| {
+        Scheduler::new(Arc::new(Writer { decoder, tokenizer: Arc::clone(&its) }), limits, before)
+    };
+    let first = written_by(decoder, LocalStatistics::default());
+    let again = move |before| {
+        let (file, facts) = open(&path)?;
+        if (facts.len(), facts.modified().ok()) != (bytes, changed) {
+            return Err(
+                corrupt("the file changed after the model was opened; open it again").with("path", path.display())
+            );
+        }
+        let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?;
+        Ok(written_by(weights(&gguf, &path)?, before))
+    };
+    let idle = config.idle_unload_s.map(Duration::from_secs);
+    let tools = template.as_ref().is_some_and(|template| template.knows_tools());
+    let capabilities =
+        Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
+    Ok(LocalModel {
+        profile: ModelProfile { capabilities, ..ModelProfile::local(id, context_length) },
+        resident: Resident::new(first, Box::new(again), idle, budget.clone()),
+        tokenizer,
+        template,
+        grammars: Arc::default(),
+        load_ms: started.elapsed().as_millis() as u64,
+        bytes,
+    })
+}
+
+fn open(path: &Path) -> Result<(File, Metadata)> {
     let file = File::open(path).map_err(|e| {
         Error::not_found("there is no model file here; name a file that exists, or run `triune models pull`")
             .caused_by(e)
@@ -275,28 +318,7 @@ fn read(id: String, path: &Path, config: &LocalConfig) -> Result<LocalModel> {
     if !facts.is_file() {
         return Err(Error::invalid("a chat model is one GGUF file, and this is no file"));
     }
-    let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), facts.len())?;
-    let most = family::context_length(&gguf)?;
-    let context_length = config.context_length.unwrap_or(most.min(CONTEXT));
-    if !(2..=most).contains(&context_length) {
-        return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
-    }
-    let tokenizer = Tokenizer::new(&gguf)?;
-    let template = ChatTemplate::new(&gguf)?.map(Arc::new);
-    let decoder = family::load(&gguf, path, context_length, config.full_precision)?;
-    let writer = Arc::new(Writer { decoder, tokenizer });
-    let tools = template.as_ref().is_some_and(|template| template.knows_tools());
-    let capabilities =
-        Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
-    Ok(LocalModel {
-        profile: ModelProfile { capabilities, ..ModelProfile::local(id, context_length) },
-        scheduler: Scheduler::new(Arc::clone(&writer), Limits { context: context_length as usize, ..limits }),
-        writer,
-        template,
-        grammars: Arc::default(),
-        load_ms: started.elapsed().as_millis() as u64,
-        bytes: facts.len(),
-    })
+    Ok((file, facts))
 }
 
 /// What the profile does not promise is refused, not half done.
@@ -325,26 +347,43 @@ impl ChatModel for LocalModel {
         check(&request)?;
         cx.check()?;
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();
-        self.check_length(self.writer.tokenizer.fewest_tokens(bytes))?;
+        self.check_length(self.tokenizer.fewest_tokens(bytes))?;
         let sampling = request.sampling.clone();
-        let (writer, template, grammars) = (Arc::clone(&self.writer), self.template()?, Arc::clone(&self.grammars));
+        let (tokenizer, template, grammars) =
+            (Arc::clone(&self.tokenizer), self.template()?, Arc::clone(&self.grammars));
         // Both may take a while: the prompt when it is long, the form when it is large.
         let prepare = move || {
-            let tokenizer = &writer.tokenizer;
-            let form = match grammars.constraint(tokenizer, &request.response_format)? {
-                Some(constraint) => Form::Whole(constraint),
-                None => Tools::new(&grammars, tokenizer, template.syntax(), &request)
+            let form = match grammars.constraint(&tokenizer, &request.response_format)? {
+                Some(constraint) => Form::Whole(Box::new(constraint)),
+                None => Tools::new(&grammars, &tokenizer, template.syntax(), &request)
                     .map_or(Form::Text, |tools| Form::Calls(Box::new(tools))),
             };
-            Ok((template.encode(tokenizer, &request)?, form))
+            Ok((template.encode(&tokenizer, &request)?, form))
         };
         let (prompt, form) = cx.run(blocking(prepare)).await?;
+        // Held until the answer is handed over, so that it does not leave in between.
+        let _scheduler = if let Some(loaded) = self.resident.loaded() {
+            loaded
+        } else {
+            let resident = Arc::clone(&self.resident);
+            cx.run(blocking(move || resident.get())).await?
+        };
         self.answer(cx, prompt, &sampling, form)
     }
 
-    /// Exact: the tokens of the prompt as the model reads it.
+    /// Exact: the tokens of the prompt as the model reads it. Of a request whose length alone says that it does not fit
+    /// the context, the fewest it can have: nobody waits for the exact number of too many.
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
-        Ok(self.template()?.encode(&self.writer.tokenizer, request)?.len() as u64)
+        let bytes = request.messages.iter().map(|message| message.content.len()).sum();
+        let fewest = self.tokenizer.fewest_tokens(bytes) as u64;
+        if fewest >= self.profile.context_length {
+            return Ok(fewest);
+        }
+        Ok(self.template()?.encode(&self.tokenizer, request)?.len() as u64)
+    }
+
+    fn local_statistics(&self) -> Option<LocalStatistics> {
+        Some(self.resident.statistics())
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
         rotate_neighbours, swiglu,
     },
     pages::{Memory, Pages},
+    rope::Rope,
 };
 
 /// The weights of a model, packed for this processor.
@@ -24,8 +25,10 @@ pub(super) struct Decoder {
     pub(super) epsilon: f32,
     pub(super) pairs: Pairs,
     pub(super) gate: Gate,
-    /// Of the layers, by their number.
-    pub(super) turns: Vec<Turns>,
+    /// What scores of the attention are multiplied with.
+    pub(super) attention_scale: f32,
+    /// The rotations of the layers, all of the same dimensions.
+    pub(super) ropes: Vec<Rope>,
     pub(super) isa: Isa,
 }
 
@@ -68,8 +71,8 @@ pub(super) struct Layer {
     pub(super) after_feed: Option<Vec<f32>>,
     /// Positions a token looks back on, itself among them; all when absent.
     pub(super) window: Option<usize>,
-    /// Which of the model's turns are its own.
-    pub(super) turns: usize,
+    /// Which of the model's rotations is its own.
+    pub(super) rope: usize,
 }
 
 /// A matrix, and what is added to its results.
@@ -77,33 +80,6 @@ pub(super) struct Layer {
 pub(super) struct Dense {
     pub(super) weight: Matrix,
     pub(super) bias: Option<Vec<f32>>,
-}
-
-/// Cosines and sines of every position.
-#[derive(Debug)]
-pub(super) struct Turns {
-    angles: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-}
-
-impl Turns {
-    /// For heads of `width` numbers and `positions` positions: number `i` of a head turns by its position times
-    /// `base` to the power of -2i / width.
-    pub(super) fn new(width: usize, positions: usize, base: f32) -> Self {
-        let angles = width / 2;
-        let speeds: Vec<_> = (0..angles).map(|i| f64::from(base).powf(-2.0 * i as f64 / width as f64)).collect();
-        let each = |turn: fn(f64) -> f64| {
-            let of = |position: usize| speeds.iter().map(move |speed| turn(position as f64 * speed) as f32);
-            (0..positions).flat_map(of).collect()
-        };
-        Self { angles, cos: each(f64::cos), sin: each(f64::sin) }
-    }
-
-    fn at(&self, position: usize) -> (&[f32], &[f32]) {
-        let range = position * self.angles..(position + 1) * self.angles;
-        (&self.cos[range.clone()], &self.sin[range])
-    }
 }
 
 /// New tokens of one sequence.
@@ -137,6 +113,8 @@ pub(super) struct Scratch {
     up: Vec<f32>,
     inputs: Activations,
     scores: Vec<f32>,
+    /// For each row, and each rotation of the model, its cosines and sines.
+    angles: Vec<f32>,
 }
 
 impl Decoder {
@@ -190,8 +168,13 @@ impl Decoder {
                 *number *= self.embedding_scale;
             }
         }
+        scratch.angles.clear();
         for part in &mut *parts {
             part.memory.grow(part.tokens.len(), pages);
+            let start = part.memory.len();
+            for position in start..start + part.tokens.len() {
+                self.ropes.iter().for_each(|rope| rope.turn(position, &mut scratch.angles));
+            }
         }
         for (at, layer) in self.layers.iter().enumerate() {
             self.attend(at, layer, parts, scratch, pool);
@@ -204,32 +187,32 @@ impl Decoder {
     }
 
     fn attend(&self, at: usize, layer: &Layer, parts: &mut [Part<'_>], scratch: &mut Scratch, pool: &mut Pool) {
-        let Scratch { hidden, normed, query, key, value, mixed, inputs, .. } = scratch;
+        let Scratch { hidden, normed, query, key, value, mixed, inputs, angles, .. } = scratch;
         let (isa, heads) = (self.isa, self.heads);
-        self.norm(hidden, &layer.attention_norm, normed, inputs);
+        self.norm(hidden, &layer.attention_norm, inputs, pool);
         let rows = inputs.rows();
-        layer.query.apply(inputs, query, isa, pool);
-        layer.key.apply(inputs, key, isa, pool);
-        layer.value.apply(inputs, value, isa, pool);
+        let dense = [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)];
+        multiply(dense.map(|(dense, out)| (&dense.weight, out)), inputs, isa, pool);
+        for (dense, out) in [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)] {
+            if let Some(bias) = &dense.bias {
+                add_row(isa, out, bias);
+            }
+        }
         norm_heads(isa, self.epsilon, query, layer.query_norm.as_deref(), normed);
         norm_heads(isa, self.epsilon, key, layer.key_norm.as_deref(), normed);
 
-        let scale = 1.0 / (heads.width as f32).sqrt();
         for number in query.iter_mut() {
-            *number *= scale;
+            *number *= self.attention_scale;
         }
         let page = at * heads.page()..(at + 1) * heads.page();
         let mut row = 0;
         for part in &mut *parts {
             let start = part.memory.len();
             for position in start..start + part.tokens.len() {
-                let (cos, sin) = self.turns[layer.turns].at(position);
-                for numbers in [row_mut(query, row, heads.queries()), row_mut(key, row, heads.keys())] {
-                    match self.pairs {
-                        Pairs::Neighbours => rotate_neighbours(isa, numbers, cos, sin),
-                        Pairs::Halves => rotate_halves(isa, numbers, cos, sin),
-                    }
-                }
+                let turned = self.ropes[layer.rope].dimensions();
+                let angles = &angles[(row * self.ropes.len() + layer.rope) * turned..][..turned];
+                self.rotate(row_mut(query, row, heads.queries()), angles);
+                self.rotate(row_mut(key, row, heads.keys()), angles);
                 let kept = row * heads.keys()..(row + 1) * heads.keys();
                 if let Some((numbers, slot)) = part.memory.slot(position) {
                     heads.keep(&mut numbers[page.clone()], slot, &key[kept.clone()], &value[kept]);
@@ -244,29 +227,49 @@ impl Decoder {
         });
         mixed.resize(rows * heads.queries(), 0.0);
         attention(isa, pool, heads, layer.window, &sequences, query, mixed);
-        inputs.set(mixed, heads.queries(), isa);
-        multiply(&layer.output, inputs, normed, isa, pool);
+        let width = heads.queries();
+        inputs.fill(rows, width, isa, pool, |row, out| out.copy_from_slice(&mixed[row * width..][..width]));
+        multiply([(&layer.output, normed)], inputs, isa, pool);
         norm_heads(isa, self.epsilon, normed, layer.after_attention.as_deref(), query);
         add(isa, hidden, normed);
     }
 
+    /// Turns the first numbers of each head by `angles`, cosines and then sines.
+    fn rotate(&self, heads: &mut [f32], angles: &[f32]) {
+        let (cos, sin) = angles.split_at(angles.len() / 2);
+        let rotate = match self.pairs {
+            Pairs::Neighbours => rotate_neighbours,
+            Pairs::Halves => rotate_halves,
+        };
+        if angles.len() == self.heads.width {
+            rotate(self.isa, heads, cos, sin);
+        } else {
+            for head in heads.chunks_exact_mut(self.heads.width) {
+                rotate(self.isa, &mut head[..angles.len()], cos, sin);
+            }
+        }
+    }
+
     fn feed(&self, layer: &Layer, scratch: &mut Scratch, pool: &mut Pool) {
         let Scratch { hidden, normed, gate, up, inputs, .. } = scratch;
-        self.norm(hidden, &layer.feed_norm, normed, inputs);
-        multiply(&layer.gate, inputs, gate, self.isa, pool);
-        multiply(&layer.up, inputs, up, self.isa, pool);
-        match self.gate {
-            Gate::Silu => swiglu(self.isa, gate, up),
-            Gate::Gelu => geglu(self.isa, gate, up),
-        }
-        inputs.set(gate, layer.down.cols(), self.isa);
-        multiply(&layer.down, inputs, normed, self.isa, pool);
+        self.norm(hidden, &layer.feed_norm, inputs, pool);
+        let (rows, width) = (inputs.rows(), layer.down.cols());
+        multiply([(&layer.gate, &mut *gate), (&layer.up, &mut *up)], inputs, self.isa, pool);
+        inputs.fill(rows, width, self.isa, pool, |row, out| {
+            let of_row = row * width..(row + 1) * width;
+            out.copy_from_slice(&gate[of_row.clone()]);
+            match self.gate {
+                Gate::Silu => swiglu(self.isa, out, &up[of_row]),
+                Gate::Gelu => geglu(self.isa, out, &up[of_row]),
+            }
+        });
+        multiply([(&layer.down, normed)], inputs, self.isa, pool);
         norm_heads(self.isa, self.epsilon, normed, layer.after_feed.as_deref(), up);
         add(self.isa, hidden, normed);
     }
 
     fn score<'s>(&self, parts: &[Part<'_>], scratch: &'s mut Scratch, pool: &mut Pool) -> &'s mut [f32] {
-        let Scratch { hidden, normed, inputs, scores, .. } = scratch;
+        let Scratch { hidden, inputs, scores, .. } = scratch;
         let width = self.embedding.cols();
         // Only the rows that are asked for: the vocabulary is the largest matrix.
         let wanted = of_rows(parts, |part, rows| match part.scores {
@@ -281,28 +284,17 @@ impl Decoder {
         if wanted.is_empty() {
             return &mut [];
         }
-        self.norm(&hidden[..wanted.len() * width], &self.norm, normed, inputs);
-        multiply(self.output.as_ref().unwrap_or(&self.embedding), inputs, scores, self.isa, pool);
+        self.norm(&hidden[..wanted.len() * width], &self.norm, inputs, pool);
+        multiply([(self.output.as_ref().unwrap_or(&self.embedding), scores)], inputs, self.isa, pool);
         scores
     }
 
     /// Each row normed and made ready for products.
-    fn norm(&self, hidden: &[f32], weight: &[f32], normed: &mut Vec<f32>, inputs: &mut Activations) {
+    fn norm(&self, hidden: &[f32], weight: &[f32], inputs: &mut Activations, pool: &mut Pool) {
         let width = weight.len();
-        normed.resize(hidden.len(), 0.0);
-        for (x, out) in hidden.chunks_exact(width).zip(normed.chunks_exact_mut(width)) {
-            rms_norm(self.isa, x, weight, self.epsilon, out);
-        }
-        inputs.set(normed, width, self.isa);
-    }
-}
-
-impl Dense {
-    fn apply(&self, inputs: &Activations, out: &mut Vec<f32>, isa: Isa, pool: &mut Pool) {
-        multiply(&self.weight, inputs, out, isa, pool);
-        if let Some(bias) = &self.bias {
-            add_row(isa, out, bias);
-        }
+        inputs.fill(hidden.len() / width, width, self.isa, pool, |row, out| {
+            rms_norm(self.isa, &hidden[row * width..][..width], weight, self.epsilon, out);
+        });
     }
 }
 
@@ -322,9 +314,13 @@ pub(super) fn pages_of(tokens: usize) -> usize {
     tokens.div_ceil(PAGE)
 }
 
-fn multiply(matrix: &Matrix, inputs: &Activations, out: &mut Vec<f32>, isa: Isa, pool: &mut Pool) {
-    out.resize(inputs.rows() * matrix.rows(), 0.0);
-    matrix.multiply(inputs, out, isa, pool);
+/// The products of each matrix, all with the same inputs.
+fn multiply<const N: usize>(products: [(&Matrix, &mut Vec<f32>); N], inputs: &Activations, isa: Isa, pool: &mut Pool) {
+    let sized = products.map(|(matrix, out)| {
+        out.resize(inputs.rows() * matrix.rows(), 0.0);
+        (matrix, &mut out[..])
+    });
+    Matrix::multiply_all(sized, inputs, isa, pool);
 }
 
 fn row_mut(numbers: &mut [f32], row: usize, width: usize) -> &mut [f32] {

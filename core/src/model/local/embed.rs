@@ -1,59 +1,64 @@
-//! A sentence embedder in this process: BERT with mean pooling, as all-MiniLM-L6-v2 is.
+//! A sentence embedder in this process, of the BERT family and as sentence-transformers would use it.
 
-use std::{
-    fmt,
-    fs::{self, File},
-    path::Path,
-    sync::Arc,
-    time::Instant,
-};
+use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
-use tokenizers::{Tokenizer, TruncationParams};
-use tokio::sync::Semaphore;
 
 use super::{
-    bert::{Bert, Config},
+    bert::{Bert, Pooling, Tokens},
+    checkpoint::corrupt,
+    encoder::{Encoded, Encoder},
     kernel::Pool,
-    safetensors,
+    sentence::{self, Prompts, Sentence},
 };
 use crate::{
     context::Context,
-    error::{Error, ErrorKind, Result},
-    model::{Embedder, EmbedderProfile, Embedding, Price},
+    error::Result,
+    model::{Embedder, EmbedderProfile, Embedding, Precision, Price},
     runtime::blocking,
 };
 
-/// Tokens of a text that are read: what the model was trained with.
+/// Tokens of a text that are read where the files do not say: what small models were trained with.
 const MAX_TOKENS: usize = 256;
-/// Bytes of a text that the tokenizer sees at most; far more than 256 tokens of any language.
-const MAX_BYTES: usize = 1 << 16;
-/// Tokens of one batch at most, beside those of a single text: large enough to be fast, small enough to stop soon.
-const BATCH_TOKENS: usize = 512;
 
-/// An embedder read from a folder with `config.json`, `tokenizer.json` and `model.safetensors`.
+/// How an embedder is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct LocalEmbedderConfig {
+    precision: Precision,
+    query_prompt: Option<String>,
+    passage_prompt: Option<String>,
+}
+
+impl LocalEmbedderConfig {
+    /// The numbers of the weights. Default: as in the file, `f32`.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// What stands before a query. Default: what the model's files say.
+    pub fn query_prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.query_prompt = Some(prompt.into());
+        self
+    }
+
+    /// What stands before every other text. Default: what the model's files say.
+    pub fn passage_prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.passage_prompt = Some(prompt.into());
+        self
+    }
+}
+
+/// An embedder read from a folder with `config.json`, `tokenizer.json` and `model.safetensors`, and what else
+/// sentence-transformers wrote there: of the type BERT (`MiniLM`, BGE, E5, GTE), `RoBERTa`, `XLM-RoBERTa` or
+/// `DistilBERT`.
 pub struct LocalEmbedder {
     profile: EmbedderProfile,
-    parts: Arc<Parts>,
-    /// One a core: an answer to one text keeps to one thread, and many texts use all.
-    turns: Semaphore,
-    cores: usize,
-    load_ms: u64,
-    bytes: u64,
-}
-
-struct Parts {
-    model: Bert,
-    tokenizer: Tokenizer,
-}
-
-/// A text as the model reads it.
-struct Encoded {
-    /// Its place in the request.
-    index: usize,
-    tokens: Vec<u32>,
-    truncated: bool,
+    encoder: Arc<Encoder>,
+    pooling: Pooling,
+    lowercase: bool,
+    prompts: Prompts,
 }
 
 impl fmt::Debug for LocalEmbedder {
@@ -68,137 +73,71 @@ impl LocalEmbedder {
     /// # Errors
     /// `NotFound` when a file is missing; `Corrupt` when one is damaged; `Unsupported` for another kind of model.
     pub fn load(id: impl Into<String>, folder: &Path) -> Result<Self> {
-        read(id.into(), folder).map_err(|e| e.during("LocalEmbedder::load").with("folder", folder.display()))
+        Self::load_with(id, folder, &LocalEmbedderConfig::default())
+    }
+
+    /// The same, in another way than the usual one.
+    ///
+    /// # Errors
+    /// As [`LocalEmbedder::load`].
+    pub fn load_with(id: impl Into<String>, folder: &Path, config: &LocalEmbedderConfig) -> Result<Self> {
+        read(id.into(), folder, config).map_err(|e| e.during("LocalEmbedder::load").with("folder", folder.display()))
     }
 
     /// Milliseconds that loading took.
     pub fn load_ms(&self) -> u64 {
-        self.load_ms
+        self.encoder.load_ms
     }
 
-    /// Bytes of the weights.
+    /// Bytes of the file of weights.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.encoder.bytes
     }
-}
 
-fn read(id: String, folder: &Path) -> Result<LocalEmbedder> {
-    let started = Instant::now();
-    let config = read_config(folder)?;
-    let max_tokens = MAX_TOKENS.min(config.max_position_embeddings);
-    let tokenizer = read_tokenizer(folder, max_tokens)?;
-    if tokenizer.get_vocab_size(true) > config.vocab_size {
-        return Err(corrupt("tokenizer.json has more tokens than config.json says; expected files of one model"));
-    }
-    let path = folder.join("model.safetensors");
-    let mut file = File::open(&path).map_err(|e| missing("model.safetensors").caused_by(e))?;
-    let bytes =
-        file.metadata().map_err(|e| corrupt("the size of model.safetensors cannot be read").caused_by(e))?.len();
-    let tensors = safetensors::read(&mut file, bytes)?;
-    let model = Bert::new(&config, tensors)?;
-    let dimensions = config.hidden_size;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(LocalEmbedder {
-        profile: EmbedderProfile { id, dimensions, max_tokens, local: true, price: Price::default() },
-        parts: Arc::new(Parts { model, tokenizer }),
-        turns: Semaphore::new(cores),
-        cores,
-        load_ms: started.elapsed().as_millis() as u64,
-        bytes,
-    })
-}
-
-fn read_config(folder: &Path) -> Result<Config> {
-    let text = fs::read(folder.join("config.json")).map_err(|e| missing("config.json").caused_by(e))?;
-    let config: Config = serde_json::from_slice(&text).map_err(|e| {
-        Error::new(ErrorKind::Unsupported, "config.json is not that of a BERT model; take one such as all-MiniLM-L6-v2")
-            .caused_by(e)
-    })?;
-    let heads = config.num_attention_heads;
-    if heads == 0
-        || config.hidden_size == 0
-        || config.intermediate_size == 0
-        || !config.hidden_size.is_multiple_of(heads)
-        || config.max_position_embeddings < 3
-    {
-        return Err(corrupt("the sizes in config.json do not fit together; expected heads that divide the width"));
-    }
-    if config.model_type.as_deref().is_some_and(|kind| kind != "bert") {
-        return Err(Error::new(ErrorKind::Unsupported, "only embedders of type \"bert\" are supported"));
-    }
-    Ok(config)
-}
-
-fn read_tokenizer(folder: &Path, max_tokens: usize) -> Result<Tokenizer> {
-    let text = fs::read(folder.join("tokenizer.json")).map_err(|e| missing("tokenizer.json").caused_by(e))?;
-    let unusable = |e| corrupt("tokenizer.json cannot be used; download it again").caused_by(e);
-    let mut tokenizer = Tokenizer::from_bytes(text).map_err(unusable)?;
-    // The file's own truncation and padding are for a benchmark of its makers.
-    tokenizer.with_padding(None);
-    let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
-    tokenizer.with_truncation(Some(truncation)).map_err(unusable)?;
-    Ok(tokenizer)
-}
-
-fn corrupt(message: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, message)
-}
-
-fn missing(file: &str) -> Error {
-    Error::not_found(format!(
-        "the folder has no {file} that can be read; `triune models pull all-minilm-l6-v2` gets one"
-    ))
-}
-
-impl Parts {
-    fn encode(&self, texts: &[String]) -> Result<Vec<Encoded>> {
-        let encode = |(index, text): (usize, &String)| {
-            let read = &text[..text.floor_char_boundary(MAX_BYTES)];
-            let encoding = self
-                .tokenizer
-                .encode_fast(read, true)
-                .map_err(|e| Error::unexpected("a text cannot be cut into tokens; please report this").caused_by(e))?;
-            let truncated = read.len() < text.len() || !encoding.get_overflowing().is_empty();
-            Ok(Encoded { index, tokens: encoding.get_ids().to_vec(), truncated })
+    async fn after(&self, cx: &Context, prompt: &str, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (encoder, lowercase, prompt) = (Arc::clone(&self.encoder), self.lowercase, prompt.to_owned());
+        let encode = move |(index, text): (usize, String)| {
+            let text = if prompt.is_empty() { text } else { format!("{prompt}{text}") };
+            encoder.encode(index, &if lowercase { text.to_lowercase() } else { text }, None)
         };
-        texts.iter().enumerate().map(encode).collect()
-    }
-
-    fn embed(&self, batch: &[Encoded]) -> Result<Vec<Embedding>> {
-        let texts: Vec<_> = batch.iter().map(|text| &text.tokens[..]).collect();
-        let vectors = self.model.embed(&texts, &mut Pool::new(1));
-        let embeddings = batch.iter().zip(vectors).map(|(text, mut vector)| {
-            let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            if !length.is_finite() || length == 0.0 {
-                return Err(corrupt("the weights give no numbers; the file is damaged, download it again"));
-            }
-            for x in &mut vector {
-                *x = (f64::from(*x) / length) as f32;
-            }
-            Ok(Embedding { vector, tokens: text.tokens.len(), truncated: text.truncated })
-        });
-        embeddings.collect()
+        let encode_all = move || texts.into_iter().enumerate().map(encode).collect();
+        let texts = cx.run(blocking(encode_all)).await?;
+        let pooling = self.pooling;
+        self.encoder.each(cx, texts, move |model, batch, pool| embed(model, batch, pooling, pool)).await
     }
 }
 
-/// Texts in groups of some hundred tokens.
-fn batches(texts: Vec<Encoded>) -> Vec<Vec<Encoded>> {
-    let mut batches: Vec<Vec<Encoded>> = Vec::new();
-    let mut tokens = 0;
-    for text in texts {
-        let more = text.tokens.len();
-        match batches.last_mut() {
-            Some(batch) if tokens + more <= BATCH_TOKENS => {
-                tokens += more;
-                batch.push(text);
-            }
-            _ => {
-                tokens = more;
-                batches.push(vec![text]);
-            }
+fn read(id: String, folder: &Path, config: &LocalEmbedderConfig) -> Result<LocalEmbedder> {
+    let Sentence { encoder, pooling, max_tokens, lowercase, mut prompts } = sentence::read(folder, &id)?;
+    let encoder = Encoder::load(&encoder, max_tokens.unwrap_or(MAX_TOKENS), config.precision, false)?;
+    for (prompt, given) in [(&mut prompts.query, &config.query_prompt), (&mut prompts.passage, &config.passage_prompt)]
+    {
+        if let Some(given) = given {
+            prompt.clone_from(given);
         }
     }
-    batches
+    let (dimensions, max_tokens) = (encoder.dimensions, encoder.max_tokens);
+    let profile = EmbedderProfile { id, dimensions, max_tokens, local: true, price: Price::default() };
+    Ok(LocalEmbedder { profile, encoder: Arc::new(encoder), pooling, lowercase, prompts })
+}
+
+fn embed(model: &Bert, batch: &[Encoded], pooling: Pooling, pool: &mut Pool) -> Result<Vec<Embedding>> {
+    let texts: Vec<Tokens<'_>> = batch.iter().map(Encoded::tokens).collect();
+    let vectors = model.embed(&texts, pooling, pool);
+    let embeddings = batch.iter().zip(vectors).map(|(text, mut vector)| {
+        let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        if !length.is_finite() || length == 0.0 {
+            return Err(corrupt("the weights give no numbers; the file is damaged, download it again"));
+        }
+        for x in &mut vector {
+            *x = (f64::from(*x) / length) as f32;
+        }
+        Ok(Embedding { vector, tokens: text.tokens().all.len(), truncated: text.truncated })
+    });
+    embeddings.collect()
 }
 
 #[async_trait]
@@ -208,47 +147,20 @@ impl Embedder for LocalEmbedder {
     }
 
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
-        if texts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let count = texts.len();
-        let parts = self.parts.clone();
-        let encoded = cx.run(blocking(move || parts.encode(&texts))).await?;
-        // One job for each batch, as many at once as there are cores: when this future is dropped, or the context
-        // cancelled, no other begins.
-        let job = |batch: Vec<Encoded>| async move {
-            let turn = self.turns.acquire().await;
-            let _turn = turn.map_err(|e| Error::unexpected("the embedder is closed").caused_by(e))?;
-            let parts = self.parts.clone();
-            blocking(move || Ok((parts.embed(&batch)?, batch))).await
-        };
-        let mut jobs = stream::iter(batches(encoded).into_iter().map(job)).buffer_unordered(self.cores);
-        let mut embeddings: Vec<Option<Embedding>> = vec![None; count];
-        while let Some(done) = cx.run(async { jobs.next().await.transpose() }).await? {
-            for (embedding, text) in done.0.into_iter().zip(done.1) {
-                embeddings[text.index] = Some(embedding);
-            }
-        }
-        embeddings.into_iter().collect::<Option<_>>().ok_or_else(|| Error::unexpected("a text was not embedded"))
+        self.after(cx, &self.prompts.passage, texts).await
+    }
+
+    async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        self.after(cx, &self.prompts.query, texts).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn batches_are_bounded_and_lose_nothing() {
-        let encoded = |(index, length): (usize, usize)| Encoded { index, tokens: vec![0; length], truncated: false };
-        let lengths = [256, 3, 2, 256, 90, 17].iter().cycle().take(200).copied();
-        let batches = batches(lengths.enumerate().map(encoded).collect());
-        let seen: Vec<_> = batches.iter().flatten().map(|text| text.index).collect();
-        assert_eq!(seen, (0..200).collect::<Vec<_>>());
-        for batch in &batches {
-            assert!(batch.iter().map(|text| text.tokens.len()).sum::<usize>() <= BATCH_TOKENS);
-        }
-        assert!(batches.len() < 80, "{} batches", batches.len());
-    }
+    use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_folder_without_a_model_is_refused() {

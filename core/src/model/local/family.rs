@@ -2,10 +2,13 @@
 //! weights.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io,
     ops::Range,
+    panic::resume_unwind,
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use candle_core::{
@@ -15,17 +18,24 @@ use candle_core::{
 use half::f16;
 
 use super::{
-    decoder::{Decoder, Dense, Gate, Layer, Pairs, Turns},
+    decoder::{Decoder, Dense, Gate, Layer, Pairs},
     gguf::{Gguf, TensorInfo, corrupt},
     kernel::{Heads, Isa, Matrix, Quantised},
+    rope::{Rope, Scaling},
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// Positions at most: their angles are kept in memory.
+/// Positions at most: as many as any of these models was made for.
 const MAX_POSITIONS: u64 = 1 << 17;
 
-/// Numbers of a head at most, twice those of any model: their angles are kept for every position.
+/// Numbers of a head at most, twice those of any model.
 const WIDEST_HEAD: u64 = 512;
+
+/// Architectures that can be loaded, for messages.
+const SUPPORTED: &str = "llama (Llama, SmolLM, Mistral), qwen2, qwen3, gemma3 and phi3";
+
+/// Layers of the largest Gemma 3, whose attention is scaled by another rule.
+const GEMMA3_27B_LAYERS: u64 = 62;
 
 /// The architectures there are, by their names in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +56,7 @@ impl Family {
             "gemma3" => Ok(Self::Gemma3),
             "phi3" => Ok(Self::Phi3),
             other => {
-                let message = format!(
-                    "the file holds a model of architecture \"{other}\"; supported are llama (Llama, SmolLM, Mistral), \
-                     qwen2, qwen3, gemma3 and phi3"
-                );
+                let message = format!("the file holds a model of architecture \"{other}\"; supported are {SUPPORTED}");
                 Err(Error::new(ErrorKind::Unsupported, message))
             }
         }
@@ -83,10 +90,16 @@ struct Shapes {
     head: u64,
     hidden: u64,
     vocabulary: u64,
-    rope_base: f32,
+    /// Numbers of a head that are turned by its position.
+    rotated: u64,
+    rope_base: f64,
+    rope_scaling: Scaling,
+    rope_magnitude: f64,
     norm_epsilon: f32,
     /// Positions that tokens of some layers look back on.
     window: Option<u64>,
+    /// One of so many layers looks back on all positions; none does where it is 0.
+    full_every: u64,
 }
 
 /// Tokens that fit: what the model was made for.
@@ -101,44 +114,61 @@ pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: boo
     let shapes = Shapes::of(gguf)?;
     shapes.check_tensors(gguf)?;
     let file = File::open(path).map_err(|e| corrupt("the file cannot be opened again").caused_by(e))?;
-    let mut weights = Weights { gguf, file, full_precision };
-    let (head, positions) = (shapes.head as usize, positions as usize);
-    let mut turns = vec![Turns::new(head, positions, shapes.rope_base)];
-    if shapes.family == Family::Gemma3 {
-        // Layers with a window turn by a base of their own, which files do not tell.
-        turns.push(Turns::new(head, positions, 10_000.0));
-    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let weights = Weights { gguf, file: &file, full_precision, threads };
+    let head = shapes.head as usize;
     Ok(Decoder {
         embedding: weights.matrix("token_embd.weight")?,
         embedding_scale: if shapes.family == Family::Gemma3 { (shapes.width as f32).sqrt() } else { 1.0 },
-        layers: (0..shapes.layers).map(|at| weights.layer(&shapes, at)).collect::<Result<_>>()?,
+        layers: weights.layers(&shapes)?,
         norm: weights.numbers("output_norm.weight")?,
         output: gguf.tensors.contains_key("output.weight").then(|| weights.matrix("output.weight")).transpose()?,
         heads: Heads { shared: shapes.kv_heads as usize, each: (shapes.heads / shapes.kv_heads) as usize, width: head },
         epsilon: shapes.norm_epsilon,
         pairs: if shapes.family == Family::Llama { Pairs::Neighbours } else { Pairs::Halves },
         gate: if shapes.family == Family::Gemma3 { Gate::Gelu } else { Gate::Silu },
-        turns,
+        attention_scale: 1.0 / (shapes.attention_width() as f32).sqrt(),
+        ropes: weights.ropes(&shapes, positions)?,
         isa: Isa::detect(),
     })
 }
 
-/// The tensors of a file, one at a time.
+/// The tensors of a file.
+#[derive(Clone, Copy)]
 struct Weights<'a> {
     gguf: &'a Gguf,
-    file: File,
+    file: &'a File,
     full_precision: bool,
+    /// Threads that read a matrix.
+    threads: usize,
 }
 
 impl<'a> Weights<'a> {
-    fn layer(&mut self, shapes: &Shapes, at: u64) -> Result<Layer> {
+    /// All layers; each thread takes one after the other.
+    fn layers(&self, shapes: &Shapes) -> Result<Vec<Layer>> {
+        let (alone, next) = (Self { threads: 1, ..*self }, AtomicU64::new(0));
+        let take = || {
+            let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            let numbers = numbers.take_while(|at| *at < shapes.layers);
+            numbers.map(|at| Ok((at, alone.layer(shapes, at)?))).collect::<Result<Vec<_>>>()
+        };
+        let layers = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(take)).collect();
+            let done = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            done.collect::<Result<Vec<_>>>()
+        })?;
+        let layers: BTreeMap<_, _> = layers.into_iter().flatten().collect();
+        Ok(layers.into_values().collect())
+    }
+
+    fn layer(&self, shapes: &Shapes, at: u64) -> Result<Layer> {
         let name = |part: &str| format!("blk.{at}.{part}.weight");
         let family = shapes.family;
         let [query, key, value] = if family == Family::Phi3 {
             // One matrix holds all three, one after the other.
             let (queries, keys) = (shapes.query_width() as usize, shapes.kv_width() as usize);
             let all = name("attn_qkv");
-            let part = |weights: &mut Self, rows: Range<usize>| {
+            let part = |weights: &Self, rows: Range<usize>| {
                 Ok::<_, Error>(Dense { weight: weights.rows(&all, Some(rows))?, bias: None })
             };
             [
@@ -156,9 +186,8 @@ impl<'a> Weights<'a> {
         } else {
             (self.matrix(&name("ffn_gate"))?, self.matrix(&name("ffn_up"))?)
         };
-        let mut norm_if = |there: bool, part: &str| there.then(|| self.numbers(&name(part))).transpose();
-        // Of six layers of Gemma 3, five look back on a window only.
-        let local = family == Family::Gemma3 && !(at + 1).is_multiple_of(6);
+        let norm_if = |there: bool, part: &str| there.then(|| self.numbers(&name(part))).transpose();
+        let local = shapes.is_local(at);
         Ok(Layer {
             query_norm: norm_if(family.norms_heads(), "attn_q_norm")?,
             key_norm: norm_if(family.norms_heads(), "attn_k_norm")?,
@@ -173,56 +202,90 @@ impl<'a> Weights<'a> {
             gate,
             up,
             down: self.matrix(&name("ffn_down"))?,
-            window: shapes.window.filter(|_| local || family == Family::Phi3).map(|window| window as usize),
-            turns: usize::from(local),
+            window: shapes.window.filter(|_| local).map(|window| window as usize),
+            rope: usize::from(local && family == Family::Gemma3),
         })
     }
 
-    fn dense(&mut self, layer: u64, part: &str) -> Result<Dense> {
+    /// The rotation of layers, and for Gemma 3 that of layers with a window.
+    fn ropes(&self, shapes: &Shapes, positions: u64) -> Result<Vec<Rope>> {
+        let gguf = self.gguf;
+        let factors = shapes.rope_factors(gguf, positions)?.map(|name| self.numbers(name)).transpose()?;
+        let Shapes { rope_base, rope_scaling, rope_magnitude, .. } = shapes;
+        let rotated = shapes.rotated as usize;
+        let mut ropes = vec![Rope::new(rotated, *rope_base, factors.as_deref(), rope_scaling, *rope_magnitude)];
+        if shapes.family == Family::Gemma3 {
+            let base = gguf.float_if_any("gemma3.rope.freq_base_swa")?.unwrap_or(10_000.0);
+            ropes.push(Rope::new(rotated, base, None, &Scaling::None, *rope_magnitude));
+        }
+        Ok(ropes)
+    }
+
+    fn dense(&self, layer: u64, part: &str) -> Result<Dense> {
         let weight = self.matrix(&format!("blk.{layer}.{part}.weight"))?;
         let bias = format!("blk.{layer}.{part}.bias");
         let bias = self.gguf.tensors.contains_key(&bias).then(|| self.numbers(&bias)).transpose()?;
         Ok(Dense { weight, bias })
     }
 
-    fn matrix(&mut self, name: &str) -> Result<Matrix> {
+    fn matrix(&self, name: &str) -> Result<Matrix> {
         self.rows(name, None)
     }
 
     /// Some rows of a matrix, or all.
-    fn rows(&mut self, name: &str, rows: Option<Range<usize>>) -> Result<Matrix> {
-        let (info, mut bytes) = self.bytes(name)?;
-        let cols = info.dims[0] as usize;
-        let mut info = info.clone();
-        if let Some(rows) = rows {
-            let row = bytes.len() / info.dims[1] as usize;
-            bytes = bytes[rows.start * row..rows.end * row].to_vec();
-            info.dims[1] = rows.len() as u64;
+    fn rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Matrix> {
+        let info = self.info(name)?;
+        let (cols, all) = (info.dims[0] as usize, info.dims[1] as usize);
+        let rows = rows.unwrap_or(0..all);
+        let row_bytes = info.size / all as u64;
+        let read = |some: Range<usize>, bytes: &mut [u8]| {
+            self.read(name, info.offset + (rows.start + some.start) as u64 * row_bytes, bytes)
+        };
+        if let Some(kind) = quantised(info.dtype).filter(|_| !self.full_precision) {
+            return Matrix::read(kind, rows.len(), cols, self.threads, read);
         }
-        let (info, rows) = (&info, info.dims[1] as usize);
-        let quantised = quantised(info.dtype).filter(|_| !self.full_precision);
-        Ok(match (quantised, info.dtype) {
-            (Some(kind), _) => Matrix::quantised(kind, rows, cols, &bytes),
-            (None, GgmlDType::F16) if !self.full_precision => Matrix::half(rows, cols, &halves(&bytes)),
-            _ => Matrix::float(rows, cols, &floats(info, &bytes, name)?),
+        let mut bytes = vec![0; row_bytes as usize * rows.len()];
+        read(0..rows.len(), &mut bytes)?;
+        Ok(if info.dtype == GgmlDType::F16 && !self.full_precision {
+            Matrix::half(rows.len(), cols, &halves(&bytes))
+        } else {
+            Matrix::float(rows.len(), cols, &floats(info.dtype, vec![rows.len(), cols], &bytes, name)?)
         })
     }
 
-    fn numbers(&mut self, name: &str) -> Result<Vec<f32>> {
-        let (info, bytes) = self.bytes(name)?;
-        floats(info, &bytes, name)
+    fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        let info = self.info(name)?;
+        let mut bytes = vec![0; info.size as usize];
+        self.read(name, info.offset, &mut bytes)?;
+        floats(info.dtype, info.dims.iter().rev().map(|&dim| dim as usize).collect(), &bytes, name)
     }
 
-    fn bytes(&mut self, name: &str) -> Result<(&'a TensorInfo, Vec<u8>)> {
-        let gguf = self.gguf;
-        let info = gguf.tensors.get(name).ok_or_else(|| corrupt(format!("tensor \"{name}\" is missing")))?;
-        let unreadable = |e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e);
-        // The head was checked: every tensor lies inside the file.
-        let mut bytes = vec![0; info.size as usize];
-        self.file.seek(SeekFrom::Start(gguf.data_offset + info.offset)).map_err(unreadable)?;
-        self.file.read_exact(&mut bytes).map_err(unreadable)?;
-        Ok((info, bytes))
+    fn info(&self, name: &str) -> Result<&'a TensorInfo> {
+        self.gguf.tensors.get(name).ok_or_else(|| corrupt(format!("tensor \"{name}\" is missing")))
     }
+
+    /// Reads what lies at `offset` of the tensor data. The head was checked: every tensor lies inside the file.
+    fn read(&self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        read_at(self.file, self.gguf.data_offset + offset, bytes)
+            .map_err(|e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e))
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut at: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (at, bytes) = (at + count as u64, &mut bytes[count..]);
+    }
+    Ok(())
 }
 
 /// The kind that has a kernel of its own.
@@ -245,9 +308,8 @@ fn halves(bytes: &[u8]) -> Vec<f16> {
 }
 
 /// The weights as candle reads them, in 32 bits.
-fn floats(info: &TensorInfo, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
-    let dims = info.dims.iter().rev().map(|&dim| dim as usize).collect();
-    let read = qtensor_from_ggml(info.dtype, bytes, dims, &Device::Cpu)
+fn floats(dtype: GgmlDType, dims: Vec<usize>, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
+    let read = qtensor_from_ggml(dtype, bytes, dims, &Device::Cpu)
         .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
     read.map_err(|e| corrupt(format!("tensor \"{name}\" cannot be loaded; download the file again")).caused_by(e))
 }
@@ -263,6 +325,7 @@ impl Shapes {
             None if heads > 0 && width.is_multiple_of(heads) => width / heads,
             None => return Err(unfit()),
         };
+        let (rope_scaling, rope_magnitude) = scaling(gguf, family)?;
         let shapes = Self {
             family,
             layers: number("block_count")?,
@@ -272,45 +335,58 @@ impl Shapes {
             head,
             hidden: number("feed_forward_length")?,
             vocabulary: gguf.texts("tokenizer.ggml.tokens")?.len() as u64,
-            rope_base: gguf.float_if_any(&key("rope.freq_base"))?.unwrap_or(10_000.0) as f32,
+            rotated: gguf.integer_if_any(&key("rope.dimension_count"))?.unwrap_or(head),
+            rope_base: gguf.float_if_any(&key("rope.freq_base"))?.unwrap_or(10_000.0),
+            rope_scaling,
+            rope_magnitude,
             norm_epsilon: gguf.float_if_any(&key("attention.layer_norm_rms_epsilon"))?.unwrap_or(1e-5) as f32,
             window: gguf.integer_if_any(&key("attention.sliding_window"))?.filter(|window| *window > 0),
+            full_every: match family {
+                Family::Gemma3 => gguf.integer_if_any(&key("attention.sliding_window_pattern"))?.unwrap_or(6),
+                _ => 0,
+            },
         };
-        shapes.check_heads(gguf)?;
+        shapes.check_heads()?;
         if gguf.integer_if_any(&key("expert_count"))?.unwrap_or(0) > 1 {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "mixtures of experts are not supported; take a dense model",
             ));
         }
-        let scaling = gguf.text_if_any(&key("rope.scaling.type"))?.unwrap_or("none");
-        let factors =
-            ["rope_freqs.weight", "rope_factors_long.weight"].iter().any(|name| gguf.tensors.contains_key(*name));
-        if scaling != "none" || factors {
-            let message = "the model scales its positions, which is not supported and would give wrong answers; take \
-                           one without rope scaling";
-            return Err(Error::new(ErrorKind::Unsupported, message).with("scaling", scaling));
-        }
         Ok(shapes)
     }
 
-    fn check_heads(&self, gguf: &Gguf) -> Result<()> {
+    fn check_heads(&self) -> Result<()> {
         let sizes = [self.layers, self.width, self.heads, self.kv_heads, self.head, self.hidden];
         let fits = sizes.iter().all(|size| (1..1 << 24).contains(size))
             && self.heads.is_multiple_of(self.kv_heads)
             && self.head.is_multiple_of(2)
-            && self.head <= WIDEST_HEAD;
-        if !fits {
-            return Err(unfit());
-        }
-        let rotated =
-            gguf.integer_if_any(&format!("{}.rope.dimension_count", self.family.name()))?.unwrap_or(self.head);
-        if rotated != self.head {
-            let message =
-                format!("{rotated} of {} dimensions are rotated; only models that rotate all are supported", self.head);
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        Ok(())
+            && self.head <= WIDEST_HEAD
+            && self.rotated.is_multiple_of(2)
+            && (1..=self.head).contains(&self.rotated)
+            && (self.family != Family::Llama || self.rotated == self.head)
+            && self.rope_base > 1.0;
+        if fits { Ok(()) } else { Err(unfit()) }
+    }
+
+    /// Whether a layer looks back on a window only.
+    fn is_local(&self, layer: u64) -> bool {
+        let full = self.full_every > 0 && (layer + 1).is_multiple_of(self.full_every);
+        self.window.is_some() && matches!(self.family, Family::Gemma3 | Family::Phi3) && !full
+    }
+
+    /// What scores of the attention are divided by, squared.
+    fn attention_width(&self) -> u64 {
+        let largest = self.family == Family::Gemma3 && self.layers == GEMMA3_27B_LAYERS;
+        if largest { self.width / self.heads } else { self.head }
+    }
+
+    /// The tensor that speeds of the rotation are divided by, for a context of so many positions.
+    fn rope_factors(&self, gguf: &Gguf, positions: u64) -> Result<Option<&'static str>> {
+        let key = format!("{}.rope.scaling.original_context_length", self.family.name());
+        let original = gguf.integer_if_any(&key)?.unwrap_or(context_length(gguf)?);
+        let by_length = if positions > original { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
+        Ok(["rope_freqs.weight", by_length].into_iter().find(|name| gguf.tensors.contains_key(*name)))
     }
 
     fn query_width(&self) -> u64 {
@@ -321,28 +397,34 @@ impl Shapes {
         self.head * self.kv_heads
     }
 
-    /// Every tensor that is asked for is there, with the shape it must have.
+    /// Every tensor that is asked for is there, with the shape it must have, and there is no other.
     fn check_tensors(&self, gguf: &Gguf) -> Result<()> {
-        let expect = |name: &str, dims: &[u64]| match gguf.tensors.get(name) {
-            None => Err(corrupt(format!("tensor \"{name}\" is missing; expected one of shape {dims:?}"))),
+        let mut unknown: BTreeSet<_> = gguf.tensors.keys().map(String::as_str).collect();
+        let mut expect = |name: &str, dims: &[u64], needed: bool| match gguf.tensors.get(name) {
+            None if needed => Err(corrupt(format!("tensor \"{name}\" is missing; expected one of shape {dims:?}"))),
             Some(tensor) if tensor.dims != dims => {
                 Err(corrupt(format!("tensor \"{name}\" has the shape {:?}; expected {dims:?}", tensor.dims)))
             }
-            Some(_) => Ok(()),
+            _ => {
+                unknown.remove(name);
+                Ok(())
+            }
         };
         let (width, queries, keys) = (self.width, self.query_width(), self.kv_width());
-        expect("token_embd.weight", &[width, self.vocabulary])?;
-        expect("output_norm.weight", &[width])?;
-        if gguf.tensors.contains_key("output.weight") {
-            expect("output.weight", &[width, self.vocabulary])?;
+        expect("token_embd.weight", &[width, self.vocabulary], true)?;
+        expect("output_norm.weight", &[width], true)?;
+        expect("output.weight", &[width, self.vocabulary], false)?;
+        if self.family == Family::Phi3 || self.family == Family::Llama {
+            for name in ["rope_freqs", "rope_factors_long", "rope_factors_short"] {
+                expect(&format!("{name}.weight"), &[self.rotated / 2], false)?;
+            }
         }
         for layer in 0..self.layers {
-            let part = |part: &str, dims: &[u64]| expect(&format!("blk.{layer}.{part}.weight"), dims);
-            let bias = |part: &str, dims: &[u64]| {
-                let name = format!("blk.{layer}.{part}.bias");
-                if gguf.tensors.contains_key(&name) { expect(&name, dims) } else { Ok(()) }
-            };
+            let mut part = |part: &str, dims: &[u64]| expect(&format!("blk.{layer}.{part}.weight"), dims, true);
             part("attn_norm", &[width])?;
+            part("attn_output", &[queries, width])?;
+            part("ffn_norm", &[width])?;
+            part("ffn_down", &[self.hidden, width])?;
             if self.family == Family::Phi3 {
                 part("attn_qkv", &[width, queries + 2 * keys])?;
                 part("ffn_up", &[width, 2 * self.hidden])?;
@@ -350,9 +432,6 @@ impl Shapes {
                 part("attn_q", &[width, queries])?;
                 part("attn_k", &[width, keys])?;
                 part("attn_v", &[width, keys])?;
-                bias("attn_q", &[queries])?;
-                bias("attn_k", &[keys])?;
-                bias("attn_v", &[keys])?;
                 part("ffn_gate", &[width, self.hidden])?;
                 part("ffn_up", &[width, self.hidden])?;
             }
@@ -364,14 +443,118 @@ impl Shapes {
                 part("post_attention_norm", &[width])?;
                 part("post_ffw_norm", &[width])?;
             }
-            part("attn_output", &[queries, width])?;
-            part("ffn_norm", &[width])?;
-            part("ffn_down", &[self.hidden, width])?;
+            if self.family != Family::Phi3 {
+                for (part, dims) in [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)] {
+                    expect(&format!("blk.{layer}.{part}.bias"), &[dims], false)?;
+                }
+            }
+            // Speeds of the rotation that old files have, and nobody reads.
+            expect(&format!("blk.{layer}.attn_rot_embd.weight"), &[self.rotated / 2], false)?;
         }
-        Ok(())
+        match unknown.first() {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!(
+                    "the model has the tensor \"{name}\", which is none of its architecture as it is supported, and without \
+                     which it would give wrong answers"
+                );
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
+        }
     }
+}
+
+/// How the file stretches positions, and what it multiplies cosines and sines with.
+fn scaling(gguf: &Gguf, family: Family) -> Result<(Scaling, f64)> {
+    let key = |key: &str| format!("{}.{key}", family.name());
+    let number = |name: &str| Ok::<_, Error>(gguf.float_if_any(&key(name))?.filter(|number| *number > 0.0));
+    let factor = match number("rope.scaling.factor")? {
+        Some(factor) => factor,
+        None => number("rope.scale_linear")?.unwrap_or(1.0),
+    };
+    let magnitude = number("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    let scaling = match gguf.text_if_any(&key("rope.scaling.type"))?.unwrap_or("linear") {
+        "none" => Scaling::None,
+        // Of the long form the tensors tell the rest.
+        "linear" | "longrope" => Scaling::Linear(factor),
+        "yarn" if family != Family::Gemma3 => {
+            let original = gguf.integer_if_any(&key("rope.scaling.original_context_length"))?;
+            Scaling::Yarn { factor, original_context: original.unwrap_or(context_length(gguf)?).max(1) as f64 }
+        }
+        other => {
+            let message = format!(
+                "the model stretches its positions in the way \"{other}\", which would give wrong answers here; \"linear\", \
+                 \"longrope\" and, but for gemma3, \"yarn\" are supported"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+    };
+    Ok((scaling, magnitude))
 }
 
 fn unfit() -> Error {
     corrupt("the sizes of the attention do not fit together; expected heads that share keys evenly")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{gguf::Value, testing},
+        *,
+    };
+
+    fn with(key: &str, value: Value) -> Gguf {
+        let mut gguf = testing::tiny_gguf();
+        gguf.metadata.insert(key.into(), value);
+        gguf
+    }
+
+    fn refusal(gguf: &Gguf) -> Error {
+        Shapes::of(gguf).and_then(|shapes| shapes.check_tensors(gguf)).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_not_supported_is_told_with_what_is() {
+        let gguf = testing::tiny_gguf();
+        Shapes::of(&gguf).unwrap().check_tensors(&gguf).unwrap();
+        let error = refusal(&with("general.architecture", Value::Text("mamba".into())));
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.message().contains("\"mamba\"") && error.message().contains(SUPPORTED), "{error}");
+        let error = refusal(&with("llama.rope.scaling.type", Value::Text("su".into())));
+        assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("\"su\""), "{error}");
+        let error = refusal(&with("llama.expert_count", Value::Integer(8)));
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+
+        let mut gguf = testing::tiny_gguf();
+        let extra = gguf.tensors["blk.0.attn_norm.weight"].clone();
+        gguf.tensors.insert("blk.0.attn_output.bias".into(), extra);
+        let error = refusal(&gguf);
+        assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("attn_output.bias"), "{error}");
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        for (key, number) in [("rope.dimension_count", 6), ("attention.head_count_kv", 3), ("attention.key_length", 0)]
+        {
+            assert_eq!(
+                refusal(&with(&format!("llama.{key}"), Value::Integer(number))).kind(),
+                ErrorKind::Corrupt,
+                "{key}"
+            );
+        }
+        assert_eq!(refusal(&with("llama.rope.freq_base", Value::Float(-1.0))).kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn factors_are_those_of_the_length() {
+        let mut gguf = with("llama.rope.scaling.original_context_length", Value::Integer(32));
+        let shapes = Shapes::of(&gguf).unwrap();
+        assert_eq!(shapes.rope_factors(&gguf, 64).unwrap(), None);
+        let extra = gguf.tensors["blk.0.attn_norm.weight"].clone();
+        for name in ["rope_factors_long.weight", "rope_factors_short.weight"] {
+            gguf.tensors.insert(name.into(), extra.clone());
+        }
+        assert_eq!(shapes.rope_factors(&gguf, 32).unwrap(), Some("rope_factors_short.weight"));
+        assert_eq!(shapes.rope_factors(&gguf, 33).unwrap(), Some("rope_factors_long.weight"));
+    }
 }

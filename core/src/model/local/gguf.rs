@@ -151,6 +151,16 @@ impl Gguf {
         }
     }
 
+    /// The numbers at `key`.
+    pub(super) fn floats(&self, key: &str) -> Result<Vec<f32>> {
+        match self.metadata.get(key) {
+            None => Err(missing(key)),
+            Some(Value::Floats(numbers)) => Ok(numbers.iter().map(|&number| number as f32).collect()),
+            Some(Value::Integers(numbers)) => Ok(numbers.iter().map(|&number| number as f32).collect()),
+            Some(_) => Err(wrong(key, "a list of numbers")),
+        }
+    }
+
     /// The whole numbers at `key`, or none.
     pub(super) fn integers_if_any(&self, key: &str) -> Result<Option<&[i64]>> {
         match self.metadata.get(key) {

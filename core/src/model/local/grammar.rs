@@ -85,7 +85,9 @@ impl Grammars {
         let factory = self.factory.get_or_init(|| factory(tokenizer)).as_ref().map_err(|reason| {
             Error::new(ErrorKind::Unsupported, format!("this model cannot be held to a form: {reason}"))
         })?;
-        let matcher = Matcher::new(factory.create_parser(grammar));
+        let mut matcher = Matcher::new(factory.create_parser(grammar));
+        // A form that nothing can begin is seen here; an error stays in the matcher.
+        let _ = matcher.compute_mask_or_eos();
         Ok(match matcher.get_error() {
             None => Ok(Constraint { matcher, env: factory.tok_env().clone() }),
             Some(error) => Err(reason(&error)),

@@ -1,18 +1,26 @@
-//! In-process models: chat models from GGUF files on kernels of our own, and the sentence embedder on candle.
+//! In-process models: chat models from GGUF files on kernels of our own, and encoders from safetensors.
 
 mod answer;
 mod bert;
 mod chat;
+mod checkpoint;
 mod decoder;
 mod embed;
+mod encoder;
 mod family;
 mod gguf;
 mod grammar;
 mod kernel;
 mod pages;
+mod rerank;
+mod resident;
+mod rope;
 mod safetensors;
 mod sampler;
 mod scheduler;
+mod sentence;
+mod speculation;
+mod standing;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -21,7 +29,11 @@ mod tests;
 mod text;
 mod tokenizer;
 mod tools;
+mod work;
 
-pub use chat::{LocalConfig, LocalModel, ReadToken};
-pub use embed::LocalEmbedder;
-pub use scheduler::LocalStatistics;
+pub use chat::{LocalModel, ReadToken};
+pub use embed::{LocalEmbedder, LocalEmbedderConfig};
+pub use rerank::LocalReranker;
+pub use resident::MemoryBudget;
+
+pub use super::{LocalConfig, LocalStatistics};

@@ -2,6 +2,7 @@
 //! beginning share.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{
         Arc,
@@ -89,6 +90,12 @@ impl Memory {
         self.len += more;
     }
 
+    /// Forgets all positions from `len` on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.pages.truncate(self.len.div_ceil(PAGE));
+    }
+
     /// Goes on with the first `count` positions of a page that another sequence filled with the same tokens.
     fn share(&mut self, page: Arc<Page>, count: usize) {
         self.pages.truncate(self.len / PAGE);
@@ -136,11 +143,36 @@ impl Pages {
         self.numbers * 2
     }
 
+    /// Pages that are kept for sequences to come.
+    pub(super) fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether there would be room for `more` pages.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        let unused = || self.kept.values().filter(|kept| Arc::strong_count(&kept.page) == 1).count();
+        let wanted = self.count() + more;
+        wanted <= self.limit || wanted - unused() <= self.limit
+    }
+
+    /// How many of the first pages of `tokens` others use now.
+    pub(super) fn in_use(&self, tokens: &[u32]) -> usize {
+        let mut parent = 0;
+        let used = tokens.as_chunks::<PAGE>().0.iter().map_while(|chunk| {
+            let kept = self.kept.get(&(parent, *chunk))?;
+            parent = kept.id;
+            Some(usize::from(Arc::strong_count(&kept.page) > 1))
+        });
+        used.sum()
+    }
+
     /// Whether there is room for `more` pages; kept ones that nobody uses make way, the longest unused first.
     pub(super) fn make_room(&mut self, more: usize) -> bool {
         while self.count() + more > self.limit {
             let unused = self.kept.iter().filter(|(_, kept)| Arc::strong_count(&kept.page) == 1);
-            let Some(key) = unused.min_by_key(|(_, kept)| kept.used).map(|(key, _)| *key) else { return false };
+            // Of pages used at the same time the last of a sequence first: without its first, none of it is found.
+            let oldest = unused.min_by_key(|(_, kept)| (kept.used, Reverse(kept.id)));
+            let Some(key) = oldest.map(|(key, _)| *key) else { return false };
             self.kept.remove(&key);
         }
         true
@@ -176,16 +208,22 @@ impl Pages {
         memory.len() - before
     }
 
-    /// Keeps the full pages of `memory`, which read `tokens`, for others that begin like it.
-    pub(super) fn keep(&mut self, memory: &Memory, tokens: &[u32]) {
+    /// Keeps the full pages of `memory`, which read `tokens`, for others that begin like it. Where an equal page is kept
+    /// already, `memory` goes on with that one: a page in use must be the one that is kept, or what stands before it
+    /// could make way and it would be kept twice, and then for ever.
+    pub(super) fn keep(&mut self, memory: &mut Memory, tokens: &[u32]) {
         self.clock += 1;
         let mut parent = 0;
-        for (chunk, page) in tokens.as_chunks::<PAGE>().0.iter().zip(memory.pages()).take(memory.len() / PAGE) {
+        let full = memory.len() / PAGE;
+        for (chunk, page) in tokens.as_chunks::<PAGE>().0.iter().zip(&mut memory.pages).take(full) {
             let next = &mut self.next;
             let kept = self.kept.entry((parent, *chunk)).or_insert_with(|| {
                 *next += 1;
                 Kept { id: *next, page: Arc::clone(page), used: 0 }
             });
+            if !Arc::ptr_eq(page, &kept.page) {
+                *page = Arc::clone(&kept.page);
+            }
             kept.used = self.clock;
             parent = kept.id;
         }
@@ -205,7 +243,7 @@ mod tests {
         let mut memory = Memory::default();
         memory.grow(tokens.len(), pages);
         memory.filled(tokens.len());
-        pages.keep(&memory, tokens);
+        pages.keep(&mut memory, tokens);
         memory
     }
 
@@ -248,6 +286,61 @@ mod tests {
         assert_eq!(pages.count(), 2);
         drop(second);
         assert_eq!(pages.count(), 1);
+    }
+
+    #[test]
+    fn equal_sequences_read_at_once_leave_nothing_behind() {
+        let mut pages = Pages::new(4, 0, 8);
+        let text = tokens(96, 1);
+        let mut first = filled(&mut pages, &text[..40]);
+        let mut second = filled(&mut pages, &text[..40]);
+        assert_eq!(pages.count(), 3, "the page they have in common is there once, and each has its last one");
+        assert!(Arc::ptr_eq(&first.pages()[0], &second.pages()[0]));
+        // The first leaves, its pages make way, and the second goes on.
+        drop(std::mem::take(&mut first));
+        assert!(pages.make_room(6), "only what the second uses stays");
+        second.grow(56, &pages);
+        second.filled(56);
+        pages.keep(&mut second, &text);
+        drop(second);
+        assert!(pages.make_room(8), "what nobody uses makes way, all of it");
+        assert_eq!(pages.count(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_sequence_makes_way_before_its_beginning() {
+        let mut pages = Pages::new(4, 0, 4);
+        let text = tokens(96, 1);
+        drop(filled(&mut pages, &text));
+        assert!(pages.make_room(2));
+        let mut again = Memory::default();
+        assert_eq!(pages.find(&mut again, &text), 64);
+    }
+
+    #[test]
+    fn what_was_guessed_wrong_is_forgotten() {
+        let pages = Pages::new(4, 1 << 20, 1);
+        let mut memory = Memory::default();
+        memory.grow(70, &pages);
+        memory.filled(70);
+        memory.truncate(64);
+        assert_eq!((memory.len(), pages.count()), (64, 2));
+        memory.truncate(63);
+        assert_eq!((memory.len(), pages.count()), (63, 2));
+        memory.truncate(99);
+        assert_eq!(memory.len(), 63);
+    }
+
+    #[test]
+    fn room_counts_what_nobody_uses() {
+        let mut pages = Pages::new(4, 0, 4);
+        let first = filled(&mut pages, &tokens(70, 1));
+        assert_eq!((pages.kept(), pages.count()), (2, 3));
+        assert!(pages.has_room(1) && !pages.has_room(2));
+        assert_eq!(pages.in_use(&tokens(70, 9)), 2);
+        drop(first);
+        assert!(pages.has_room(4) && !pages.has_room(5));
+        assert_eq!((pages.in_use(&tokens(70, 9)), pages.kept()), (0, 2), "nothing was given up by asking");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Reads a safetensors file: its head is checked before any tensor is loaded.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{Read, Seek, SeekFrom},
+    path::Path,
 };
 
+use half::{bf16, f16};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,25 +31,60 @@ pub(super) struct Numbers {
     pub(super) values: Vec<f32>,
 }
 
-/// The f32 tensors of `file`, by name. Tensors of whole numbers are left out: the models here have no use for them.
-///
-/// # Errors
-/// `Corrupt` when it is not a whole safetensors file; `Unsupported` for tensors of other kinds.
-pub(super) fn read(file: &mut File, len: u64) -> Result<HashMap<String, Numbers>> {
-    let (head, data_offset) = read_head(&mut *file, len)?;
-    let mut tensors = HashMap::new();
-    for (name, info) in head.into_iter().filter(|(_, info)| info.dtype == "F32") {
+/// The tensors of a file. Its head was checked; each tensor is read when it is taken, so that never two forms of all
+/// weights are in memory.
+#[derive(Debug)]
+pub(super) struct Tensors {
+    file: File,
+    infos: BTreeMap<String, TensorInfo>,
+    data_offset: u64,
+    bytes: u64,
+}
+
+impl Tensors {
+    /// The tensors of the file at `path`.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `Corrupt` when it is not a whole safetensors file; `Unsupported` for tensors of
+    /// kinds that cannot be read.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(|e| {
+            Error::not_found("the folder has no model.safetensors that can be read; expected the weights there")
+                .caused_by(e)
+        })?;
+        let facts =
+            file.metadata().map_err(|e| corrupt("the size of model.safetensors cannot be read").caused_by(e))?;
+        let (infos, data_offset) = read_head(&mut file, facts.len())?;
+        Ok(Self { file, infos, data_offset, bytes: facts.len() })
+    }
+
+    /// Bytes of the file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Reads the tensor called `name`; none when there is none, or none of floating-point numbers.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<Numbers>> {
+        let Some(info) = self.infos.remove(name) else { return Ok(None) };
         let [begin, end] = info.data_offsets;
         let unreadable = |e| corrupt(format!("tensor \"{name}\" cannot be read")).caused_by(e);
-        file.seek(SeekFrom::Start(data_offset + begin)).map_err(unreadable)?;
+        self.file.seek(SeekFrom::Start(self.data_offset + begin)).map_err(unreadable)?;
         let mut bytes = vec![0; (end - begin) as usize];
-        file.read_exact(&mut bytes).map_err(unreadable)?;
-        let (numbers, _) = bytes.as_chunks::<4>();
-        let values = numbers.iter().map(|&number| f32::from_le_bytes(number)).collect();
+        self.file.read_exact(&mut bytes).map_err(unreadable)?;
         let shape = info.shape.iter().map(|&dim| dim as usize).collect();
-        tensors.insert(name, Numbers { shape, values });
+        Ok(numbers(&info.dtype, &bytes).map(|values| Numbers { shape, values }))
     }
-    Ok(tensors)
+}
+
+/// The numbers that `bytes` are; none when they are not of floating point.
+fn numbers(dtype: &str, bytes: &[u8]) -> Option<Vec<f32>> {
+    let pairs = || bytes.as_chunks::<2>().0.iter();
+    Some(match dtype {
+        "F32" => bytes.as_chunks::<4>().0.iter().map(|&number| f32::from_le_bytes(number)).collect(),
+        "F16" => pairs().map(|&number| f16::from_le_bytes(number).to_f32()).collect(),
+        "BF16" => pairs().map(|&number| bf16::from_le_bytes(number).to_f32()).collect(),
+        _ => return None,
+    })
 }
 
 /// The checked head, and where the data begins.
@@ -89,17 +126,18 @@ fn read_head(mut file: impl Read, len: u64) -> Result<(BTreeMap<String, TensorIn
 
 fn bytes_of(dtype: &str, name: &str) -> Result<u64> {
     match dtype {
-        "F32" => Ok(4),
+        "F32" | "I32" | "U32" => Ok(4),
+        "F16" | "BF16" => Ok(2),
         "I64" | "U64" => Ok(8),
         other => {
-            let message = format!("tensor \"{name}\" is of kind {other}; only models in F32 can be loaded");
-            Err(Error::new(ErrorKind::Unsupported, message).during("LocalEmbedder::load"))
+            let message = format!("tensor \"{name}\" is of kind {other}; models in F32, F16 or BF16 can be loaded");
+            Err(Error::new(ErrorKind::Unsupported, message))
         }
     }
 }
 
 fn corrupt(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Corrupt, message).during("LocalEmbedder::load")
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 #[cfg(test)]
@@ -126,9 +164,26 @@ mod tests {
         assert_eq!(kind(&file(&HEAD.replace("[24,32]", "[20,28]"), 32)), ErrorKind::Corrupt);
         assert_eq!(kind(&file(&HEAD.replace("[2,3]", "[2,4]"), 32)), ErrorKind::Corrupt);
         assert_eq!(kind(&file(&HEAD.replace("[2,3]", "[9223372036854775807,3]"), 32)), ErrorKind::Corrupt);
-        assert_eq!(kind(&file(&HEAD.replace("I64", "F16"), 32)), ErrorKind::Unsupported);
+        assert_eq!(kind(&file(&HEAD.replace("I64", "F64"), 32)), ErrorKind::Unsupported);
         assert_eq!(kind(&u64::MAX.to_le_bytes()), ErrorKind::Corrupt);
         assert_eq!(kind(b""), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn numbers_of_sixteen_bits_are_read_too() {
+        let wanted = [1.0, -2.5, 0.0, 96.0];
+        let halves: Vec<u8> = wanted.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()).collect();
+        let brains: Vec<u8> = wanted.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()).collect();
+        let head = r#"{"h":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[4],"data_offsets":[8,16]},"i":{"dtype":"I64","shape":[1],"data_offsets":[16,24]}}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let bytes = [&(head.len() as u64).to_le_bytes()[..], head.as_bytes(), &halves, &brains, &[0; 8]].concat();
+        std::fs::write(&path, bytes).unwrap();
+        let mut tensors = Tensors::open(&path).unwrap();
+        let found = tensors.take("h").unwrap().unwrap();
+        assert_eq!((found.shape, found.values), (vec![2, 2], wanted.to_vec()));
+        assert_eq!(tensors.take("b").unwrap().unwrap().values, wanted);
+        assert!(tensors.take("i").unwrap().is_none() && tensors.take("h").unwrap().is_none());
     }
 
     proptest! {

@@ -21,6 +21,9 @@ use crate::{
     model::{ChatRequest, Message, Role, ToolCall},
 };
 
+/// Steps of a template at most: some seconds. A template comes with the file, and may have no end.
+const FUEL: u64 = 20_000_000;
+
 /// A chat template, compiled.
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
@@ -52,6 +55,7 @@ impl ChatTemplate {
                 .map_err(|e| Error::unexpected("the template syntax is refused").caused_by(e))?,
         );
         environment.set_debug(false);
+        environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", |message: String| -> Result<String, TemplateError> {
@@ -177,6 +181,7 @@ fn guarded(value: &mut Json, tokenizer: &Tokenizer, guard: char) {
 }
 
 /// `tojson` as transformers has it: spaces behind separators, and nothing escaped for HTML.
+#[expect(clippy::needless_pass_by_value, reason = "a filter takes its options so")]
 fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, TemplateError> {
     let indent = indent.map_or_else(|| options.get("indent"), |indent| Ok(Some(indent)))?;
     let written = match indent {
@@ -242,7 +247,10 @@ fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing, *};
+    use super::{
+        super::{gguf::Value, testing},
+        *,
+    };
 
     #[test]
     fn the_prompt_is_what_the_template_says() {
@@ -257,6 +265,15 @@ mod tests {
         );
         let ends = tokens.iter().filter(|&&token| tokenizer.is_end(token)).count();
         assert_eq!(ends, 2, "the one of the user is plain text");
+    }
+
+    #[test]
+    fn a_template_without_an_end_is_given_up() {
+        let mut gguf = testing::tiny_gguf();
+        let endless = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
+        gguf.metadata.insert("tokenizer.chat_template".into(), Value::Text(endless.into()));
+        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap().unwrap());
+        assert_eq!(template.encode(&tokenizer, &ChatRequest::user("hi")).unwrap_err().kind(), ErrorKind::Invalid);
     }
 
     #[test]

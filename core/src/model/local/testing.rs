@@ -1,6 +1,6 @@
 //! A tiny model of the llama architecture, made up in memory, so that tests need no download.
 
-use std::{collections::HashMap, io::Cursor};
+use std::{collections::HashMap, io::Cursor, sync::Arc};
 
 use candle_core::{
     Device, Tensor,
@@ -8,7 +8,7 @@ use candle_core::{
 };
 use gguf_file::Value;
 
-use super::gguf::Gguf;
+use super::{family, gguf::Gguf, scheduler::Writer, tokenizer::Tokenizer};
 
 const TEMPLATE: &str = "{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}\
 {{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}\
@@ -40,11 +40,11 @@ fn numbers(seed: u64, count: usize) -> Vec<f32> {
 
 /// The bytes of a whole GGUF file: 2 layers, width 32, 260 tokens, a context of 64.
 pub(super) fn tiny_file() -> Vec<u8> {
-    tiny_file_with(64)
+    tiny_file_of(64)
 }
 
 /// The same with another context.
-pub(super) fn tiny_file_with(context: u32) -> Vec<u8> {
+pub(super) fn tiny_file_of(context: u32) -> Vec<u8> {
     let mut tokens = vec!["<|endoftext|>".to_owned(), "<|im_start|>".to_owned(), "<|im_end|>".to_owned()];
     tokens.extend(byte_chars());
     tokens.push("\u{120}t".into());
@@ -109,4 +109,17 @@ pub(super) fn tiny_file_with(context: u32) -> Vec<u8> {
 pub(super) fn tiny_gguf() -> Gguf {
     let bytes = tiny_file();
     Gguf::read(&bytes[..], bytes.len() as u64).unwrap()
+}
+
+/// What writes, with a context of 512.
+pub(super) fn tiny_writer() -> Writer {
+    let bytes = tiny_file_of(512);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    std::fs::write(&path, &bytes).unwrap();
+    let gguf = Gguf::read(&bytes[..], bytes.len() as u64).unwrap();
+    Writer {
+        decoder: family::load(&gguf, &path, 512, false).unwrap(),
+        tokenizer: Arc::new(Tokenizer::new(&gguf).unwrap()),
+    }
 }

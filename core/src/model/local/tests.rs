@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    context::Context,
+    context::{Context, Priority},
     engine::FunctionSpec,
     error::{ErrorKind, Result},
     model::{ChatModel, ChatRequest, Delta, FinishReason, Message, ResponseFormat, Sampling, collect},
@@ -51,6 +51,15 @@ async fn an_answer_streams_and_is_counted() {
     assert_eq!(first, again, "a seed repeats the answer");
 }
 
+#[test]
+fn what_cannot_fit_is_not_counted_to_the_end() {
+    let model = tiny(1);
+    let tokens = |bytes: usize| model.count_tokens(&ChatRequest::user("a".repeat(bytes))).unwrap();
+    // The longest token has 13 bytes, and the context is one of 64 tokens; every byte is a token here.
+    assert_eq!(tokens(64 * 13), 64);
+    assert!(tokens(64 * 13 - 1) > 64 * 12, "what might fit is counted");
+}
+
 #[tokio::test]
 async fn a_full_context_ends_the_answer() {
     let model = tiny(1);
@@ -84,6 +93,34 @@ async fn what_cannot_be_done_is_refused_before_any_work() {
 }
 
 #[tokio::test]
+async fn a_bias_is_for_tokens_of_the_model() {
+    let model = tiny(1);
+    let biased = async |token: u32, bias: f32| {
+        let sampling = Sampling { logit_bias: [(token, bias)].into(), max_tokens: Some(5), ..Sampling::default() };
+        model.chat(&Context::new(), ask(sampling)).await
+    };
+    // "A" is token 3 + 65; of a letter that is said at all costs, nothing else is said.
+    assert_eq!(collect(biased(68, 100.0).await.unwrap()).await.unwrap().text, "AAAAA");
+    let error = biased(260, 1.0).await.map(|_| ()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.message().contains("260"), "{error}");
+}
+
+#[tokio::test]
+async fn many_ways_on_from_one_prompt() {
+    let model = tiny(8);
+    let prompt = model.tokenize("the same beginning of all that comes after it").unwrap();
+    let sampling = Sampling { seed: Some(7), temperature: Some(1.0), max_tokens: Some(8), ..Sampling::default() };
+    let streams = model.complete_many(&Context::new(), &prompt, &sampling, 4).unwrap();
+    let together = futures_util::future::join_all(streams.into_iter().map(collect)).await;
+    for (seed, one) in (7..).zip(together) {
+        let sampling = Sampling { seed: Some(seed), ..sampling.clone() };
+        let alone = collect(tiny(1).complete(&Context::new(), prompt.clone(), &sampling).unwrap()).await.unwrap();
+        assert_eq!(one.unwrap().text, alone.text);
+    }
+    assert_eq!(model.local_statistics().unwrap().tokens_found, 3 * 32);
+}
+
+#[tokio::test]
 async fn a_dropped_stream_gives_its_turn_back() {
     let model = tiny(1);
     for _ in 0..3 {
@@ -108,53 +145,75 @@ async fn a_deadline_holds_and_a_reader_who_sleeps_holds_up_no_one() {
 #[tokio::test]
 async fn more_than_may_wait_are_refused_and_told_when_to_come_back() {
     let model = tiny_with(&LocalConfig::default().concurrency(1).queue(0));
-    let error = model.chat(&Context::new(), ChatRequest::user("hi")).await.map(|_| ()).unwrap_err();
+    let one = collect(model.chat(&Context::new(), ChatRequest::user("hi")).await.unwrap()).await;
+    assert!(one.is_ok(), "a free place is no wait");
+    let mut refused = None;
+    let mut streams = Vec::new();
+    for _ in 0..1000 {
+        match model.chat(&Context::new(), ChatRequest::user("hi")).await {
+            Ok(stream) => streams.push(stream),
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    let error = refused.expect("one place is not enough for a thousand");
     assert!(error.kind() == ErrorKind::Overloaded && error.is_retryable(), "{error}");
-    assert!(error.context().iter().any(|(name, _)| *name == "retry_after_ms"));
+    for known in ["retry_after_ms", "wait_ms", "waiting"] {
+        assert!(error.context().iter().any(|(name, _)| *name == known), "{error:?}");
+    }
 }
 
 #[tokio::test]
 async fn what_is_written_beside_an_answer_does_not_change_it() {
     let long = "a longer beginning that many have in common ";
     let request = |at: u64| {
-        let sampling = Sampling { seed: Some(at), max_tokens: Some(6), temperature: Some(1.2), ..Sampling::default() };
+        let sampling = Sampling { seed: Some(at), max_tokens: Some(9), temperature: Some(1.2), ..Sampling::default() };
         let text = if at.is_multiple_of(2) { format!("{at}") } else { format!("{long}{}", at % 5) };
         ChatRequest { sampling, ..ChatRequest::user(&text[..text.len().min(24)]) }
     };
     let mut alone = Vec::new();
-    for at in 0..12 {
+    for at in 0..33 {
         let model = tiny(1);
         alone.push(collect(model.chat(&Context::new(), request(at)).await.unwrap()).await.unwrap());
     }
-    // All at once, with room for all, with room for few, and on more threads than there are cores.
-    for config in [
-        LocalConfig::default(),
-        LocalConfig::default().memory_bytes(0),
-        LocalConfig::default().concurrency(3).threads(3),
-    ] {
-        let model = tiny_with(&config);
-        let streams = (0..12).map(|at| {
-            let model = &model;
-            async move { collect(model.chat(&Context::new(), request(at)).await.unwrap()).await.unwrap() }
-        });
-        let together = futures_util::future::join_all(streams).await;
-        for (alone, together) in alone.iter().zip(&together) {
-            assert_eq!((&alone.text, alone.finish_reason), (&together.text, together.finish_reason), "{config:?}");
+    // With room for all, with room for few, and on more threads than there are cores; urgent ones take turns away.
+    let mut preempted = 0;
+    for beside in [1, 7, 32] {
+        for config in [
+            LocalConfig::default(),
+            LocalConfig::default().memory_bytes(0),
+            LocalConfig::default().concurrency(3).threads(3),
+        ] {
+            let model = tiny_with(&config);
+            let streams = (0..=beside).map(|at| {
+                let model = &model;
+                let priority = [Priority::Background, Priority::Normal, Priority::Interactive][at as usize % 3];
+                let cx = Context::new().priority(priority);
+                async move { collect(model.chat(&cx, request(at)).await.unwrap()).await.unwrap() }
+            });
+            let together = futures_util::future::join_all(streams).await;
+            for (alone, together) in alone.iter().zip(&together) {
+                assert_eq!((&alone.text, alone.finish_reason), (&together.text, together.finish_reason), "{config:?}");
+            }
+            at_rest(&model).await;
+            preempted += model.local_statistics().unwrap().preempted;
         }
-        at_rest(&model).await;
     }
+    assert!(preempted > 0, "some answers were read twice");
 }
 
 /// Waits until no answer is being written; the last piece is given out a moment before.
 async fn at_rest(model: &LocalModel) {
     for _ in 0..500 {
-        let statistics = model.statistics();
+        let statistics = model.local_statistics().unwrap();
         if (statistics.waiting, statistics.running) == (0, 0) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("some were left behind: {:?}", model.statistics());
+    panic!("some were left behind: {:?}", model.local_statistics().unwrap());
 }
 
 #[tokio::test]
@@ -167,10 +226,11 @@ async fn a_common_beginning_is_read_once() {
     let first = collect(model.chat(&Context::new(), request("a")).await.unwrap()).await.unwrap();
     let second = collect(model.chat(&Context::new(), request("b")).await.unwrap()).await.unwrap();
     assert_eq!((first.usage.cached_tokens, second.usage.cached_tokens), (0, 32), "{:?}", second.usage);
-    assert_eq!(model.statistics().tokens_found, 32);
+    assert_eq!(model.local_statistics().unwrap().tokens_found, 32);
 }
 
-/// A thousand answers of all lengths, some given up at all moments: none is lost, and nothing is left behind.
+/// A thousand answers of all lengths and priorities, some given up at all moments: none is lost, and nothing is left
+/// behind but what is kept for answers to come.
 #[tokio::test]
 async fn many_come_and_go() {
     let model = tiny_with(&LocalConfig::default().concurrency(8).memory_bytes(40_000));
@@ -180,14 +240,16 @@ async fn many_come_and_go() {
             let sampling = Sampling { seed: Some(at), max_tokens: Some((at % 20 + 1) as u32), ..Sampling::default() };
             let request = ChatRequest { sampling, ..ChatRequest::user(&"words and words "[..(at % 16) as usize]) };
             let cx = Context::new();
+            let cx = cx.priority([Priority::Interactive, Priority::Normal, Priority::Background][at as usize % 3]);
             let mut stream = model.chat(&cx, request).await.unwrap();
-            match at % 4 {
+            match at % 5 {
                 0 => drop(stream),
                 1 => {
                     let _first = stream.next().await;
                     cx.cancel.cancel();
                     while stream.next().await.is_some() {}
                 }
+                2 => drop(tokio::time::timeout(Duration::from_millis(at % 50), collect(stream)).await),
                 _ => {
                     collect(stream).await.unwrap();
                 }
@@ -197,6 +259,36 @@ async fn many_come_and_go() {
     let all = futures_util::future::join_all(jobs);
     tokio::time::timeout(Duration::from_mins(2), all).await.expect("none is stuck");
     at_rest(&model).await;
+    let statistics = model.local_statistics().unwrap();
+    assert_eq!(statistics.memory_bytes, statistics.kept_bytes, "{statistics:?}");
+    assert!(statistics.tokens_per_s > 0.0 && statistics.loaded, "{statistics:?}");
+}
+
+/// Where an answer repeats itself its tokens are guessed, and it is the same answer in fewer steps.
+#[tokio::test]
+async fn guesses_change_nothing() {
+    let mut accepted = 0;
+    for at in 0..16 {
+        let sampling = Sampling {
+            seed: Some(at),
+            temperature: Some(if at % 2 == 0 { 0.0 } else { 0.4 }),
+            logprobs: Some(2),
+            repetition_penalty: (at % 3 == 0).then_some(1.1),
+            ..Sampling::default()
+        };
+        let request = ChatRequest { sampling, ..ChatRequest::user(format!("ab ab ab {at}")) };
+        // Beside two others nothing is guessed.
+        let (model, crowd) = (tiny(1), tiny(4));
+        let guessed = collect(model.chat(&Context::new(), request.clone()).await.unwrap()).await.unwrap();
+        let others = Sampling { temperature: Some(2.0), top_p: Some(1.0), ..Sampling::default() };
+        let (cx, others) = (Context::new(), ask(others));
+        let others = futures_util::future::join_all([(); 3].map(|()| crowd.chat(&cx, others.clone()))).await;
+        let beside = collect(crowd.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+        drop(others);
+        assert_eq!((guessed.text, guessed.logprobs), (beside.text, beside.logprobs), "seed {at}");
+        accepted += model.local_statistics().unwrap().tokens_accepted;
+    }
+    assert!(accepted > 0, "some guesses were right");
 }
 
 #[tokio::test]
@@ -311,7 +403,7 @@ async fn samplers_and_log_probabilities_work_under_a_form() {
 
 #[tokio::test]
 async fn tools_are_told_to_a_model_that_answers_in_text_all_the_same() {
-    let file = file(&testing::tiny_file_with(4096));
+    let file = file(&testing::tiny_file_of(4096));
     let model = LocalModel::load("tiny", &file.path, &LocalConfig::default()).unwrap();
     assert!(!model.profile().capabilities.tools, "its template knows no tools");
     let plain = ask(Sampling { max_tokens: Some(8), seed: Some(5), ..Sampling::default() });

@@ -31,6 +31,8 @@ impl TextOut {
         let met = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
         if let Some(at) = met {
             self.held.truncate(at);
+            // What follows the stop text is never shown, not even as a broken character.
+            self.partial.clear();
             return Shown { text: std::mem::take(&mut self.held), stopped: true };
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
@@ -111,6 +113,9 @@ mod tests {
         assert_eq!((texts.concat().as_str(), stopped), ("one ", true));
         let (texts, stopped) = stream(&["END"], &[b"one EN", b"OUGH"]);
         assert_eq!((texts.concat().as_str(), stopped), ("one ENOUGH", false));
+        let mut out = TextOut::new(vec![" ".into()]);
+        let shown = out.push(b"one \xe2\x80");
+        assert_eq!((shown.text.as_str(), shown.stopped, out.finish().as_str()), ("one", true, ""));
         let (texts, stopped) = stream(&["a long stop", "\n"], &[b"x a long", b"\nmore"]);
         assert_eq!((texts.concat().as_str(), stopped), ("x a long", true));
         let (texts, _) = stream(&["é!"], &["caf\u{e9}".as_bytes(), b"?"]);

@@ -17,6 +17,15 @@ use crate::{
 /// The files an embedder has.
 pub(super) const EMBEDDER_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
+/// What else sentence-transformers may have written beside them.
+pub(super) const SENTENCE_FILES: [&str; 5] = [
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "tokenizer_config.json",
+];
+
 /// The folder that models are pulled into: `TRIUNE_MODELS`, or `triune/models` in the user's cache folder.
 ///
 /// # Errors

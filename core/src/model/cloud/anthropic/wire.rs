@@ -25,6 +25,7 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest, in
         (sampling.min_p.is_some(), "min_p"),
         (sampling.repetition_penalty.is_some(), "repetition_penalty"),
         (sampling.logprobs.is_some(), "logprobs"),
+        (!sampling.logit_bias.is_empty(), "logit_bias"),
         (sampling.temperature.is_some_and(|t| t > 1.0), "temperature above 1"),
     ];
     for (asked, what) in absent {

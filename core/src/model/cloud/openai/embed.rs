@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    super::client::{Access, Client, not_understood},
+    super::client::{Access, Client, not_understood, perhaps_billed},
     PROTOCOL,
 };
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 
 /// Texts of one request.
 const BATCH: usize = 128;
+/// Tokens of one request, as estimated; OpenAI takes 300,000.
+const BATCH_TOKENS: u64 = 200_000;
 /// Tokens of a text that are read, when the price table does not say: what OpenAI's embedders read.
 const MAX_TOKENS: usize = 8191;
 /// Bytes of a token, rather too few: longer texts are cut off so that none is refused.
@@ -93,13 +95,13 @@ impl OpenAiEmbedder {
         parts
             .map(|(((_, truncated), vector), tokens)| {
                 if vector.len() != self.profile.dimensions {
-                    return Err(Error::invalid("the server's vectors are of another length; correct `dimensions`")
-                        .with("dimensions", self.profile.dimensions)
-                        .with("got", vector.len()));
+                    let error = Error::invalid("the server's vectors are of another length; correct `dimensions`");
+                    let error = error.with("dimensions", self.profile.dimensions).with("got", vector.len());
+                    return Err(perhaps_billed(error));
                 }
                 let vector = unit(vector).ok_or_else(|| {
-                    Error::new(ErrorKind::Unavailable, "the server gave a vector without direction; try again")
-                        .with("embedder", &self.profile.id)
+                    let message = "the server gave a vector without direction; try again";
+                    perhaps_billed(Error::new(ErrorKind::Unavailable, message).with("embedder", &self.profile.id))
                 })?;
                 Ok(Embedding { vector, tokens, truncated })
             })
@@ -115,15 +117,36 @@ impl Embedder for OpenAiEmbedder {
 
     async fn embed(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
         let mut embedded = Vec::with_capacity(texts.len());
-        let mut texts = texts.into_iter();
-        loop {
-            let batch: Vec<_> = texts.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                return Ok(embedded);
+        for batch in batches(texts, self.profile.max_tokens) {
+            match cx.run(self.batch(batch)).await {
+                Ok(more) => embedded.extend(more),
+                Err(error) if embedded.is_empty() => return Err(error),
+                // The batches before it are.
+                Err(error) => return Err(perhaps_billed(error)),
             }
-            embedded.extend(cx.run(self.batch(batch)).await?);
+        }
+        Ok(embedded)
+    }
+}
+
+/// The texts in groups that servers take in one request; of each text `max_tokens` are read.
+fn batches(texts: Vec<String>, max_tokens: usize) -> Vec<Vec<String>> {
+    let mut batches: Vec<Vec<String>> = Vec::new();
+    let mut tokens = 0;
+    for text in texts {
+        let more = estimate_tokens(text.len()).min(max_tokens as u64);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH && tokens + more <= BATCH_TOKENS => {
+                tokens += more;
+                batch.push(text);
+            }
+            _ => {
+                tokens = more;
+                batches.push(vec![text]);
+            }
         }
     }
+    batches
 }
 
 /// The text that is sent for `text`, of at most `limit` bytes, and whether that is less. Servers refuse an empty text;
@@ -194,6 +217,16 @@ fn unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_request_has_no_more_than_servers_take() {
+        let long = "word ".repeat(20_000);
+        let batches = batches(vec![long; 100], 8191);
+        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [24, 24, 24, 24, 4]);
+        let sizes: Vec<_> = super::batches(vec![String::new(); 300], 8191).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [128, 128, 44]);
+        assert!(super::batches(Vec::new(), 8191).is_empty());
+    }
 
     #[test]
     fn vectors_come_in_the_order_of_the_texts() {

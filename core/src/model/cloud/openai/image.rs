@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        client::{Access, Client, not_understood},
+        client::{Access, Client, not_understood, perhaps_billed},
         profile::profile,
     },
     PROTOCOL,
@@ -85,9 +85,9 @@ impl ImageModel for OpenAiImageModel {
         let answer = cx.run(self.client.post_json("images/generations", id, &body)).await?;
         let mut images = images(&answer).ok_or_else(|| not_understood(id))?;
         if images.len() < usize::from(count) {
-            return Err(Error::new(ErrorKind::Unavailable, "the server made fewer images than asked for; try again")
-                .with("model", id)
-                .with("got", images.len()));
+            let message = "the server made fewer images than asked for; try again";
+            let error = Error::new(ErrorKind::Unavailable, message).with("model", id).with("got", images.len());
+            return Err(perhaps_billed(error));
         }
         images.truncate(usize::from(count));
         let tokens = usage(&answer);

@@ -39,6 +39,9 @@ pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: 
         put("logprobs", json!(true));
         put("top_logprobs", json!(top));
     }
+    if !sampling.logit_bias.is_empty() {
+        put("logit_bias", json!(sampling.logit_bias));
+    }
     let others = [
         ("top_k", json!(sampling.top_k)),
         ("min_p", json!(sampling.min_p)),

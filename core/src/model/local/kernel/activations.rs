@@ -1,6 +1,8 @@
 //! What weights are multiplied with: rows of numbers, also rounded to eight bits.
 
-use super::{Isa, format::BLOCK, math::round};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Isa, Pool, format::BLOCK, math::round};
 
 /// Rows of inputs, once as they are and once as eight-bit numbers of which every 32 share a scale.
 ///
@@ -20,26 +22,96 @@ pub(in super::super) struct Activations {
     pub(super) weighted: Vec<f32>,
 }
 
+/// Some rows, and what is kept of them.
+struct Rows<'a> {
+    values: &'a mut [f32],
+    quants: &'a mut [i8],
+    scales: &'a mut [f32],
+    weighted: &'a mut [f32],
+    sums: &'a mut [i32],
+    half_sums: &'a mut [i32],
+}
+
+impl Rows<'_> {
+    fn round(&mut self, isa: Isa) {
+        round(isa, self.values, self.quants, self.scales, self.sums, self.half_sums);
+        for ((weighted, scale), sum) in self.weighted.iter_mut().zip(&*self.scales).zip(&*self.sums) {
+            *weighted = scale * *sum as f32;
+        }
+    }
+}
+
 impl Activations {
     /// Takes `values`, rows of `cols` numbers; the memory of what was there before is used again. Blocks are rounded
     /// where `cols` is a multiple of 32; only then can quantised weights be multiplied with it.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "decoders write their rows in place; this is for rows that are there")
+    )]
     pub(in super::super) fn set(&mut self, values: &[f32], cols: usize, isa: Isa) {
         self.set_exact(values, cols);
-        if !cols.is_multiple_of(BLOCK) {
-            return;
+        self.make_room();
+        self.parts(self.rows).for_each(|(_, mut part)| part.round(isa));
+    }
+
+    /// Takes `rows` rows of `cols` numbers that `make` writes, each given its number and its place, and rounds them as
+    /// [`Activations::set`] does. The threads of the pool share the rows.
+    pub(in super::super) fn fill(
+        &mut self,
+        rows: usize,
+        cols: usize,
+        isa: Isa,
+        pool: &mut Pool,
+        make: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        (self.rows, self.cols) = (rows, cols);
+        self.values.resize(rows * cols, 0.0);
+        self.make_room();
+        // Few numbers are not worth waking a thread.
+        let each = rows.div_ceil(pool.threads() * 2).max((1 << 12) / cols);
+        let write = |(first, mut part): (usize, Rows<'_>)| {
+            for (row, numbers) in part.values.chunks_exact_mut(cols).enumerate() {
+                make(first + row, numbers);
+            }
+            part.round(isa);
+        };
+        if pool.threads() == 1 || rows <= each {
+            return self.parts(rows).for_each(write);
         }
-        let blocks = values.len() / BLOCK;
-        self.quants.resize(values.len(), 0);
+        let parts: Vec<_> = self.parts(each).map(|part| Mutex::new(Some(part))).collect();
+        pool.run(parts.len(), &|at| {
+            let part = parts[at].lock().unwrap_or_else(PoisonError::into_inner).take();
+            part.into_iter().for_each(write);
+        });
+    }
+
+    /// Makes room for the rounded numbers, where they are in whole blocks.
+    fn make_room(&mut self) {
+        let whole = self.cols.is_multiple_of(BLOCK);
+        let blocks = if whole { self.values.len() / BLOCK } else { 0 };
+        self.quants.resize(blocks * BLOCK, 0);
         for of_blocks in [&mut self.scales, &mut self.weighted] {
             of_blocks.resize(blocks, 0.0);
         }
         for of_blocks in [&mut self.sums, &mut self.half_sums] {
             of_blocks.resize(blocks, 0);
         }
-        round(isa, values, &mut self.quants, &mut self.scales, &mut self.sums, &mut self.half_sums);
-        for ((weighted, scale), sum) in self.weighted.iter_mut().zip(&self.scales).zip(&self.sums) {
-            *weighted = scale * *sum as f32;
-        }
+    }
+
+    /// The rows, `each` at a time, with the number of the first.
+    fn parts(&mut self, each: usize) -> impl Iterator<Item = (usize, Rows<'_>)> {
+        let each = each.max(1);
+        let (numbers, blocks) = (each * self.cols, (each * self.blocks()).max(1));
+        // Where nothing is rounded, there are no blocks to go with the numbers.
+        let mut quants = self.quants.chunks_mut(numbers);
+        let mut scales = self.scales.chunks_mut(blocks).zip(self.weighted.chunks_mut(blocks));
+        let mut sums = self.sums.chunks_mut(blocks).zip(self.half_sums.chunks_mut(blocks));
+        self.values.chunks_mut(numbers).enumerate().map(move |(at, values)| {
+            let (scales, weighted) = scales.next().unwrap_or_default();
+            let (sums, half_sums) = sums.next().unwrap_or_default();
+            let quants = quants.next().unwrap_or_default();
+            (at * each, Rows { values, quants, scales, weighted, sums, half_sums })
+        })
     }
 
     /// Takes `values` without rounding them: for weights that are no quants.
@@ -76,6 +148,21 @@ mod tests {
         assert!(activations.quants.iter().all(|&quant| quant == 0) && activations.scales == [0.0; 2]);
         activations.set(&[1.0; 6], 3, Isa::Portable);
         assert_eq!((activations.rows(), activations.values.len()), (2, 6));
+    }
+
+    #[test]
+    fn rows_made_by_threads_are_the_same() {
+        for (rows, cols) in [(1, 64), (3, 32), (70, 96), (300, 33)] {
+            let values: Vec<_> = (0..rows * cols).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+            let (mut one, mut other) = (Activations::default(), Activations::default());
+            one.set(&values, cols, Isa::Portable);
+            for threads in [1, 3] {
+                let make = |row: usize, numbers: &mut [f32]| numbers.copy_from_slice(&values[row * cols..][..cols]);
+                other.fill(rows, cols, Isa::Portable, &mut Pool::new(threads), make);
+                let (one, other) = (format!("{one:?}"), format!("{other:?}"));
+                assert_eq!(one, other, "{rows} x {cols}, {threads} threads");
+            }
+        }
     }
 
     proptest! {

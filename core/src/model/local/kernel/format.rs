@@ -6,8 +6,8 @@ use half::f16;
 
 /// Weights that share a scale, and activations too.
 pub(super) const BLOCK: usize = 32;
-/// Rows that are packed, and multiplied, together.
-pub(super) const TILE: usize = 8;
+/// Rows that are packed together: as many as the widest registers multiply at once.
+pub(super) const TILE: usize = 16;
 /// Columns whose quants lie side by side, row after row of a tile.
 pub(super) const GROUP: usize = 4;
 
@@ -64,12 +64,16 @@ impl Layout {
         }
     }
 
+    /// Bytes of a scale or zero.
+    pub(super) const fn number_bytes(&self) -> usize {
+        if self.wide { 4 } else { 2 }
+    }
+
     /// Bytes of the scales of one block and tile.
     pub(super) const fn scale_bytes(&self) -> usize {
-        let each = if self.wide { 4 } else { 2 };
         match self.quants {
-            Quants::Six => 2 * TILE * each,
-            _ => TILE * each,
+            Quants::Six => 2 * TILE * self.number_bytes(),
+            _ => TILE * self.number_bytes(),
         }
     }
 
@@ -77,7 +81,7 @@ impl Layout {
     pub(super) const fn block_bytes(&self) -> usize {
         let zeros = match self.zero {
             Zero::Offset(_) => 0,
-            Zero::Stored => TILE * (if self.wide { 4 } else { 2 }),
+            Zero::Stored => TILE * self.number_bytes(),
         };
         self.quant_bytes() + self.scale_bytes() + zeros
     }
@@ -120,14 +124,20 @@ impl Quantised {
         }
     }
 
+    /// Bytes of a row of the file.
+    pub(in super::super) const fn row_bytes(self, cols: usize) -> usize {
+        cols / self.file_block() * self.file_bytes()
+    }
+
     /// The blocks of 32 weights that one block of the file holds.
+    #[inline(always)]
     pub(super) fn unpack(self, bytes: &[u8], mut take: impl FnMut(usize, Block)) {
         match self {
-            Self::Q4_0 => take(0, Block::new(nibbles(&bytes[2..18]), number(bytes, 0), 0.0)),
-            Self::Q4_1 => take(0, Block::new(nibbles(&bytes[4..20]), number(bytes, 0), number(bytes, 2))),
-            Self::Q5_0 => take(0, Block::new(fives(&bytes[2..22]), number(bytes, 0), 0.0)),
-            Self::Q5_1 => take(0, Block::new(fives(&bytes[4..24]), number(bytes, 0), number(bytes, 2))),
-            Self::Q8_0 => take(0, Block::new(std::array::from_fn(|i| bytes[2 + i]), number(bytes, 0), 0.0)),
+            Self::Q4_0 => take(0, Block::halves(nibbles(&bytes[2..18]), &bytes[..2])),
+            Self::Q4_1 => take(0, Block::halves(nibbles(&bytes[4..20]), &bytes[..4])),
+            Self::Q5_0 => take(0, Block::halves(fives(&bytes[2..22]), &bytes[..2])),
+            Self::Q5_1 => take(0, Block::halves(fives(&bytes[4..24]), &bytes[..4])),
+            Self::Q8_0 => take(0, Block::halves(std::array::from_fn(|i| bytes[2 + i]), &bytes[..2])),
             Self::Q4K => q4k(bytes, take),
             Self::Q5K => q5k(bytes, take),
             Self::Q6K => q6k(bytes, take),
@@ -141,13 +151,20 @@ pub(super) struct Block {
     /// As the layout of its type keeps them: of nibbles only the first 16 bytes, which have quants 0 to 15 in their low
     /// halves and 16 to 31 in their high ones.
     pub(super) quants: [u8; BLOCK],
-    pub(super) scales: [f32; 2],
-    pub(super) zero: f32,
+    /// The bytes of the numbers; where the layout is not wide, of two each.
+    pub(super) scales: [[u8; 4]; 2],
+    pub(super) zero: [u8; 4],
 }
 
 impl Block {
-    fn new(quants: [u8; BLOCK], scale: f32, zero: f32) -> Self {
-        Self { quants, scales: [scale; 2], zero }
+    fn new(quants: [u8; BLOCK], scales: [f32; 2], zero: f32) -> Self {
+        Self { quants, scales: scales.map(f32::to_le_bytes), zero: zero.to_le_bytes() }
+    }
+
+    /// Of a scale, and perhaps a zero, in 16 bits each.
+    fn halves(quants: [u8; BLOCK], numbers: &[u8]) -> Self {
+        let half = |at: usize| numbers.get(at..at + 2).map_or([0; 4], |half| [half[0], half[1], 0, 0]);
+        Self { quants, scales: [half(0); 2], zero: half(2) }
     }
 }
 
@@ -190,9 +207,12 @@ fn q4k(bytes: &[u8], mut take: impl FnMut(usize, Block)) {
     for i in 0..8 {
         let part = &quants[i / 2 * 32..][..32];
         let (scale, minimum) = scale_and_minimum(scales, i);
-        let nibble = |l: usize| if i % 2 == 0 { part[l] & 15 } else { part[l] >> 4 };
-        let quants = std::array::from_fn(|l| if l < 16 { nibble(l) | nibble(l + 16) << 4 } else { 0 });
-        take(i, Block::new(quants, d * scale, -least * minimum));
+        let (first, second) = part.split_at(16);
+        let mut quants = [0; BLOCK];
+        for ((quant, first), second) in quants.iter_mut().zip(first).zip(second) {
+            *quant = if i % 2 == 0 { first & 15 | second << 4 } else { first >> 4 | second & 0xf0 };
+        }
+        take(i, Block::new(quants, [d * scale; 2], -least * minimum));
     }
 }
 
@@ -207,7 +227,7 @@ fn q5k(bytes: &[u8], mut take: impl FnMut(usize, Block)) {
             let low = if i % 2 == 0 { part[l] & 15 } else { part[l] >> 4 };
             low | (high[l] >> i & 1) << 4
         });
-        take(i, Block::new(quants, d * scale, -least * minimum));
+        take(i, Block::new(quants, [d * scale; 2], -least * minimum));
     }
 }
 
@@ -225,6 +245,6 @@ fn q6k(bytes: &[u8], mut take: impl FnMut(usize, Block)) {
             nibble | (high[l] >> (2 * run) & 3) << 4
         });
         let scale = |part: usize| d * f32::from(rest[half * 8 + run * 2 + part].cast_signed());
-        take(i, Block { quants, scales: [scale(0), scale(1)], zero: 0.0 });
+        take(i, Block::new(quants, [scale(0), scale(1)], 0.0));
     }
 }

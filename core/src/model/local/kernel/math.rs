@@ -1,8 +1,5 @@
-//! What stands between the products: norms, positions, gates, attention. Plain Rust, compiled once for every processor
+//! What stands between the products: norms, positions, gates. Plain Rust, compiled once for every processor
 //! and once for those with AVX2 and FMA, where the compiler makes eight numbers at a time of the same lines.
-#![allow(clippy::inline_always, reason = "only as a part of its caller is it compiled for the caller's processor")]
-
-use std::ops::Range;
 
 use super::{Isa, format::BLOCK};
 
@@ -21,11 +18,20 @@ macro_rules! for_each_processor {
                 lines::<true>($($arg),*)
             }
 
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma")]
+            fn avx512($($arg: $kind),*) $(-> $result)? {
+                lines::<true>($($arg),*)
+            }
+
             match isa {
                 Isa::Portable => lines::<false>($($arg),*),
                 // SAFETY: an `Isa` of this kind is made by `detect` only, where the processor has the instructions.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => unsafe { avx2($($arg),*) },
+                Isa::Avx2 | Isa::AvxVnni => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     )*};
@@ -41,7 +47,7 @@ fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sum(mut lanes: [f32; LANES]) -> f32 {
+pub(super) fn sum(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
@@ -68,7 +74,7 @@ fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
 ///
 /// Range reduction and polynomial of Cephes' `expf`.
 #[inline(always)]
-fn exp<const FUSED: bool>(x: f32) -> f32 {
+pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
     /// Adding it rounds to a whole number, which then lies in the low bits.
     const WHOLE: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -202,76 +208,6 @@ for_each_processor! {
             }
         }
     }
-
-    /// Goes on with the attention of one head to the positions `seen` of a page. `keys` has a row a number of
-    /// the head, with the numbers of [`PAGE`] positions; `values` has a row a position. What lies outside of the range
-    /// must be numbers. The softmax is kept as it grows (Milakov and Gimelshein, arXiv 1805.02867), so no score is kept.
-    fn attend(query: &[f32], keys: &[f32], values: &[f32], seen: &Range<usize>, state: &mut Softmax, out: &mut [f32]) {
-        let mut scores = [0.0; PAGE];
-        for (number, keys) in query.iter().zip(keys.as_chunks::<PAGE>().0) {
-            for i in 0..PAGE {
-                scores[i] = madd::<FUSED>(*number, keys[i], scores[i]);
-            }
-        }
-        let mut largest = state.largest;
-        for score in &scores[seen.clone()] {
-            largest = largest.max(*score);
-        }
-        let mut weights = [0.0; PAGE];
-        for i in 0..PAGE {
-            weights[i] = exp::<FUSED>(scores[i] - largest);
-        }
-        weights[..seen.start].fill(0.0);
-        weights[seen.end..].fill(0.0);
-        if largest > state.largest {
-            // What was added up so far was relative to a smaller largest score.
-            let shrink = if state.sum > 0.0 { exp::<FUSED>(state.largest - largest) } else { 0.0 };
-            for out in out.iter_mut() {
-                *out *= shrink;
-            }
-            state.sum *= shrink;
-            state.largest = largest;
-        }
-        state.sum += sum(weights);
-        // Four positions at a time, so that the result is read and written less often.
-        let width = query.len();
-        let rows = values.chunks_exact(4 * width).zip(weights.as_chunks::<4>().0);
-        for (rows, weights) in rows.take(seen.end.div_ceil(4)) {
-            let (first, rest) = rows.split_at(width);
-            let (second, rest) = rest.split_at(width);
-            let (third, fourth) = rest.split_at(width);
-            for i in 0..out.len().min(width) {
-                let sum = madd::<FUSED>(weights[0], first[i], out[i]);
-                let sum = madd::<FUSED>(weights[1], second[i], sum);
-                let sum = madd::<FUSED>(weights[2], third[i], sum);
-                out[i] = madd::<FUSED>(weights[3], fourth[i], sum);
-            }
-        }
-    }
-}
-
-/// Positions of a page at most.
-pub(in super::super) const PAGE: usize = 32;
-
-/// A softmax that has not seen all of its scores.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Softmax {
-    largest: f32,
-    sum: f32,
-}
-
-impl Softmax {
-    pub(in super::super) fn new() -> Self {
-        Self { largest: f32::NEG_INFINITY, sum: 0.0 }
-    }
-
-    /// Divides the weighted sum of the values by the sum of the weights.
-    pub(in super::super) fn finish(self, out: &mut [f32]) {
-        let inverse = 1.0 / self.sum;
-        for out in out {
-            *out *= inverse;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -279,10 +215,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn isas() -> Vec<Isa> {
-        vec![Isa::Portable, Isa::detect()]
-    }
 
     fn near(a: f32, b: f32) -> bool {
         (a - b).abs() <= 1e-5 * (1.0 + a.abs().max(b.abs()))
@@ -318,7 +250,7 @@ mod tests {
         fn gates_norms_and_turns_are_what_their_formulas_say(
             x in prop::collection::vec(-8f32..8.0, 24), y in prop::collection::vec(-8f32..8.0, 24), angle in 0f32..6.0
         ) {
-            for isa in isas() {
+            for isa in Isa::all() {
                 let mut gate = x.clone();
                 swiglu(isa, &mut gate, &y);
                 for i in 0..24 {
@@ -354,39 +286,6 @@ mod tests {
                 rotate_halves(isa, &mut halves, &cos, &sin);
                 prop_assert!(near(halves[12 + 7], x[12 + 1] * sin[0] + x[12 + 7] * cos[0]));
                 prop_assert!(near(neighbours[13], x[12] * sin[0] + x[13] * cos[0]));
-            }
-        }
-
-        #[test]
-        fn attention_in_pages_is_attention_at_once(
-            query in prop::collection::vec(-2f32..2.0, 8),
-            keys in prop::collection::vec(-9f32..9.0, 8 * 70),
-            values in prop::collection::vec(-2f32..2.0, 8 * 70),
-        ) {
-            let scores: Vec<f64> = keys.chunks(8)
-                .map(|key| key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum::<f64>())
-                .collect();
-            let largest = scores.iter().copied().fold(f64::MIN, f64::max);
-            let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-            let sum: f64 = weights.iter().sum();
-            for isa in isas() {
-                let (mut state, mut out) = (Softmax::new(), vec![0.0; 8]);
-                for (page, values) in keys.chunks(8 * PAGE).zip(values.chunks(8 * PAGE)) {
-                    let count = page.len() / 8;
-                    let (mut turned, mut rows) = (vec![7.0; 8 * PAGE], vec![9.0; 8 * PAGE]);
-                    for (position, key) in page.chunks(8).enumerate() {
-                        key.iter().enumerate().for_each(|(i, number)| turned[i * PAGE + position] = *number);
-                    }
-                    rows[..values.len()].copy_from_slice(values);
-                    // In two steps, as where a window begins inside a page.
-                    attend(isa, &query, &turned, &rows, &(0..count / 2), &mut state, &mut out);
-                    attend(isa, &query, &turned, &rows, &(count / 2..count), &mut state, &mut out);
-                }
-                state.finish(&mut out);
-                for i in 0..8 {
-                    let expected: f64 = weights.iter().zip(values.chunks(8)).map(|(w, v)| w / sum * f64::from(v[i])).sum();
-                    prop_assert!((f64::from(out[i]) - expected).abs() < 1e-4, "{} {expected}", out[i]);
-                }
             }
         }
     }

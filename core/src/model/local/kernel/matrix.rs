@@ -1,65 +1,95 @@
 //! Weight matrices, packed for products with many activations at once.
 
+use std::{ops::Range, panic::resume_unwind, thread::ScopedJoinHandle};
+
 use half::f16;
 
 use super::{
     Activations, Isa, Out, Pool,
+    aligned::Aligned,
     format::{BLOCK, Block, GROUP, Layout, Quantised, Quants, TILE, Zero},
 };
 
-/// Weights below which packing is not worth a thread.
-const SMALL: usize = 1 << 17;
+/// Bytes that are read at once while weights are packed.
+const NEAR: usize = 1 << 17;
 
 /// A matrix of weights: `rows` results of `cols` inputs each.
 ///
-/// Quantised weights are as exact as in the file. They are packed in tiles of eight rows whose numbers lie side by side,
-/// so that one instruction multiplies eight rows; 5- and 6-bit weights take a byte each.
-#[derive(Clone, Debug)]
+/// Quantised weights are as exact as in the file. They are packed in tiles of sixteen rows whose numbers lie side by side,
+/// so that one instruction multiplies as many rows as the processor can; 5- and 6-bit weights take a byte each.
+#[derive(Debug)]
 pub(in super::super) struct Matrix {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) data: Data,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Data {
     /// Tiles, see [`Layout`].
-    Quantised(Quantised, Vec<u8>),
-    /// Tiles: column after column, the eight rows of each.
-    Half(Vec<f16>),
+    Quantised(Quantised, Aligned<u8>),
+    /// Tiles: column after column, the sixteen rows of each.
+    Half(Aligned<f16>),
     /// As `Half`.
-    Float(Vec<f32>),
+    Float(Aligned<f32>),
 }
 
 impl Matrix {
     /// Packs weights of a file, row after row. `bytes` has exactly `rows` x `cols` weights and `cols` is a multiple of
     /// the type's block.
+    #[cfg_attr(not(test), allow(dead_code, reason = "files are read part by part; this is for weights that are made"))]
     pub(in super::super) fn quantised(kind: Quantised, rows: usize, cols: usize, bytes: &[u8]) -> Self {
-        let layout = kind.layout();
-        let blocks = cols / BLOCK;
-        let row_bytes = cols / kind.file_block() * kind.file_bytes();
+        let row_bytes = kind.row_bytes(cols);
         assert_eq!(bytes.len(), rows * row_bytes, "a matrix has as many weights as its size says");
-        let tile_bytes = blocks * layout.block_bytes();
-        let tiles = rows.div_ceil(TILE);
-        let mut data = vec![0; tiles * tile_bytes];
-        let pack_tiles = |data: &mut [u8], bytes: &[u8]| {
-            for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-                pack_row(kind, &mut data[row / TILE * tile_bytes..][..tile_bytes], row % TILE, bytes);
-            }
+        let copy = |rows: Range<usize>, to: &mut [u8]| {
+            to.copy_from_slice(&bytes[rows.start * row_bytes..rows.end * row_bytes]);
+            Ok::<_, std::convert::Infallible>(())
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let each = tiles.div_ceil(threads);
-        if threads == 1 || rows * cols < SMALL {
-            pack_tiles(&mut data, bytes);
+        let Ok(matrix) = Self::read(kind, rows, cols, 2, copy);
+        matrix
+    }
+
+    /// Packs weights of a file. `read` writes the bytes of some rows to where it is told; `cols` is a multiple of the
+    /// type's block. So many threads read and pack, a part at a time that stays near the processor.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(in super::super) fn read<E: Send>(
+        kind: Quantised,
+        rows: usize,
+        cols: usize,
+        threads: usize,
+        read: impl Fn(Range<usize>, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        let (row_bytes, tile_bytes) = (kind.row_bytes(cols), cols / BLOCK * kind.layout().block_bytes());
+        let tiles = rows.div_ceil(TILE);
+        let mut data = Aligned::new(tiles * tile_bytes);
+        let each = tiles.div_ceil(threads.max(1)).max(1);
+        let near = (NEAR / (row_bytes * TILE)).clamp(1, each);
+        let pack = |first: usize, data: &mut [u8]| {
+            let mut bytes = vec![0; near * TILE * row_bytes];
+            for (at, data) in data.chunks_mut(near * tile_bytes).enumerate() {
+                let first = (first + at * near) * TILE;
+                let rows = first..(first + data.len() / tile_bytes * TILE).min(rows);
+                let bytes = &mut bytes[..rows.len() * row_bytes];
+                read(rows, bytes)?;
+                for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
+                    pack_row(kind, &mut data[row / TILE * tile_bytes..][..tile_bytes], row % TILE, bytes);
+                }
+            }
+            Ok(())
+        };
+        if threads <= 1 {
+            pack(0, &mut data)?;
         } else {
             std::thread::scope(|scope| {
-                let parts = data.chunks_mut(each * tile_bytes).zip(bytes.chunks(each * TILE * row_bytes));
-                for (data, bytes) in parts {
-                    scope.spawn(|| pack_tiles(data, bytes));
-                }
-            });
+                let parts = data.chunks_mut(each * tile_bytes).enumerate();
+                let parts: Vec<_> = parts.map(|(at, data)| scope.spawn(move || pack(at * each, data))).collect();
+                let done = |part: ScopedJoinHandle<'_, _>| part.join().unwrap_or_else(|panic| resume_unwind(panic));
+                parts.into_iter().map(done).collect::<Result<(), E>>()
+            })?;
         }
-        Self { rows, cols, data: Data::Quantised(kind, data) }
+        Ok(Self { rows, cols, data: Data::Quantised(kind, data) })
     }
 
     /// Packs 16-bit weights, row after row.
@@ -116,25 +146,44 @@ impl Matrix {
         }
     }
 
-    /// Multiplies each row of `inputs` with each row of the matrix: `out` has `inputs.rows()` x `rows` numbers. Every
+    /// Multiplies each row of `inputs` with each row of the matrix: `out` becomes `inputs.rows()` x `rows` numbers. Every
     /// number is computed in the same order whatever stands beside it, so a row gives the same alone and in a batch.
     pub(in super::super) fn multiply(&self, inputs: &Activations, out: &mut [f32], isa: Isa, pool: &mut Pool) {
-        assert!(inputs.cols() == self.cols && out.len() == inputs.rows() * self.rows, "sizes of a product fit");
-        let tiles = self.rows.div_ceil(TILE);
+        Self::multiply_all([(self, out)], inputs, isa, pool);
+    }
+
+    /// The same for several matrices at once, so that threads meet less often.
+    pub(in super::super) fn multiply_all<const N: usize>(
+        products: [(&Self, &mut [f32]); N],
+        inputs: &Activations,
+        isa: Isa,
+        pool: &mut Pool,
+    ) {
+        for (matrix, out) in &products {
+            assert!(inputs.cols() == matrix.cols && out.len() == inputs.rows() * matrix.rows, "sizes of a product fit");
+        }
+        let products = products.map(|(matrix, out)| (matrix, Out::new(out, matrix.rows)));
+        let tiles = |matrix: &Self| matrix.rows.div_ceil(TILE);
+        let all: usize = products.iter().map(|(matrix, _)| tiles(matrix)).sum();
         // Pieces small enough that threads end together, large enough that taking one costs nothing.
-        let piece = tiles.div_ceil(pool.threads() * 4).clamp(1, 256).next_multiple_of(2);
-        let out = Out::new(out, self.rows);
-        pool.run(tiles.div_ceil(piece), &|at| {
-            let range = at * piece..((at + 1) * piece).min(tiles);
-            isa.multiply(self, range, inputs, &out);
+        let piece = all.div_ceil(pool.threads() * 4).clamp(1, 128);
+        let pieces = products.iter().map(|(matrix, _)| tiles(matrix).div_ceil(piece)).sum();
+        pool.run(pieces, &|mut at| {
+            for (matrix, out) in &products {
+                let pieces = tiles(matrix).div_ceil(piece);
+                if at < pieces {
+                    return isa.multiply(matrix, at * piece..((at + 1) * piece).min(tiles(matrix)), inputs, out);
+                }
+                at -= pieces;
+            }
         });
     }
 }
 
 /// Column after column of each tile of rows; rows that are missing are zeros.
-fn tiles<T: Copy + Default>(rows: usize, cols: usize, weights: &[T]) -> Vec<T> {
+fn tiles<T: Copy + Default>(rows: usize, cols: usize, weights: &[T]) -> Aligned<T> {
     assert_eq!(weights.len(), rows * cols, "a matrix has as many weights as its size says");
-    let mut tiles = vec![T::default(); rows.next_multiple_of(TILE) * cols];
+    let mut tiles = Aligned::new(rows.next_multiple_of(TILE) * cols);
     for (row, weights) in weights.chunks_exact(cols).enumerate() {
         let tile = &mut tiles[row / TILE * TILE * cols..][..TILE * cols];
         tile.iter_mut().skip(row % TILE).step_by(TILE).zip(weights).for_each(|(to, from)| *to = *from);
@@ -154,18 +203,16 @@ fn pack_row(kind: Quantised, tile: &mut [u8], lane: usize, bytes: &[u8]) {
 }
 
 /// Writes a block of row `lane` of a tile to its place.
+#[inline(always)]
 fn pack(layout: &Layout, into: &mut [u8], lane: usize, block: &Block) {
     let (quants, rest) = into.split_at_mut(layout.quant_bytes());
     let (scales, zeros) = rest.split_at_mut(layout.scale_bytes());
-    let places = quants.as_chunks_mut::<GROUP>().0.iter_mut().skip(lane).step_by(TILE);
-    places.zip(block.quants.as_chunks::<GROUP>().0).for_each(|(place, group)| *place = *group);
-    let put = |to: &mut [u8], at: usize, number: f32| {
-        if layout.wide {
-            to[at * 4..][..4].copy_from_slice(&number.to_le_bytes());
-        } else {
-            to[at * 2..][..2].copy_from_slice(&f16::from_f32(number).to_le_bytes());
-        }
-    };
+    let places = quants.as_chunks_mut::<GROUP>().0;
+    for (group, quants) in block.quants.as_chunks::<GROUP>().0[..places.len() / TILE].iter().enumerate() {
+        places[group * TILE + lane] = *quants;
+    }
+    let each = layout.number_bytes();
+    let put = |to: &mut [u8], at: usize, number: [u8; 4]| to[at * each..][..each].copy_from_slice(&number[..each]);
     put(scales, lane, block.scales[0]);
     if layout.quants == Quants::Six {
         put(scales, TILE + lane, block.scales[1]);

@@ -4,29 +4,35 @@
 //! All `unsafe` of local models is in this folder: instructions of the processor, the output that threads share, and
 //! the pool of threads.
 #![allow(unsafe_code, reason = "instructions of the processor have no safe form; see the comments at each use")]
+#![allow(clippy::inline_always, reason = "only as a part of its caller is it compiled for the caller's processor")]
 
 mod activations;
+mod aligned;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 mod format;
 mod math;
 mod matrix;
 mod pool;
 mod portable;
+mod product;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use std::{marker::PhantomData, ops::Range};
 
 pub(super) use self::{
     activations::Activations,
-    attention::{Heads, Queries, attention},
+    attention::{Heads, PAGE, Queries, Query, attend, attention},
     format::Quantised,
-    math::{
-        PAGE, Softmax, add, add_row, attend, geglu, gelu, layer_norm, rms_norm, rotate_halves, rotate_neighbours,
-        swiglu,
-    },
+    math::{add, add_row, geglu, gelu, layer_norm, rms_norm, rotate_halves, rotate_neighbours, swiglu},
     matrix::Matrix,
     pool::Pool,
 };
@@ -39,16 +45,32 @@ pub(super) enum Isa {
     /// x86-64 with AVX2, FMA and F16C: every server and most laptops since 2013.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX2 and AVX-VNNI: desktops and laptops since 2021.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// AVX-512 with VNNI: servers since 2019, and Zen 4.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Isa {
     /// The best this processor has.
     pub(super) fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-            return Self::Avx2;
-        }
-        Self::Portable
+        Self::all().next_back().unwrap_or(Self::Portable)
+    }
+
+    /// All this processor has, the best last.
+    pub(super) fn all() -> impl DoubleEndedIterator<Item = Self> {
+        let all = [
+            (Self::Portable, true),
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx2, has_avx2()),
+            #[cfg(target_arch = "x86_64")]
+            (Self::AvxVnni, has_avx2() && is_x86_feature_detected!("avxvnni")),
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx512, has_avx2() && has_avx512()),
+        ];
+        all.into_iter().filter(|(_, there)| *there).map(|(isa, _)| isa)
     }
 
     fn multiply(self, matrix: &Matrix, tiles: Range<usize>, inputs: &Activations, out: &Out<'_>) {
@@ -57,8 +79,28 @@ impl Isa {
             // SAFETY: an `Isa` of this kind is made by `detect` only, where the processor has the instructions.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::multiply(matrix, tiles, inputs, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { avx_vnni::multiply(matrix, tiles, inputs, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::multiply(matrix, tiles, inputs, out) },
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vnni")
 }
 
 /// Results that threads fill together: each has places of its own.

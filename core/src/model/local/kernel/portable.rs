@@ -2,11 +2,56 @@
 
 use std::ops::Range;
 
+use half::f16;
+
 use super::{
     Activations, Matrix, Out,
     format::{BLOCK, Layout, Quants, TILE, Zero},
     matrix::{Data, Parts},
+    product::Floats,
 };
+
+/// Registers of any processor.
+pub(super) struct Portable;
+
+impl Floats for Portable {
+    const LANES: usize = 8;
+    const FUSED: bool = false;
+    type Numbers = [f32; 8];
+
+    #[inline(always)]
+    unsafe fn splat(number: f32) -> [f32; 8] {
+        [number; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> [f32; 8] {
+        // SAFETY: as the caller promises.
+        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(from: *const f16) -> [f32; 8] {
+        // SAFETY: as the caller promises.
+        unsafe { from.cast::<[f16; 8]>().read_unaligned() }.map(f16::to_f32)
+    }
+
+    #[inline(always)]
+    unsafe fn store(numbers: [f32; 8], to: *mut f32) {
+        // SAFETY: as the caller promises.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(numbers) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+}
 
 /// The results of `tiles` of the matrix.
 pub(super) fn multiply(matrix: &Matrix, tiles: Range<usize>, inputs: &Activations, out: &Out<'_>) {

@@ -20,10 +20,6 @@ const KINDS: [(Quantised, GgmlDType); 8] = [
     (Quantised::Q6K, GgmlDType::Q6K),
 ];
 
-fn isas() -> Vec<Isa> {
-    vec![Isa::Portable, Isa::detect()]
-}
-
 /// Numbers without a pattern; some rows far larger than others.
 fn noise(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
@@ -96,7 +92,7 @@ fn products_of_all_shapes_and_threads() {
                 let mut inputs = Activations::default();
                 inputs.set(&noise(count * cols, 99 + count as u32), cols, Isa::detect());
                 let expected = expected(&weights, cols, &inputs, true);
-                for isa in isas() {
+                for isa in Isa::all() {
                     for threads in [1, 3] {
                         let what = format!("{:?} {isa:?} {rows}x{cols}, {count} rows, {threads} threads", kind.0);
                         assert_near(&product(&matrix, &inputs, isa, threads), &expected, &what);
@@ -123,10 +119,47 @@ fn weights_that_are_no_quants() {
             let mut inputs = Activations::default();
             inputs.set(&noise(count * cols, count as u32), cols, Isa::detect());
             let expected = expected(weights, cols, &inputs, false);
-            for isa in isas() {
+            for isa in Isa::all() {
                 assert_near(&product(&matrix, &inputs, isa, 2), &expected, &format!("{isa:?} {count}"));
             }
         }
+    }
+}
+
+/// Where every product and sum is a whole number that 32 bits hold, all give the same to the last bit.
+#[test]
+fn whole_numbers_are_exact() {
+    for (kind, _) in KINDS {
+        let (rows, cols) = (21, 512);
+        let mut bytes: Vec<_> = noise(rows * cols / kind.file_block() * kind.file_bytes(), 11)
+            .iter()
+            .map(|number| (number * 4e3) as i32 as u8)
+            .collect();
+        for block in bytes.chunks_exact_mut(kind.file_bytes()) {
+            for at in numbers_of(kind) {
+                block[*at..*at + 2].copy_from_slice(&f16::ONE.to_le_bytes());
+            }
+        }
+        let matrix = Matrix::quantised(kind, rows, cols, &bytes);
+        // A largest magnitude of 127 has a scale of 1.
+        let values: Vec<_> = noise(9 * cols, 12).iter().map(|number| (number * 4e3).round() % 127.0).collect();
+        let values: Vec<_> = values.chunks(32).flat_map(|block| [&[127.0], &block[1..]].concat()).collect();
+        let mut inputs = Activations::default();
+        inputs.set(&values, cols, Isa::Portable);
+        assert!(inputs.scales.iter().all(|scale| *scale == 1.0));
+        let plain = product(&matrix, &inputs, Isa::Portable, 1);
+        for isa in Isa::all() {
+            assert_eq!(product(&matrix, &inputs, isa, 1), plain, "{kind:?} {isa:?}");
+        }
+    }
+}
+
+/// Where the 16-bit numbers of a block of the file lie.
+fn numbers_of(kind: Quantised) -> &'static [usize] {
+    match kind {
+        Quantised::Q4_1 | Quantised::Q5_1 | Quantised::Q4K | Quantised::Q5K => &[0, 2],
+        Quantised::Q6K => &[208],
+        _ => &[0],
     }
 }
 
@@ -138,12 +171,7 @@ fn extremes_do_not_overflow() {
         // Every bit set is the largest quant; the scales are made small numbers.
         let mut block = vec![0xff; kind.file_bytes()];
         let half = f16::from_f32(0.5).to_le_bytes();
-        let scales: &[usize] = match kind {
-            Quantised::Q4_1 | Quantised::Q5_1 | Quantised::Q4K | Quantised::Q5K => &[0, 2],
-            Quantised::Q6K => &[208],
-            _ => &[0],
-        };
-        for &at in scales {
+        for &at in numbers_of(kind) {
             block[at..at + 2].copy_from_slice(&half);
         }
         for fill in [0xff_u8, 0x80, 0x7f] {
@@ -158,7 +186,7 @@ fn extremes_do_not_overflow() {
                 inputs.set(&vec![sign; cols * 4], cols, Isa::detect());
                 assert_eq!(inputs.quants[0], (127.0 * sign) as i8);
                 let expected = expected(&weights, cols, &inputs, true);
-                for isa in isas() {
+                for isa in Isa::all() {
                     assert_near(&product(&matrix, &inputs, isa, 1), &expected, &format!("{kind:?} {isa:?} {fill}"));
                 }
             }
@@ -176,7 +204,7 @@ proptest! {
         let values = noise(count * cols, seed ^ 1);
         let mut inputs = Activations::default();
         inputs.set(&values, cols, Isa::detect());
-        for isa in isas() {
+        for isa in Isa::all() {
             let together = product(&matrix, &inputs, isa, 2);
             for (at, values) in values.chunks(cols).enumerate() {
                 let mut alone = Activations::default();

@@ -9,7 +9,7 @@ use std::{
 
 use reqwest::{
     Response, StatusCode,
-    header::{CONTENT_RANGE, RANGE},
+    header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
 };
 use sha2::{Digest, Sha256};
 
@@ -49,8 +49,9 @@ impl Pull<'_> {
             move || open_locked(&part)
         })
         .await?;
+        let tag = tag_of(&download.target);
         for attempt in 1.. {
-            match self.transfer(&download, &mut file).await {
+            match self.transfer(&download, &mut file, &tag).await {
                 Ok(()) => break,
                 // A server that was never reached is not tried again: the caller knows another place.
                 Err(error) if error.is_retryable() && attempt < ATTEMPTS && size(&file)? > 0 => {
@@ -71,43 +72,48 @@ impl Pull<'_> {
             if let Err(error) = checked {
                 if error.kind() == ErrorKind::Corrupt {
                     let _ = fs::remove_file(&part);
+                    let _ = fs::remove_file(&tag);
                 }
                 return Err(error);
             }
+            let _ = fs::remove_file(&tag);
             fs::rename(&part, &target).map_err(|e| unwritable(&target, e))
         })
         .await
     }
 
-    /// Asks for what is missing in `file` and writes it there.
-    async fn transfer(&self, download: &Download, file: &mut File) -> Result<()> {
-        let expected = download.expected.size;
+    /// Asks for what is missing in `file` and writes it there. `tag` names the version that `file` is the beginning of:
+    /// the end of another version must not be joined to it.
+    async fn transfer(&self, download: &Download, file: &mut File, tag: &Path) -> Result<()> {
+        let expected = &download.expected;
         let mut have = size(file)?;
-        if expected.is_some_and(|size| have > size) {
+        let version = fs::read_to_string(tag).ok().filter(|version| !version.is_empty());
+        let same_for_sure = version.is_some() || expected.sha256.is_some();
+        if expected.size.is_some_and(|size| have > size) || (have > 0 && !same_for_sure) {
             have = start_over(file)?;
         }
-        if expected == Some(have) {
+        if expected.size == Some(have) {
             return Ok(());
         }
-        let mut request = self.client.get(&download.url);
-        if have > 0 {
-            request = request.header(RANGE, format!("bytes={have}-"));
-        }
-        if let Some(token) = &download.token {
-            request = request.bearer_auth(token);
-        }
-        let response = self.cx.run(async { request.send().await.map_err(|e| unreachable(e, &download.name)) }).await?;
-        match response.status() {
-            StatusCode::PARTIAL_CONTENT if range_begins_at(&response, have) => {}
-            StatusCode::OK => have = start_over(file)?,
+        let mut response = self.ask(download, have, version).await?;
+        let refuses_part = match response.status() {
+            StatusCode::PARTIAL_CONTENT => !range_begins_at(&response, have),
+            status => status == StatusCode::RANGE_NOT_SATISFIABLE,
+        };
+        if refuses_part && have > 0 {
             // The part is as long as the file, or longer: only a checksum could tell, so it is got again.
-            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-                start_over(file)?;
-                return Err(Error::new(ErrorKind::Unavailable, "the server has another file than before")
-                    .with("file", &download.name));
+            have = start_over(file)?;
+            response = self.ask(download, 0, None).await?;
+        }
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if have > 0 => {}
+            StatusCode::OK => {
+                have = start_over(file)?;
+                remember_version(&response, tag)?;
             }
             status => return Err(refused(status, &download.name)),
         }
+        let expected = expected.size;
         file.seek(SeekFrom::End(0)).map_err(|e| unwritable(Path::new(""), e))?;
         let total = expected.or_else(|| response.content_length().map(|rest| have + rest));
         self.progress.begin(&download.name, have, total);
@@ -118,6 +124,21 @@ impl Pull<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Asks for the file from byte `have` on, if it still is of `version`.
+    async fn ask(&self, download: &Download, have: u64, version: Option<String>) -> Result<Response> {
+        let mut request = self.client.get(&download.url);
+        if have > 0 {
+            request = request.header(RANGE, format!("bytes={have}-"));
+            if let Some(version) = version {
+                request = request.header(IF_RANGE, version);
+            }
+        }
+        if let Some(token) = &download.token {
+            request = request.bearer_auth(token);
+        }
+        self.cx.run(async { request.send().await.map_err(|e| unreachable(e, &download.name)) }).await
     }
 
     async fn save(&self, mut response: Response, file: &mut File, name: &str, most: u64) -> Result<()> {
@@ -188,6 +209,20 @@ pub(super) fn part_of(target: &Path) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
+}
+
+/// Where the version of a part is kept.
+fn tag_of(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".etag");
+    PathBuf::from(name)
+}
+
+/// Keeps the entity tag of what the server begins to send. A weak one does not tell bytes apart (RFC 9110, 13.1.5).
+fn remember_version(response: &Response, tag: &Path) -> Result<()> {
+    let version = response.headers().get(ETAG).and_then(|version| version.to_str().ok());
+    let version = version.filter(|version| version.starts_with('"')).unwrap_or_default();
+    fs::write(tag, version).map_err(|e| unwritable(tag, e))
 }
 
 /// Opens the part for this process alone.
