@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use triune::{
     Context, Error, ErrorKind, Priority, Result,
     model::{
-        ChatModel, Delta, Sampling,
+        ChatModel, ChatRequest, Delta, FinishReason, ResponseFormat, Sampling, collect,
         local::{LocalConfig, LocalModel},
     },
 };
@@ -31,6 +31,10 @@ async fn main() -> Result<()> {
             many(file.as_ref(), number(threads)?, number(streams)?, number(prefix)?, number(own)?, number(decode)?)
                 .await
         }
+        ["schema", file, threads, streams, decode] => {
+            schema(file.as_ref(), number(threads)?, number(streams)?, number(decode)?).await
+        }
+        ["schemas", file, threads, schemas] => keep_to(file.as_ref(), number(threads)?, schemas.as_ref()).await,
         ["soak", file, threads, requests] => soak(file.as_ref(), number(threads)?, number(requests)?).await,
         ["speculative", file, threads, decode] => speculative(file.as_ref(), number(threads)?, number(decode)?).await,
         ["said", file, said] => compare_said(file.as_ref(), said.as_ref()),
@@ -40,6 +44,7 @@ async fn main() -> Result<()> {
             println!(
                 "speed FILE THREADS PROMPT DECODE | first FILE THREADS | many FILE THREADS STREAMS PREFIX OWN DECODE"
             );
+            println!("schema FILE THREADS STREAMS DECODE | schemas FILE THREADS SCHEMAS");
             println!("soak FILE THREADS REQUESTS | speculative FILE THREADS DECODE");
             println!("said FILE SAID | read FILE READ | tokens FILE TEXTS TOKENS");
             exit(2)
@@ -147,6 +152,94 @@ async fn many(file: &Path, threads: usize, streams: usize, prefix: usize, own: u
     show("aggregate", written as f64 / whole);
     show("seconds", whole);
     show("memory-many", peak_mb() - before);
+    Ok(())
+}
+
+/// Seconds that each token after the first takes of `streams` answers in `format` at once.
+async fn each_token(model: &LocalModel, format: &ResponseFormat, streams: usize, decode: usize) -> Result<f64> {
+    let request = ChatRequest {
+        response_format: format.clone(),
+        sampling: Sampling { temperature: Some(0.0), max_tokens: Some(decode as u32), ..Sampling::default() },
+        ..ChatRequest::user("List twenty people who made discoveries, as JSON with name, year and fields.")
+    };
+    let one = || async {
+        let mut stream = model.chat(&Context::new(), request.clone()).await?;
+        let mut first = None;
+        while let Some(delta) = stream.next().await {
+            match delta? {
+                Delta::Done { usage, .. } => {
+                    let since = first.map_or(0.0, |first: Instant| first.elapsed().as_secs_f64());
+                    return Ok::<_, Error>(since / (usage.output_tokens.max(2) - 1) as f64);
+                }
+                _ => {
+                    first.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+        Err(Error::unexpected("an answer without an end"))
+    };
+    let all = join_all((0..streams).map(|_| one())).await;
+    let all = all.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(all.iter().sum::<f64>() / streams as f64)
+}
+
+/// What a schema adds to the time of a token, and what the first answer with one takes longer.
+async fn schema(file: &Path, threads: usize, streams: usize, decode: usize) -> Result<()> {
+    let model = LocalModel::load("bench", file, &LocalConfig::default().threads(threads).concurrency(streams))?;
+    let format = ResponseFormat::JsonSchema { name: "people".into(), schema: people() };
+    each_token(&model, &ResponseFormat::Text, 1, 2).await?;
+    let begun = Instant::now();
+    each_token(&model, &format, 1, 1).await?;
+    show("schema-first", begun.elapsed().as_secs_f64() * 1e3);
+    let (mut without, mut with) = (f64::MAX, f64::MAX);
+    for _ in 0..5 {
+        without = without.min(each_token(&model, &ResponseFormat::Text, streams, decode).await?);
+        with = with.min(each_token(&model, &format, streams, decode).await?);
+    }
+    show("token-without", without * 1e3);
+    show("token-with", with * 1e3);
+    show("schema-overhead", with / without - 1.0);
+    Ok(())
+}
+
+/// Long enough that no answer ends before its tokens are used up.
+fn people() -> Value {
+    json!({"type": "array", "minItems": 40, "items": {
+        "type": "object", "additionalProperties": false, "required": ["name", "year", "fields"],
+        "properties": {
+            "name": {"type": "string", "minLength": 3, "maxLength": 40},
+            "year": {"type": "integer", "minimum": 1000, "maximum": 2000},
+            "fields": {"type": "array", "minItems": 1, "maxItems": 3,
+                "items": {"enum": ["physics", "chemistry", "medicine", "mathematics"]}},
+        },
+    }})
+}
+
+/// Answers to a file of schemas: how many came to an end, and how many of those fit.
+async fn keep_to(file: &Path, threads: usize, schemas: &Path) -> Result<()> {
+    let model = LocalModel::load("bench", file, &LocalConfig::default().threads(threads))?;
+    let schemas = read_json(schemas)?;
+    let answers = schemas.as_array().into_iter().flatten().enumerate().map(|(at, schema)| {
+        let format = ResponseFormat::JsonSchema { name: "any".into(), schema: schema.clone() };
+        let sampling = Sampling { seed: Some(at as u64), max_tokens: Some(160), ..Sampling::default() };
+        let prompt = "Write a JSON value.";
+        let request = ChatRequest { response_format: format, sampling, ..ChatRequest::user(prompt) };
+        let model = &model;
+        async move { collect(model.chat(&Context::new(), request).await?).await }
+    });
+    let answers = join_all(answers).await;
+    let (mut ended, mut fit) = (0, 0);
+    for (schema, answer) in schemas.as_array().into_iter().flatten().zip(answers) {
+        let answer = answer?;
+        if answer.finish_reason == FinishReason::Stop {
+            ended += 1;
+            let fits =
+                serde_json::from_str(&answer.text).is_ok_and(|value: Value| jsonschema::is_valid(schema, &value));
+            fit += usize::from(fits);
+        }
+    }
+    show("schemas-ended", f64::from(ended));
+    show("schemas-fit", fit as f64);
     Ok(())
 }
 

@@ -42,6 +42,8 @@ export interface Price {
 export interface Capabilities {
   tools?: boolean
   jsonSchema?: boolean
+  /** Keeps to a regular expression or a grammar. */
+  grammar?: boolean
   images?: boolean
   logprobs?: boolean
 }
@@ -99,6 +101,10 @@ export type ResponseFormat =
   | { type: 'text' }
   | { type: 'json_object' }
   | { type: 'json_schema'; name: string; schema: JsonSchema }
+  /** Text that the expression matches as a whole; local models only. */
+  | { type: 'regex'; pattern: string }
+  /** Text that a Lark grammar derives from its rule `start`; local models only. */
+  | { type: 'grammar'; lark: string }
 
 /** How the next token is chosen. Absent fields are the model's own defaults. */
 export interface Sampling {

@@ -38,6 +38,7 @@ impl HostModel {
         let missing = [
             (!can.tools && !request.tools.is_empty(), "tools"),
             (!can.json_schema && matches!(request.response_format, ResponseFormat::JsonSchema { .. }), "jsonSchema"),
+            (!can.grammar && request.response_format.needs_grammar(), "grammar"),
             (!can.images && request.messages.iter().any(|message| !message.images.is_empty()), "images"),
             (!can.logprobs && request.sampling.logprobs.is_some(), "logprobs"),
         ];

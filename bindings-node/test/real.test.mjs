@@ -63,3 +63,26 @@ test('a local generation stops with its signal', { timeout: 300_000 }, async (t)
   )
   assert.ok(performance.now() - begun < 5_000)
 })
+
+test('a local model keeps to a form', { timeout: 300_000 }, async (t) => {
+  const mind = await real(t)
+  if (!mind) return
+  const schema = {
+    type: 'object',
+    properties: { firstName: { type: 'string', maxLength: 20 }, age: { type: 'integer', maximum: 120 } },
+    required: ['firstName', 'age'],
+    additionalProperties: false,
+  }
+  const responseFormat = { type: 'json_schema', name: 'person', schema }
+  const reply = await mind.generate('Tell me about Ada.', { responseFormat, maxTokens: 90, seed: 1 })
+  const person = JSON.parse(reply.text)
+  assert.deepEqual(Object.keys(person), ['firstName', 'age'])
+  assert.ok(Number.isInteger(person.age))
+  const year = await mind.generate('Which year?', { responseFormat: { type: 'regex', pattern: '19[0-9]{2}' }, seed: 1 })
+  assert.match(year.text, /^19[0-9]{2}$/)
+  const grammar = { type: 'grammar', lark: 'start: "yes" | "no"' }
+  assert.match((await mind.generate('Is it late?', { responseFormat: grammar, seed: 1 })).text, /^(yes|no)$/)
+  // The template of this model knows no tools, so it is not asked for calls.
+  const tools = [{ name: 'weather', description: 'The weather in a city.' }]
+  await assert.rejects(mind.generate('Hello!', { tools, maxTokens: 8 }), { code: 'INVALID' })
+})

@@ -60,6 +60,8 @@ export async function surface(): Promise<void> {
   await mind.generate([{ role: 'user', content: 'hi' }], {
     responseFormat: { type: 'json_schema', name: 'n', schema: { type: 'object' } },
   })
+  await mind.generate('hi', { responseFormat: { type: 'regex', pattern: '[0-9]+' } })
+  await mind.generate('hi', { responseFormat: { type: 'grammar', lark: 'start: "a"' } })
   const stream = mind.stream('hi')
   for await (const piece of stream) is<Same<typeof piece, string>>()
   is<Same<typeof stream.reply, Reply | undefined>>()

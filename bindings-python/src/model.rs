@@ -52,6 +52,7 @@ impl HostModel {
         let lacks = [
             ("tools", !can.tools && !request.tools.is_empty()),
             ("json_schema", !can.json_schema && matches!(request.response_format, ResponseFormat::JsonSchema { .. })),
+            ("grammar", !can.grammar && request.response_format.needs_grammar()),
             ("images", !can.images && request.messages.iter().any(|message| !message.images.is_empty())),
             ("logprobs", !can.logprobs && request.sampling.logprobs.is_some()),
         ];

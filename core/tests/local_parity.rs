@@ -11,10 +11,12 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::json;
 use triune::{
-    Context,
+    Context, FunctionSpec,
     model::{
-        ChatModel, ChatRequest, Embedder, Embedding, ModelKind, Precision, Reranker, Sampling, collect, cosine,
+        ChatModel, ChatRequest, Embedder, Embedding, FinishReason, Message, ModelKind, Precision, Reranker,
+        ResponseFormat, Role, Sampling, ToolCall, collect, cosine,
         local::{LocalConfig, LocalEmbedder, LocalEmbedderConfig, LocalModel, LocalReranker},
         source::locate,
     },
@@ -306,6 +308,46 @@ async fn embeddings_are_those_of_sentence_transformers() {
     assert_eq!(found[0].tokens, 2, "the empty text has its two marks");
     let alone = embedder.embed(&Context::new(), vec![fixture.texts[9].clone()]).await.unwrap();
     assert!(cosine(&alone[0].vector, &found[9].vector) > 0.99999, "alone or in a batch is the same");
+}
+
+#[tokio::test]
+async fn a_real_model_keeps_to_schemas_and_calls_tools() {
+    let Some(model) = smollm(&LocalConfig::default()) else { return };
+    let schemas = [
+        json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer",
+            "minimum": 0, "maximum": 120}}, "required": ["name", "age"], "additionalProperties": false}),
+        json!({"type": "array", "items": {"enum": ["red", "green", "blue"]}, "minItems": 2, "maxItems": 4}),
+        json!({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": "^[a-z]{2,8}$"}]}),
+        json!({"type": "object", "properties": {"when": {"type": "string", "format": "date"}, "rate": {"type": "number",
+            "minimum": 0, "maximum": 1, "multipleOf": 0.25}}, "required": ["when", "rate"], "additionalProperties": false}),
+    ];
+    for (seed, schema) in schemas.into_iter().enumerate() {
+        let sampling = Sampling { seed: Some(seed as u64), max_tokens: Some(90), ..Sampling::default() };
+        let response_format = ResponseFormat::JsonSchema { name: "it".into(), schema: schema.clone() };
+        let request = ChatRequest { response_format, sampling, ..ChatRequest::user("Tell me about Ada, in JSON.") };
+        let reply = collect(model.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+        assert_eq!(reply.finish_reason, FinishReason::Stop, "{}", reply.text);
+        assert!(jsonschema::is_valid(&schema, &serde_json::from_str(&reply.text).unwrap()), "{}", reply.text);
+    }
+    // Such a small model rarely calls by itself: the chat shows it how.
+    let mut weather = FunctionSpec::new("weather");
+    weather.description = "The weather in a city.".into();
+    weather.parameters = json!({"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}},
+        "required": ["city"], "additionalProperties": false});
+    let asked = |city: &str| Message::user(format!("What is the weather in {city}? Call the tool."));
+    let mut messages = Vec::new();
+    for (number, city) in ["Rome", "Oslo", "Cairo"].iter().enumerate() {
+        let call =
+            ToolCall { id: format!("call{number:05}"), name: "weather".into(), arguments: json!({"city": city}) };
+        messages.extend([asked(city), Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") }]);
+    }
+    messages.push(asked("Paris"));
+    let sampling = Sampling { temperature: Some(0.0), max_tokens: Some(60), ..Sampling::default() };
+    let request = ChatRequest { messages, tools: vec![weather], sampling, ..ChatRequest::default() };
+    let reply = collect(model.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+    assert_eq!(reply.finish_reason, FinishReason::ToolCalls, "{reply:?}");
+    assert_eq!((reply.tool_calls[0].id.as_str(), reply.tool_calls[0].name.as_str()), ("call00003", "weather"));
+    assert!(reply.tool_calls[0].arguments["city"].is_string(), "{reply:?}");
 }
 
 fn encoders() -> (PathBuf, Encoders) {

@@ -102,6 +102,23 @@ pub enum ResponseFormat {
         /// The JSON schema.
         schema: Value,
     },
+    /// Text that a regular expression matches as a whole.
+    Regex {
+        /// The expression: no look-around, no back-references.
+        pattern: String,
+    },
+    /// Text that a grammar derives from its rule `start`.
+    Grammar {
+        /// The grammar, in the Lark dialect of llguidance.
+        lark: String,
+    },
+}
+
+impl ResponseFormat {
+    /// Whether a model needs the capability `grammar` for it.
+    pub const fn needs_grammar(&self) -> bool {
+        matches!(self, Self::Regex { .. } | Self::Grammar { .. })
+    }
 }
 
 /// How the next token is chosen. Absent fields are the model's own defaults.

@@ -154,6 +154,7 @@ impl Entry<'_> {
             capabilities: Capabilities {
                 tools: self.flag("supports_function_calling"),
                 json_schema: self.flag("supports_response_schema"),
+                grammar: false,
                 images: self.flag("supports_vision"),
                 // OpenAI gives them for every chat model that does not reason first.
                 logprobs: provider == "openai" && chat && !self.flag("supports_reasoning"),

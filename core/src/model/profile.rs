@@ -119,6 +119,8 @@ pub struct Capabilities {
     pub tools: bool,
     /// Writes JSON that fits a schema.
     pub json_schema: bool,
+    /// Writes text that fits a regular expression or a grammar.
+    pub grammar: bool,
     /// Reads images.
     pub images: bool,
     /// Gives log-probabilities.

@@ -100,6 +100,11 @@ fn blockers(request: &RouteRequest, state: &ModelState) -> Vec<Blocker> {
         ErrorKind::Invalid,
         plain("it cannot keep to a JSON schema"),
     );
+    block(
+        needs.grammar && !profile.capabilities.grammar,
+        ErrorKind::Invalid,
+        plain("it keeps to no regular expression or grammar; local models do"),
+    );
     block(needs.images && !profile.capabilities.images, ErrorKind::Invalid, plain("it reads no images"));
     if let Some(least) = needs.min_quality {
         let reason = profile.quality.map_or_else(

@@ -57,6 +57,7 @@ fn each_need_passes_over_the_models_that_miss_it() {
         with(remote(id, 5), |profile| {
             profile.capabilities.tools = true;
             profile.capabilities.json_schema = true;
+            profile.capabilities.grammar = true;
             profile.capabilities.images = true;
             profile.quality = Some(0.9);
             profile.latency_ms = Some(100);
@@ -67,6 +68,7 @@ fn each_need_passes_over_the_models_that_miss_it() {
     let cases = [
         ("tools", Needs { tools: true, ..needs() }, vec!["able"]),
         ("schema", Needs { json_schema: true, ..needs() }, vec!["able"]),
+        ("grammar", Needs { grammar: true, ..needs() }, vec!["able"]),
         ("images", Needs { images: true, ..needs() }, vec!["able"]),
         ("quality", Needs { min_quality: Some(0.9), ..needs() }, vec!["able"]),
         ("local", Needs { local_only: true, ..needs() }, vec!["mine"]),

@@ -336,6 +336,7 @@ fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)>
     }
     needs.tools |= !tools.is_empty();
     needs.json_schema |= matches!(response_format, ResponseFormat::JsonSchema { .. });
+    needs.grammar |= response_format.needs_grammar();
     needs.images |= messages.iter().any(|message| !message.images.is_empty());
     let request = ChatRequest { messages, tools, response_format, sampling };
     Ok((request, RouteRequest { needs, ..RouteRequest::default() }))

@@ -33,6 +33,8 @@ pub struct Needs {
     pub tools: bool,
     /// The model must write JSON that fits a schema. Set by itself when the request has one.
     pub json_schema: bool,
+    /// The model must keep to a regular expression or a grammar. Set by itself when the request has one.
+    pub grammar: bool,
     /// The model must read images. Set by itself when the request has some.
     pub images: bool,
     /// At least this quality, 0 to 1; a model of unknown quality does not qualify.

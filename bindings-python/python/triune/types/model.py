@@ -77,7 +77,7 @@ class ChatRequest:
     tools: list[dict[str, Any]]
     """Tools it may call: name, description and parameters, a JSON schema."""
     response_format: dict[str, Any]
-    """The form the answer must have: `{"type": "text" | "json_object" | "json_schema", ...}`."""
+    """The form the answer must have: `{"type": "text" | "json_object" | "json_schema" | "regex" | "grammar", ...}`."""
     sampling: dict[str, Any]
     """How tokens are chosen: `temperature`, `max_tokens`, `stop` and so on; None where nothing was asked for."""
 

@@ -46,7 +46,9 @@ class GenerateOptions(Needs, CallOptions, total=False):
     """Tools the model may call: functions, or `{"name": ..., "description": ..., "parameters": JSON schema}`. The calls
     it wants are in the reply; you run them."""
     response_format: Mapping[str, Any] | Literal["text", "json_object"] | None
-    """`"json_object"`, or a JSON schema: `{"type": "json_schema", "name": ..., "schema": {...}}`."""
+    """`"json_object"`, or a JSON schema: `{"type": "json_schema", "name": ..., "schema": {...}}`. Local models also keep to
+    a regular expression, `{"type": "regex", "pattern": "[0-9]+"}`, and to a grammar in the Lark dialect of llguidance,
+    `{"type": "grammar", "lark": "start: ..."}`."""
     temperature: float | None
     """0 takes the likeliest token; 1 samples from the model's distribution. 0 to 2."""
     top_p: float | None
@@ -115,7 +117,7 @@ class ModelProfile(TypedDict, total=False):
     price: Mapping[str, int]
     """What it costs, see `triune.price`. Default: nothing."""
     capabilities: Mapping[str, bool]
-    """What it can do beyond text: `tools`, `json_schema`, `images`, `logprobs`. Default: none of them."""
+    """What it can do beyond text: `tools`, `json_schema`, `grammar`, `images`, `logprobs`. Default: none of them."""
     quality: float | None
     """How good its answers are, 0 to 1."""
     latency_ms: int | None

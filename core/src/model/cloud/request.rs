@@ -53,6 +53,9 @@ pub(super) fn check(profile: &ModelProfile, request: &ChatRequest) -> Result<()>
             ));
         }
     }
+    if request.response_format.needs_grammar() {
+        return Err(unsupported(profile, "keeps to no regular expression or grammar; local models do"));
+    }
     let tokens = estimate_tokens(request) + u64::from(request.sampling.max_tokens.unwrap_or(1));
     if tokens > profile.context_length {
         return Err(Error::new(ErrorKind::ContextLength, "the request is longer than the model's context; shorten it")
@@ -87,6 +90,8 @@ mod tests {
         let mut request = ChatRequest::user("hello");
         request.messages[0].images.push(ImageInput { url: "https://example.com/a.png".into() });
         assert_eq!(kind(&request), ErrorKind::Unsupported);
+        let response_format = ResponseFormat::Regex { pattern: "[0-9]+".into() };
+        assert_eq!(kind(&ChatRequest { response_format, ..ChatRequest::user("x") }), ErrorKind::Unsupported);
         let request =
             ChatRequest { sampling: Sampling { logprobs: Some(1), ..Sampling::default() }, ..ChatRequest::user("x") };
         assert_eq!(kind(&request), ErrorKind::Unsupported);

@@ -5,18 +5,31 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::{
+    grammar::Constraint,
     pages::{Memory, Pages},
     sampler::{Sampler, logprob},
     speculation::Speculation,
     standing::Standing,
     text::TextOut,
     tokenizer::Tokenizer,
+    tools::{Piece, Tools},
 };
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
     model::{Delta, FinishReason, Sampling, Usage},
 };
+
+/// The form of an answer.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// Any text.
+    Text,
+    /// All of it is held to a form.
+    Whole(Box<Constraint>),
+    /// Parts of it may be calls of tools.
+    Calls(Box<Tools>),
+}
 
 /// An answer on its way.
 #[derive(Debug)]
@@ -29,6 +42,10 @@ pub(super) struct Answer {
     /// Tokens of the prompt that need not be read.
     cached: usize,
     limit: usize,
+    /// The form it is held to.
+    constraint: Option<Constraint>,
+    /// What it may call.
+    tools: Option<Tools>,
     sampler: Sampler,
     logprobs: Option<u8>,
     text: TextOut,
@@ -56,7 +73,7 @@ impl Answer {
     ) -> (Self, mpsc::Receiver<Result<Delta>>) {
         // Room for a whole answer: a reader who is slow never holds up the thread that writes for all. It is bounded by
         // the context length.
-        let (out, pieces) = mpsc::channel(2 * limit + 4);
+        let (out, pieces) = mpsc::channel(2 * limit + 8);
         let answer = Self {
             cx: cx.clone(),
             out,
@@ -64,6 +81,8 @@ impl Answer {
             tokens: prompt,
             cached: 0,
             limit,
+            constraint: None,
+            tools: None,
             sampler: Sampler::new(sampling),
             logprobs: sampling.logprobs,
             text: TextOut::new(sampling.stop.clone()),
@@ -76,6 +95,16 @@ impl Answer {
             memory: Memory::default(),
         };
         (answer, pieces)
+    }
+
+    /// Holds it to `form`.
+    pub(super) fn held_to(mut self, form: Form) -> Self {
+        match form {
+            Form::Text => {}
+            Form::Whole(constraint) => self.constraint = Some(*constraint),
+            Form::Calls(tools) => self.tools = Some(*tools),
+        }
+        self
     }
 
     pub(super) fn tokens(&self) -> &[u32] {
@@ -174,24 +203,40 @@ impl Answer {
     /// Writes the next token, chosen by the scores that the model gave; true when it was the last.
     ///
     /// # Errors
-    /// `Cancelled` when nobody reads any more.
+    /// `Cancelled` when nobody reads any more; `Unsupported` when it cannot be held to its form any further.
     pub(super) fn write(&mut self, scores: &mut [f32], tokenizer: &Tokenizer) -> Result<bool> {
         let raw = self.logprobs.map(|top| (top, scores.to_vec()));
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(scores)?;
+        }
         let token = self.sampler.choose(scores);
         if tokenizer.is_end(token) {
             return self.end(FinishReason::Stop);
         }
         let before = self.tokens.last().copied().unwrap_or(token);
         self.tokens.push(token);
+        let mut complete = self.constraint.as_mut().map_or(Ok(false), |constraint| constraint.take(token))?;
         if let Some((top, raw)) = raw {
             let logprob = logprob(&raw, token, usize::from(top), |token| tokenizer.text(token));
             self.send(Delta::Logprob { logprob })?;
         }
-        let shown = self.text.push(tokenizer.bytes_after(before, token));
-        if !shown.text.is_empty() {
-            self.send(Delta::Text { text: shown.text })?;
+        let mark = self.tools.as_ref().and_then(|tools| tools.mark(token));
+        let shown = self.text.push(mark.map_or_else(|| tokenizer.bytes_after(before, token), str::as_bytes));
+        match &mut self.tools {
+            None => self.send_text(shown.text)?,
+            Some(tools) => {
+                let was_calling = tools.is_calling();
+                let pieces = tools.push(&shown.text);
+                // What is held back was not seen by the parser, and a constraint must see all.
+                let begins = !was_calling && tools.is_calling() && !self.text.holds();
+                if begins || complete || !tools.is_calling() {
+                    self.constraint = if begins { tools.constraint() } else { None };
+                }
+                complete = false;
+                self.send_pieces(pieces)?;
+            }
         }
-        if shown.stopped {
+        if shown.stopped || complete {
             return self.end(FinishReason::Stop);
         }
         if self.written() >= self.limit {
@@ -202,9 +247,20 @@ impl Answer {
 
     fn end(&mut self, finish_reason: FinishReason) -> Result<bool> {
         let rest = self.text.finish();
-        if !rest.is_empty() {
-            self.send(Delta::Text { text: rest })?;
-        }
+        let called = match &mut self.tools {
+            None => {
+                self.send_text(rest)?;
+                false
+            }
+            Some(tools) => {
+                let pieces = [tools.push(&rest), tools.finish()].concat();
+                let called = tools.called();
+                self.send_pieces(pieces)?;
+                called
+            }
+        };
+        let stopped = finish_reason == FinishReason::Stop;
+        let finish_reason = if called && stopped { FinishReason::ToolCalls } else { finish_reason };
         let usage = Usage {
             input_tokens: self.prompt as u64,
             cached_tokens: self.cached as u64,
@@ -216,6 +272,17 @@ impl Answer {
 
     fn written(&self) -> usize {
         self.tokens.len() - self.prompt
+    }
+
+    fn send_text(&self, text: String) -> Result<()> {
+        if text.is_empty() { Ok(()) } else { self.send(Delta::Text { text }) }
+    }
+
+    fn send_pieces(&self, pieces: Vec<Piece>) -> Result<()> {
+        pieces.into_iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => self.send_text(text),
+            Piece::Call(call) => self.send(Delta::ToolCall { call }),
+        })
     }
 
     fn send(&self, delta: Delta) -> Result<()> {

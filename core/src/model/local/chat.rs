@@ -15,16 +15,18 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::{
-    answer::Answer,
+    answer::{Answer, Form},
     decoder::{Part, Scores, Scratch},
     family,
     gguf::{Gguf, corrupt},
+    grammar::Grammars,
     kernel::Pool,
     pages::{Memory, Pages},
     resident::{MemoryBudget, Resident},
     scheduler::{Limits, Scheduler, Writer},
     template::ChatTemplate,
     tokenizer::Tokenizer,
+    tools::Tools,
 };
 use crate::{
     context::Context,
@@ -56,11 +58,17 @@ const MEMORY: u64 = 512 << 20;
 ///
 /// Where a request leaves sampling out: temperature 0.7, top_k 40, top_p 0.95, min_p 0.05 (setting one of the three
 /// filters turns the others off), no repetition penalty, and at most 1024 tokens.
+///
+/// Every [`ResponseFormat`] is kept to, token by token; JSON is written in one line. The profile promises `tools` when
+/// the chat template knows them. Other models are told of tools in the system message, in the way of Hermes, when they
+/// are asked all the same: directly, or because `capabilities` in the settings say so. What begins a call is held to the
+/// tools' schemas; a call that cannot be read stays text. Tools and a response format together are `Unsupported`.
 pub struct LocalModel {
     profile: ModelProfile,
     tokenizer: Arc<Tokenizer>,
     /// None for a model that was not made to answer.
     template: Option<Arc<ChatTemplate>>,
+    grammars: Arc<Grammars>,
     pub(super) resident: Arc<Resident>,
     load_ms: u64,
     bytes: u64,
@@ -185,6 +193,10 @@ impl LocalModel {
         if prompt.is_empty() || prompt.iter().any(|&token| token as usize >= self.tokenizer.len()) {
             return Err(Error::invalid("a completion takes at least one token, and only tokens of the model"));
         }
+        self.answer(cx, prompt, sampling, Form::Text)
+    }
+
+    fn answer(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling, form: Form) -> Result<ChatStream> {
         if let Some(token) = sampling.logit_bias.keys().find(|&&token| token as usize >= self.tokenizer.len()) {
             let message = format!("logit_bias names token {token}, and the model has {}", self.tokenizer.len());
             return Err(Error::invalid(message).with("model", &self.profile.id));
@@ -193,7 +205,7 @@ impl LocalModel {
         let room = self.profile.context_length - prompt.len() as u64;
         let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
         let (answer, pieces) = Answer::new(cx, prompt, sampling, limit);
-        self.resident.get()?.submit(answer).map_err(|e| e.with("model", &self.profile.id))?;
+        self.resident.get()?.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
         Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
     }
 
@@ -283,12 +295,15 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
         Ok(written_by(weights(&gguf, &path)?, before))
     };
     let idle = config.idle_unload_s.map(Duration::from_secs);
-    let capabilities = Capabilities { logprobs: true, ..Capabilities::default() };
+    let tools = template.as_ref().is_some_and(|template| template.knows_tools());
+    let capabilities =
+        Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
     Ok(LocalModel {
         profile: ModelProfile { capabilities, ..ModelProfile::local(id, context_length) },
         resident: Resident::new(first, Box::new(again), idle, budget.clone()),
         tokenizer,
         template,
+        grammars: Arc::default(),
         load_ms: started.elapsed().as_millis() as u64,
         bytes,
     })
@@ -313,14 +328,8 @@ fn check(request: &ChatRequest) -> Result<()> {
     if request.messages.is_empty() {
         return Err(Error::invalid("there is no message to answer"));
     }
-    if request.response_format != ResponseFormat::Text {
-        return unsupported(
-            "this local model cannot be held to JSON; ask for it in the prompt and check the answer, or route to a model \
-             with the capability json_schema",
-        );
-    }
-    if !request.tools.is_empty() || request.messages.iter().any(|message| !message.tool_calls.is_empty()) {
-        return unsupported("this local model cannot call tools; route to a model with the capability tools");
+    if !request.tools.is_empty() && request.response_format != ResponseFormat::Text {
+        return unsupported("a local model takes tools or a response_format, not both; leave one of them out");
     }
     if request.messages.iter().any(|message| !message.images.is_empty()) {
         return unsupported("this local model cannot see images; route to a model with the capability images");
@@ -339,9 +348,19 @@ impl ChatModel for LocalModel {
         cx.check()?;
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();
         self.check_length(self.tokenizer.fewest_tokens(bytes))?;
-        let ChatRequest { messages, sampling, .. } = request;
-        let (tokenizer, template) = (Arc::clone(&self.tokenizer), self.template()?);
-        let prompt = cx.run(blocking(move || template.encode(&tokenizer, &messages))).await?;
+        let sampling = request.sampling.clone();
+        let (tokenizer, template, grammars) =
+            (Arc::clone(&self.tokenizer), self.template()?, Arc::clone(&self.grammars));
+        // Both may take a while: the prompt when it is long, the form when it is large.
+        let prepare = move || {
+            let form = match grammars.constraint(&tokenizer, &request.response_format)? {
+                Some(constraint) => Form::Whole(Box::new(constraint)),
+                None => Tools::new(&grammars, &tokenizer, template.syntax(), &request)
+                    .map_or(Form::Text, |tools| Form::Calls(Box::new(tools))),
+            };
+            Ok((template.encode(&tokenizer, &request)?, form))
+        };
+        let (prompt, form) = cx.run(blocking(prepare)).await?;
         // Held until the answer is handed over, so that it does not leave in between.
         let _scheduler = if let Some(loaded) = self.resident.loaded() {
             loaded
@@ -349,7 +368,7 @@ impl ChatModel for LocalModel {
             let resident = Arc::clone(&self.resident);
             cx.run(blocking(move || resident.get())).await?
         };
-        self.complete(cx, prompt, &sampling)
+        self.answer(cx, prompt, &sampling, form)
     }
 
     /// Exact: the tokens of the prompt as the model reads it. Of a request whose length alone says that it does not fit
@@ -360,7 +379,7 @@ impl ChatModel for LocalModel {
         if fewest >= self.profile.context_length {
             return Ok(fewest);
         }
-        Ok(self.template()?.encode(&self.tokenizer, &request.messages)?.len() as u64)
+        Ok(self.template()?.encode(&self.tokenizer, request)?.len() as u64)
     }
 
     fn local_statistics(&self) -> Option<LocalStatistics> {

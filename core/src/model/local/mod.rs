@@ -9,6 +9,7 @@ mod embed;
 mod encoder;
 mod family;
 mod gguf;
+mod grammar;
 mod kernel;
 mod pages;
 mod rerank;
@@ -27,6 +28,7 @@ mod testing;
 mod tests;
 mod text;
 mod tokenizer;
+mod tools;
 mod work;
 
 pub use chat::{LocalModel, ReadToken};

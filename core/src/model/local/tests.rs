@@ -1,10 +1,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     context::{Context, Priority},
+    engine::FunctionSpec,
     error::{ErrorKind, Result},
     model::{ChatModel, ChatRequest, Delta, FinishReason, Message, ResponseFormat, Sampling, collect},
 };
@@ -79,8 +81,12 @@ async fn what_cannot_be_done_is_refused_before_any_work() {
     assert_eq!(kind(ChatRequest::user("x".repeat(10_000_000))).await, ErrorKind::ContextLength);
     assert_eq!(kind(ChatRequest::default()).await, ErrorKind::Invalid);
     assert_eq!(kind(ask(Sampling { temperature: Some(9.0), ..Sampling::default() })).await, ErrorKind::Invalid);
-    let json = ChatRequest { response_format: ResponseFormat::JsonObject, ..ChatRequest::user("hi") };
-    assert_eq!(kind(json).await, ErrorKind::Unsupported);
+    let schema = |schema| ResponseFormat::JsonSchema { name: "a".into(), schema };
+    let formed = |response_format| ChatRequest { response_format, ..ChatRequest::user("hi") };
+    assert_eq!(kind(formed(schema(json!({"type": "objekt"})))).await, ErrorKind::Invalid);
+    assert_eq!(kind(formed(schema(json!({"not": {}})))).await, ErrorKind::Unsupported);
+    let tools = vec![FunctionSpec::new("f")];
+    assert_eq!(kind(ChatRequest { tools, ..formed(ResponseFormat::JsonObject) }).await, ErrorKind::Unsupported);
     let cx = Context::new();
     cx.cancel.cancel();
     assert_eq!(model.chat(&cx, ChatRequest::user("hi")).await.map(|_| ()).unwrap_err().kind(), ErrorKind::Cancelled);
@@ -356,4 +362,64 @@ async fn a_stop_text_ends_the_answer() {
     let mut system = request(vec![]);
     system.messages.insert(0, Message::system("x"));
     assert!(model.count_tokens(&system).unwrap() > whole.usage.input_tokens);
+}
+
+fn short(response_format: ResponseFormat, max_tokens: u32, seed: u64) -> ChatRequest {
+    let sampling = Sampling { seed: Some(seed), max_tokens: Some(max_tokens), ..Sampling::default() };
+    ChatRequest { response_format, sampling, ..ChatRequest::user("") }
+}
+
+#[tokio::test]
+async fn an_answer_in_a_form_keeps_to_it_and_ends_where_it_is_complete() {
+    let model = tiny(4);
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 10, "maximum": 99}},
+        "required": ["n"], "additionalProperties": false});
+    let json = ResponseFormat::JsonSchema { name: "n".into(), schema };
+    let regex = ResponseFormat::Regex { pattern: "[ab]{3}".into() };
+    let answers = (0..8).map(|seed| {
+        let (model, format) = (&model, if seed % 2 == 0 { json.clone() } else { regex.clone() });
+        async move { collect(model.chat(&Context::new(), short(format, 20, seed)).await.unwrap()).await.unwrap() }
+    });
+    let answers = futures_util::future::join_all(answers).await;
+    for (seed, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.finish_reason, FinishReason::Stop, "{answer:?}");
+        if seed % 2 == 0 {
+            let value: Value = serde_json::from_str(&answer.text).unwrap();
+            assert!((10..100).contains(&value["n"].as_u64().unwrap()), "{}", answer.text);
+        } else {
+            assert!(answer.text.len() == 3 && answer.text.chars().all(|c| "ab".contains(c)), "{}", answer.text);
+        }
+    }
+    let cut = collect(model.chat(&Context::new(), short(json, 4, 1)).await.unwrap()).await.unwrap();
+    assert_eq!((cut.finish_reason, cut.text.as_str()), (FinishReason::Length, "{\"n\""));
+}
+
+#[tokio::test]
+async fn samplers_and_log_probabilities_work_under_a_form() {
+    let model = tiny(1);
+    let mut request = short(ResponseFormat::Regex { pattern: "[a-z]{4}".into() }, 9, 3);
+    request.sampling = Sampling {
+        temperature: Some(1.9),
+        min_p: Some(0.0),
+        repetition_penalty: Some(1.9),
+        logprobs: Some(2),
+        ..request.sampling
+    };
+    let answer = collect(model.chat(&Context::new(), request.clone()).await.unwrap()).await.unwrap();
+    assert!(answer.text.len() == 4 && answer.text.chars().all(|c| c.is_ascii_lowercase()), "{}", answer.text);
+    assert!(answer.logprobs.iter().all(|l| l.logprob.is_finite() && l.top.len() == 2), "they are the model's own");
+    let again = collect(model.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+    assert_eq!(answer, again);
+}
+
+#[tokio::test]
+async fn tools_are_told_to_a_model_that_answers_in_text_all_the_same() {
+    let file = file(&testing::tiny_file_of(4096));
+    let model = LocalModel::load("tiny", &file.path, &LocalConfig::default()).unwrap();
+    assert!(!model.profile().capabilities.tools, "its template knows no tools");
+    let plain = ask(Sampling { max_tokens: Some(8), seed: Some(5), ..Sampling::default() });
+    let told = ChatRequest { tools: vec![FunctionSpec::new("weather")], ..plain.clone() };
+    assert!(model.count_tokens(&told).unwrap() > model.count_tokens(&plain).unwrap() + 300);
+    let answer = collect(model.chat(&Context::new(), told).await.unwrap()).await.unwrap();
+    assert!(answer.tool_calls.is_empty() && answer.finish_reason != FinishReason::ToolCalls);
 }

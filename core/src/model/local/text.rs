@@ -40,6 +40,11 @@ impl TextOut {
         Shown { text: std::mem::replace(&mut self.held, rest), stopped: false }
     }
 
+    /// Whether anything is held back.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty() || !self.partial.is_empty()
+    }
+
     /// What was held back, once nothing more comes.
     pub(super) fn finish(&mut self) -> String {
         self.held.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.partial)));
@@ -69,7 +74,7 @@ fn may_become_character(bytes: &[u8]) -> bool {
 }
 
 /// Length of the longest end of `text` that is a beginning of `stop`.
-fn overlap(text: &str, stop: &str) -> usize {
+pub(super) fn overlap(text: &str, stop: &str) -> usize {
     let longest = text.len().min(stop.len().saturating_sub(1));
     let ends = |length: usize| stop.is_char_boundary(length) && text.ends_with(&stop[..length]);
     (1..=longest).rev().find(|&length| ends(length)).unwrap_or(0)

@@ -60,7 +60,8 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest, in
         put("tools", tools.collect());
     }
     match &request.response_format {
-        ResponseFormat::Text => {}
+        // The last two are refused before, see `check`.
+        ResponseFormat::Text | ResponseFormat::Regex { .. } | ResponseFormat::Grammar { .. } => {}
         ResponseFormat::JsonSchema { schema, .. } => {
             put("output_config", json!({ "format": { "type": "json_schema", "schema": schema } }));
         }

@@ -89,7 +89,8 @@ fn message(message: &Message) -> Value {
 
 fn response_format(format: &ResponseFormat) -> Value {
     match format {
-        ResponseFormat::Text => Value::Null,
+        // The last two are refused before, see `check`.
+        ResponseFormat::Text | ResponseFormat::Regex { .. } | ResponseFormat::Grammar { .. } => Value::Null,
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
         ResponseFormat::JsonSchema { name, schema } => json!({
             "type": "json_schema",

@@ -205,6 +205,16 @@ impl Tokenizer {
         self.end_tokens.contains(&token)
     }
 
+    /// Control tokens and their texts.
+    pub(super) fn controls(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.special.iter().filter(|special| special.control).map(|special| (special.token, special.text.as_str()))
+    }
+
+    /// The tokens after which an answer is over; at least one.
+    pub(super) fn end_tokens(&self) -> impl Iterator<Item = u32> {
+        self.end_tokens.iter().copied()
+    }
+
     /// Texts of the begin and the end token, for templates.
     pub(super) fn names(&self) -> &[String; 2] {
         &self.names

@@ -1,0 +1,360 @@
+//! Calls of tools: how a family of templates has them written, and which parts of an answer are some.
+
+use llguidance::api::TopLevelGrammar;
+use serde_json::{Map, Value, json};
+
+use super::{
+    grammar::{Constraint, Grammars, compact},
+    tokenizer::Tokenizer,
+};
+use crate::{
+    engine::FunctionSpec,
+    model::{ChatRequest, ToolCall},
+};
+
+/// How a model writes calls: JSON with the name and the arguments, after an opening text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CallSyntax {
+    /// Stands before calls.
+    open: &'static str,
+    /// Stands after them; may be empty.
+    close: &'static str,
+    /// Whether an answer that is JSON from its beginning on is a call too.
+    bare: bool,
+    /// What arguments are called in the JSON.
+    arguments: &'static str,
+}
+
+/// Hermes, Qwen and SmolLM2; also what models are told whose template knows no tools.
+pub(super) const TAGS: CallSyntax =
+    CallSyntax { open: "<tool_call>", close: "</tool_call>", bare: false, arguments: "arguments" };
+/// Phi-4.
+const PIPES: CallSyntax = CallSyntax { open: "<|tool_call|>", close: "<|/tool_call|>", ..TAGS };
+/// Mistral.
+const MISTRAL: CallSyntax = CallSyntax { open: "[TOOL_CALLS]", close: "", ..TAGS };
+/// Llama 3.1 and later.
+const LLAMA: CallSyntax = CallSyntax { open: "<|python_tag|>", close: "", bare: true, arguments: "parameters" };
+/// Templates that know tools and are of no family above.
+const OTHER: CallSyntax = CallSyntax { bare: true, ..TAGS };
+
+impl CallSyntax {
+    /// That of a chat template.
+    pub(super) fn of_template(source: &str) -> Self {
+        let known = [TAGS, PIPES, MISTRAL, LLAMA].into_iter().find(|syntax| source.contains(syntax.open));
+        // Small Llamas have a template without the tag.
+        known.unwrap_or(if source.contains("\"parameters\"") { LLAMA } else { OTHER })
+    }
+}
+
+/// What an answer may call, and how.
+#[derive(Debug)]
+pub(super) struct Tools {
+    parser: CallParser,
+    /// Control tokens that stand around calls: an answer does not show them, and the parser has to see them.
+    marks: Vec<(u32, &'static str)>,
+    /// Holds what comes after the opening text to the tools; none where their schemas cannot be kept to.
+    grammar: Option<Constraint>,
+}
+
+impl Tools {
+    /// Those of `request`; none when it has none. Blocks, see [`Grammars::constraint`].
+    pub(super) fn new(
+        grammars: &Grammars,
+        tokenizer: &Tokenizer,
+        syntax: CallSyntax,
+        request: &ChatRequest,
+    ) -> Option<Self> {
+        if request.tools.is_empty() {
+            return None;
+        }
+        let mark = |(token, text): (u32, &str)| {
+            [syntax.open, syntax.close].into_iter().find(|mark| *mark == text).map(|mark| (token, mark))
+        };
+        let called = request.messages.iter().map(|message| message.tool_calls.len()).sum();
+        let names = request.tools.iter().map(|tool| tool.name.clone()).collect();
+        Some(Self {
+            parser: CallParser::new(syntax, names, called),
+            marks: tokenizer.controls().filter_map(mark).collect(),
+            grammar: grammars.make(tokenizer, grammar(syntax, &request.tools)).ok().and_then(Result::ok),
+        })
+    }
+
+    /// The text of `token` when it stands around calls.
+    pub(super) fn mark(&self, token: u32) -> Option<&'static str> {
+        self.marks.iter().find(|(mark, _)| *mark == token).map(|(_, text)| *text)
+    }
+
+    /// Takes more of the answer.
+    pub(super) fn push(&mut self, text: &str) -> Vec<Piece> {
+        self.parser.push(text)
+    }
+
+    /// The rest, once nothing more comes.
+    pub(super) fn finish(&mut self) -> Vec<Piece> {
+        self.parser.finish()
+    }
+
+    /// Whether there was a call.
+    pub(super) fn called(&self) -> bool {
+        self.parser.calls > 0
+    }
+
+    /// What holds the call that has begun to the tools; none when there is no such call, or when it went its own way.
+    pub(super) fn constraint(&self) -> Option<Constraint> {
+        let mut constraint = self.grammar.as_ref()?.again();
+        constraint.take_text(self.parser.begun()?).then_some(constraint).filter(|constraint| !constraint.is_complete())
+    }
+
+    /// Whether a call has begun and not ended.
+    pub(super) fn is_calling(&self) -> bool {
+        self.parser.begun().is_some()
+    }
+}
+
+/// JSON of one call, or of several in an array.
+fn grammar(syntax: CallSyntax, tools: &[FunctionSpec]) -> TopLevelGrammar {
+    let one = json!({"anyOf": tools.iter().map(|tool| {
+        // References are to the root of the tool's own schema, which is not that of the grammar.
+        let own = !tool.parameters.to_string().contains("\"$ref\"");
+        let arguments = if own { tool.parameters.clone() } else { json!({"type": "object"}) };
+        let mut properties = Map::new();
+        properties.insert("name".into(), json!({"const": tool.name}));
+        properties.insert(syntax.arguments.into(), arguments);
+        json!({"type": "object", "properties": properties, "required": ["name", syntax.arguments],
+            "additionalProperties": false})
+    }).collect::<Vec<_>>()});
+    let several = json!({"type": "array", "items": one, "minItems": 1});
+    let calls = if syntax == MISTRAL {
+        several
+    } else if syntax.bare {
+        one
+    } else {
+        json!({"anyOf": [one, several]})
+    };
+    TopLevelGrammar::from_lark(format!("start: (\" \" | \"\\n\")? calls\ncalls: %json {}", compact(calls)))
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Piece {
+    Text(String),
+    Call(ToolCall),
+}
+
+/// Finds the calls in an answer that comes in pieces. What begins like a call is held back until it is one, and is text
+/// if it is none.
+#[derive(Debug)]
+struct CallParser {
+    syntax: CallSyntax,
+    /// The tools there are; JSON that names another is no call.
+    names: Vec<String>,
+    /// Calls before this answer, for ids that are unique in the chat.
+    before: usize,
+    calls: usize,
+    held: String,
+    at: Place,
+    /// JSON in `held` as far as it was looked at.
+    scan: Scan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing but space was written.
+    Beginning,
+    InText,
+    /// Behind an opening text of so many bytes, with which `held` begins.
+    Calling(usize),
+    /// The calls have ended: space, a closing text and more calls may follow.
+    Called,
+}
+
+impl CallParser {
+    fn new(syntax: CallSyntax, names: Vec<String>, before: usize) -> Self {
+        Self { syntax, names, before, calls: 0, held: String::new(), at: Place::Beginning, scan: Scan::default() }
+    }
+
+    fn push(&mut self, text: &str) -> Vec<Piece> {
+        self.held.push_str(text);
+        let mut pieces = Vec::new();
+        while self.step(&mut pieces) {}
+        pieces
+    }
+
+    fn finish(&mut self) -> Vec<Piece> {
+        // A call that was not ended is text. Not so space and half a closing text behind a call.
+        let rest = std::mem::take(&mut self.held);
+        let is_over =
+            self.at == Place::Called && (rest.trim().is_empty() || self.syntax.close.starts_with(rest.trim()));
+        if rest.is_empty() || is_over { Vec::new() } else { vec![Piece::Text(rest)] }
+    }
+
+    /// What was written of a call that has begun.
+    fn begun(&self) -> Option<&str> {
+        match self.at {
+            Place::Calling(opening) => self.held.get(opening..),
+            _ => None,
+        }
+    }
+
+    /// Decides about the beginning of `held`; false when more has to come first.
+    fn step(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        match self.at {
+            Place::Calling(opening) => self.step_in_call(opening, pieces),
+            Place::Called => self.step_behind_call(),
+            Place::Beginning | Place::InText => self.step_in_text(pieces),
+        }
+    }
+
+    fn step_in_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        let space = self.held.len() - self.held.trim_start().len();
+        if self.at == Place::Beginning && self.syntax.bare {
+            match self.held[space..].chars().next() {
+                None => return false,
+                Some('{' | '[') => {
+                    self.call(space);
+                    return true;
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(start) = self.held.find(self.syntax.open) {
+            let rest = self.held.split_off(start);
+            self.show(pieces);
+            self.held = rest;
+            self.call(self.syntax.open.len());
+            return true;
+        }
+        let keep = super::text::overlap(&self.held, self.syntax.open);
+        let rest = self.held.split_off(self.held.len() - keep);
+        if !self.held.trim_start().is_empty() {
+            self.at = Place::InText;
+        }
+        self.show(pieces);
+        self.held = rest;
+        false
+    }
+
+    fn step_in_call(&mut self, opening: usize, pieces: &mut Vec<Piece>) -> bool {
+        let end = match self.scan.go_on(&self.held) {
+            Scanned::Half => return false,
+            Scanned::Whole(end) => end,
+            Scanned::NoJson => opening,
+        };
+        let calls = self.calls_in(&self.held[opening..end]);
+        let rest = self.held.split_off(end);
+        if calls.is_empty() {
+            self.at = Place::InText;
+            self.show(pieces);
+        } else {
+            self.at = Place::Called;
+            self.calls += calls.len();
+            pieces.extend(calls.into_iter().map(Piece::Call));
+        }
+        self.held = rest;
+        true
+    }
+
+    fn step_behind_call(&mut self) -> bool {
+        let rest = self.held.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        let (space, CallSyntax { open, close, bare, .. }) = (self.held.len() - rest.len(), self.syntax);
+        if !close.is_empty() && rest.starts_with(close) {
+            self.held.drain(..space + close.len());
+            return true;
+        }
+        if rest.starts_with(open) || bare && rest.starts_with(['{', '[']) {
+            self.held.drain(..space);
+            self.call(if self.held.starts_with(open) { open.len() } else { 0 });
+            return true;
+        }
+        if open.starts_with(rest) || close.starts_with(rest) {
+            return false;
+        }
+        self.at = Place::InText;
+        true
+    }
+
+    fn call(&mut self, opening: usize) {
+        self.at = Place::Calling(opening);
+        self.scan = Scan { at: opening, ..Scan::default() };
+    }
+
+    /// Shows what is held, with the text before it.
+    fn show(&mut self, pieces: &mut Vec<Piece>) {
+        let text = std::mem::take(&mut self.held);
+        match pieces.last_mut() {
+            _ if text.is_empty() => {}
+            Some(Piece::Text(before)) => before.push_str(&text),
+            _ => pieces.push(Piece::Text(text)),
+        }
+    }
+
+    /// The calls that `json` is; none when it is anything else.
+    fn calls_in(&self, json: &str) -> Vec<ToolCall> {
+        let calls = match serde_json::from_str(json) {
+            Ok(Value::Array(all)) => all,
+            Ok(one) => vec![one],
+            Err(_) => return Vec::new(),
+        };
+        let first = self.before + self.calls;
+        let call = |(at, call): (usize, Value)| self.read(call, first + at);
+        calls.into_iter().enumerate().map(call).collect::<Option<_>>().unwrap_or_default()
+    }
+
+    fn read(&self, mut call: Value, number: usize) -> Option<ToolCall> {
+        let name = call.get("name")?.as_str().filter(|name| self.names.iter().any(|known| known == name))?.to_owned();
+        let arguments = ["arguments", "parameters"].into_iter().find_map(|key| Some(call.get_mut(key)?.take()));
+        let arguments = match arguments {
+            Some(Value::String(text)) => serde_json::from_str(&text).ok()?,
+            Some(Value::Null) | None => Value::Object(Map::new()),
+            Some(arguments) => arguments,
+        };
+        // Nine letters and digits: Mistral's templates take no other.
+        arguments.is_object().then(|| ToolCall { id: format!("call{number:05}"), name, arguments })
+    }
+}
+
+/// Looks for the end of a JSON object or array, going on where it stopped.
+#[derive(Debug, Default)]
+struct Scan {
+    at: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+enum Scanned {
+    /// The end has not come.
+    Half,
+    /// It ends before this byte.
+    Whole(usize),
+    /// It begins with something else.
+    NoJson,
+}
+
+impl Scan {
+    fn go_on(&mut self, text: &str) -> Scanned {
+        for &byte in &text.as_bytes()[self.at..] {
+            self.at += 1;
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' if self.depth > 0 => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' if self.depth > 0 => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Scanned::Whole(self.at);
+                    }
+                }
+                byte if self.depth == 0 && !byte.is_ascii_whitespace() => return Scanned::NoJson,
+                _ => {}
+            }
+        }
+        Scanned::Half
+    }
+}
+
+#[cfg(test)]
+#[path = "tools_tests.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+use proptest::prelude::*;
+
+use super::{super::testing, *};
+use crate::model::Message;
+
+const ALL: [CallSyntax; 5] = [TAGS, PIPES, MISTRAL, LLAMA, OTHER];
+
+/// Text and calls of an answer that comes in `pieces`; neighbouring texts are one.
+fn parsed(syntax: CallSyntax, pieces: &[&str]) -> Vec<Piece> {
+    let mut parser = CallParser::new(syntax, vec!["f".into(), "g".into()], 0);
+    let mut all: Vec<_> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
+    all.extend(parser.finish());
+    all.into_iter().fold(Vec::new(), |mut joined, piece| {
+        match (joined.last_mut(), piece) {
+            (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
+            (_, piece) => joined.push(piece),
+        }
+        joined
+    })
+}
+
+fn text(text: &str) -> Piece {
+    Piece::Text(text.into())
+}
+
+fn call(number: usize, name: &str, arguments: Value) -> Piece {
+    Piece::Call(ToolCall { id: format!("call{number:05}"), name: name.into(), arguments })
+}
+
+#[test]
+fn each_family_writes_calls_its_own_way() {
+    let one = || vec![call(0, "f", json!({"x": 1}))];
+    let two = || vec![call(0, "f", json!({"x": 1})), call(1, "g", json!({}))];
+    let cases = [
+        (TAGS, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>", one()),
+        (TAGS, "<tool_call>{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1}\"}</tool_call>\n", one()),
+        (
+            TAGS,
+            "<tool_call>[{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\", \"arguments\": {}}]</tool_call>",
+            two(),
+        ),
+        (
+            TAGS,
+            "<tool_call>{\"name\":\"f\",\"arguments\":{\"x\":1}}</tool_call>\n<tool_call>{\"name\":\"g\"}</tool_call>",
+            two(),
+        ),
+        (TAGS, "<tool_call>{\"name\":\"f\",\"arguments\":{\"x\":1}}</tool_", one()),
+        (PIPES, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]<|/tool_call|>", one()),
+        (MISTRAL, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\"}]", two()),
+        (LLAMA, "{\"name\": \"f\", \"parameters\": {\"x\": 1}}", one()),
+        (LLAMA, "\n<|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {\"x\": 1}}", {
+            let mut all = one();
+            all.insert(0, text("\n"));
+            all
+        }),
+        (LLAMA, "{\"name\": \"f\", \"parameters\": {\"x\": 1}}; {\"name\": \"g\", \"parameters\": {}}", two()),
+        (OTHER, "{\"name\": \"f\", \"arguments\": {\"x\": 1}}", one()),
+    ];
+    for (syntax, answer, expected) in cases {
+        assert_eq!(parsed(syntax, &[answer]), expected, "{answer}");
+    }
+}
+
+#[test]
+fn what_is_no_call_stays_text() {
+    let same = [
+        (TAGS, "{\"name\": \"f\", \"arguments\": {}}"),
+        (TAGS, "<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>"),
+        (TAGS, "<tool_call>{\"name\": \"f\", \"arguments\": 7}</tool_call> and"),
+        (TAGS, "<tool_call>{\"name\": \"f\", arguments}</tool_call>"),
+        (TAGS, "<tool_call>hello</tool_call>"),
+        (TAGS, "a <tool_call>{\"name\": \"f\", \"argum"),
+        (TAGS, "a <tool_"),
+        (LLAMA, "{\"city\": \"Rome\"}"),
+        (LLAMA, "[a link](to.somewhere) and {\"name\": \"f\"}"),
+        (MISTRAL, "[TOOL_CALLS]"),
+        (OTHER, " \n"),
+    ];
+    for (syntax, answer) in same {
+        assert_eq!(parsed(syntax, &[answer]), [text(answer)]);
+    }
+    let mixed = parsed(TAGS, &["Let me see. <tool_call>{\"name\": \"g\"}</tool_call>\n done <tool_call>no"]);
+    assert_eq!(mixed, [text("Let me see. "), call(0, "g", json!({})), text("\n done <tool_call>no")]);
+    let inside = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"}</tool_call>\\\"\"}}</tool_call>";
+    assert_eq!(parsed(TAGS, &[inside]), [call(0, "f", json!({"x": "}</tool_call>\""}))]);
+}
+
+#[test]
+fn text_is_held_back_only_while_it_may_be_a_call() {
+    let mut parser = CallParser::new(TAGS, vec!["f".into()], 3);
+    assert_eq!(parser.push("one <to"), [text("one ")]);
+    assert_eq!(parser.push("ast> two"), [text("<toast> two")]);
+    assert_eq!(parser.push("<tool_call>{\"name\""), []);
+    assert_eq!(parser.begun(), Some("{\"name\""));
+    assert_eq!(parser.push(": \"f\"}"), [call(3, "f", json!({}))]);
+    assert_eq!(parser.begun(), None);
+    assert_eq!(parser.push("</tool_call>"), []);
+}
+
+#[test]
+fn the_syntax_is_read_from_the_template() {
+    let cases = [
+        ("{% if tools %}<tool_call>{% endif %}", TAGS),
+        ("{{ '<|tool_call|>' }}", PIPES),
+        ("[AVAILABLE_TOOLS] [TOOL_CALLS]", MISTRAL),
+        ("<|python_tag|>", LLAMA),
+        ("{\"name\": function name, \"parameters\": dictionary}", LLAMA),
+        ("{{ tools }}", OTHER),
+    ];
+    for (source, syntax) in cases {
+        assert_eq!(CallSyntax::of_template(source), syntax, "{source}");
+    }
+}
+
+fn tools(syntax: CallSyntax, parameters: Value) -> Tools {
+    let tokenizer = Tokenizer::new(&testing::tiny_gguf()).unwrap();
+    let mut tool = FunctionSpec::new("f");
+    tool.parameters = parameters;
+    let request = ChatRequest { tools: vec![tool], messages: vec![Message::user("x")], ..ChatRequest::default() };
+    Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap()
+}
+
+#[test]
+fn a_call_that_has_begun_is_held_to_the_schema() {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+        "additionalProperties": false});
+    for syntax in ALL {
+        let mut tools = tools(syntax, schema.clone());
+        assert!(tools.constraint().is_none(), "nothing has begun");
+        assert_eq!(tools.push(syntax.open), []);
+        let array = if syntax == MISTRAL { "[" } else { "" };
+        let begin = format!("{array}{{\"name\": \"f\", \"{}\": {{\"n\": ", syntax.arguments);
+        let held = |text: String| tools.constraint().unwrap().take_text(&text);
+        assert!(held(format!("{begin}12}}}}")), "{begin}");
+        assert!(!held(format!("{begin}true")));
+        assert!(!held(begin.replace("\"f\"", "\"g\"")));
+    }
+    let mut bare = tools(LLAMA, schema);
+    bare.push("{\"name\"");
+    let mut constraint = bare.constraint().unwrap();
+    assert!(constraint.take_text(": \"f\", \"parameters\": {\"n\": 1}}") && constraint.is_complete());
+}
+
+#[test]
+fn tools_that_no_grammar_can_hold_are_still_read() {
+    for parameters in [json!({"type": "objekt"}), json!({"not": {}}), json!("nonsense")] {
+        let mut tools = tools(TAGS, parameters);
+        assert_eq!(tools.push("<tool_call>{"), []);
+        assert!(tools.constraint().is_none());
+        assert_eq!(tools.push("\"name\": \"f\"}"), [call(0, "f", json!({}))]);
+        assert!(tools.called());
+    }
+    // References are to another root.
+    let mut tools = tools(TAGS, json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}}));
+    tools.push("<tool_call>");
+    assert!(tools.constraint().unwrap().take_text("{\"name\": \"f\", \"arguments\": {\"any\": 1}}"));
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same(
+        answer in "(<tool_call>|</tool_call>|\\[TOOL_CALLS\\]|<\\|python_tag\\|>|\\{\"name\": \"f\"|, \"arguments\": \\{\\}|\\}|\\[|\\]|\\{|\"| |;|\n|<|é){0,14}",
+        cuts in prop::collection::vec(0_usize..160, 0..10),
+    ) {
+        let mut cuts: Vec<_> = cuts.into_iter().filter(|cut| answer.is_char_boundary(*cut)).collect();
+        cuts.extend([0, answer.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<_> = cuts.windows(2).map(|pair| &answer[pair[0]..pair[1]]).collect();
+        for syntax in ALL {
+            let whole = parsed(syntax, &[&answer]);
+            prop_assert_eq!(&parsed(syntax, &pieces), &whole);
+            if whole.iter().all(|piece| matches!(piece, Piece::Text(_))) {
+                let shown = if answer.is_empty() { vec![] } else { vec![text(&answer)] };
+                prop_assert_eq!(whole, shown, "nothing is lost");
+            }
+        }
+    }
+}
