@@ -73,6 +73,7 @@ impl Mind {
     }
 
     /// Calls an engine.
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of Python, one by one")]
     #[pyo3(signature = (engine, request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn call(
         &self,
