@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 use triune::{Context, Error, ErrorKind, Result};
 
 use crate::{
+    ending,
     error::{from_py, to_py},
     scope::Scope,
 };
@@ -310,7 +311,7 @@ pub(crate) async fn attached<T: Send + 'static>(
             self.0.abort();
         }
     }
-    let task = tokio::task::spawn_blocking(move || Python::try_attach(work));
+    let task = tokio::task::spawn_blocking(move || ending::attach(work));
     let _abort = Abort(task.abort_handle());
     match task.await {
         Ok(Some(answer)) => answer.map_err(from_py),
@@ -325,7 +326,7 @@ pub(crate) async fn attached<T: Send + 'static>(
 /// Runs `work` when nobody waits for it: on another thread inside the runtime, so that no worker waits for the
 /// interpreter, or here. Its failure has no one to go to.
 fn aside(work: impl FnOnce(Python<'_>) -> PyResult<()> + Send + 'static) {
-    let work = move || drop(Python::try_attach(work));
+    let work = move || drop(ending::attach(work));
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(work)),
         Err(_) => work(),

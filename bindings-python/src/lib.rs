@@ -2,6 +2,7 @@
 //! typed and documented surface is Python, in `python/triune`.
 
 mod embedder;
+mod ending;
 mod engine;
 mod error;
 mod feed;
@@ -22,7 +23,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
-    use super::{cli, feed::Feed, mind::Mind, work::Work};
+    use super::{cli, ending::ending, feed::Feed, mind::Mind, work::Work};
     use pyo3::prelude::*;
 
     #[pymodule_init]

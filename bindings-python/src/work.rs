@@ -13,7 +13,7 @@ use pyo3::{IntoPyObjectExt, prelude::*};
 use tokio_util::sync::CancellationToken;
 use triune::{Error, Result};
 
-use crate::{error::to_py, host::HostLoop, mind::Mind, runtime};
+use crate::{ending, error::to_py, host::HostLoop, mind::Mind, runtime};
 
 /// How often a waiting thread looks for Ctrl-C.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
@@ -86,7 +86,9 @@ impl Work {
         loop {
             let ended = py.detach(|| {
                 let work = pending.as_mut()?;
-                runtime.block_on(async { tokio::time::timeout(SIGNALS_EVERY, work).await.ok() })
+                let ended = runtime.block_on(async { tokio::time::timeout(SIGNALS_EVERY, work).await.ok() });
+                ending::stay_out();
+                ended
             });
             if let Some(outcome) = ended {
                 return outcome.map_err(to_py);

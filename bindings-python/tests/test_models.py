@@ -54,7 +54,7 @@ def test_a_local_model_keeps_to_a_form_and_is_told_of_tools(folder: str) -> None
         return city
 
     capable = {"source": "smollm2-135m", "capabilities": {"tools": True, "json_schema": True, "grammar": True}}
-    with triune.open(folder, models=[capable], config={"discover": False}) as mind:
+    with triune.open(folder, config={"discover": False, "models": [capable]}) as mind:
         form = {"type": "json_schema", "name": "person", "schema": schema}
         reply = mind.generate("Tell me about Ada.", response_format=form, max_tokens=90, seed=1)
         person = json.loads(reply.text)

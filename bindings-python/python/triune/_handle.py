@@ -9,10 +9,10 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from . import _host
+from . import _host, _loop
 from ._functions import Functions
 from ._json import dumps, loads
-from ._native import Mind, Work
+from ._native import Mind, Work, ending
 from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
 from .types import Metrics
 
@@ -88,7 +88,9 @@ class Handle:
 
     def set_reranker(self, reranker: Reranker) -> None:
         """Sets the reranker, which reads the best hits of a query that asks for it (`rerank=20`)."""
-        self._native.set_reranker(*_host.reranker(reranker))
+        part = _host.reranker(reranker)
+        self._native.set_reranker(*part)
+        self._parts["reranker", ""] = part[1]
 
     def register_engine(self, engine: Engine) -> None:
         """Adds an engine of yours. ConflictError for the name of an engine of triune."""
@@ -162,3 +164,5 @@ def _close_all() -> None:
     for mind in list(_open):
         with contextlib.suppress(Exception):
             mind._native.close().wait()
+    ending()
+    _loop.end()

@@ -4,13 +4,14 @@ from asyncio import Future
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, final
 
-__all__ = ["Feed", "Mind", "Work", "__version__", "cli"]
+__all__ = ["Feed", "Mind", "Work", "__version__", "cli", "ending"]
 __version__: str
 
 _T = TypeVar("_T")
 _Part = tuple[str, Callable[[str], Any]]
 
 def cli(program: list[str], arguments: list[str]) -> int: ...
+def ending() -> None: ...
 
 @final
 class Work(Generic[_T]):
