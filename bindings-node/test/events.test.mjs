@@ -1,11 +1,7 @@
 import assert from 'node:assert/strict'
-import test, { after } from 'node:test'
+import test from 'node:test'
 import { Task } from 'triune'
 import { letters, open, upper } from './support.mjs'
-
-// Listening does not keep a process alive, and while these tests listen nothing else does.
-const alive = setInterval(() => {}, 1000)
-after(() => clearInterval(alive))
 
 test('events tell what happens, in the form of JavaScript', async (t) => {
   const mind = await open(t, { models: [upper], embedder: letters })

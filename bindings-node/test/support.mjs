@@ -14,7 +14,13 @@ export async function folder(t) {
 /** An open mind, without the models of this machine, that is closed when test `t` ends. */
 export async function open(t, { config, ...options } = {}) {
   const mind = await Triune.open(await folder(t), { config: { discover: false, ...config }, ...options })
-  t.after(() => mind.close())
+  // Neither a listener nor what tells a function that its call has ended keeps a process alive, and some tests wait for
+  // just that.
+  const alive = setInterval(() => {}, 1000)
+  t.after(() => {
+    clearInterval(alive)
+    return mind.close()
+  })
   return mind
 }
 
