@@ -13,6 +13,7 @@ import type {
   Sampling,
   TokenLogprob,
   ToolCall,
+  ToolChoice,
   Usage,
   Verdict,
 } from './types.js'
@@ -32,6 +33,10 @@ export interface ChatRequest {
   /** The last message is what is answered. */
   messages: Message[]
   tools: FunctionSpec[]
+  /** Whether it is to call some. */
+  toolChoice: ToolChoice
+  /** Whether it may call more than one at once. */
+  parallelToolCalls?: boolean
   responseFormat: ResponseFormat
   sampling: Sampling
 }

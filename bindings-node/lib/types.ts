@@ -46,6 +46,10 @@ export interface Capabilities {
   grammar?: boolean
   images?: boolean
   logprobs?: boolean
+  /** Reasons before it answers, for as long as it is told. */
+  reasoning?: boolean
+  /** Takes no temperature, top_p or top_k. */
+  fixedSampling?: boolean
 }
 
 /** Facts about a model that routing and budgets need. */
@@ -78,6 +82,9 @@ export interface Message {
   toolCalls?: ToolCall[]
   /** The call it answers (role `tool`). */
   toolCallId?: string
+  /** Asks the provider to keep everything up to the end of this message for requests that begin in the same way, for five
+   * minutes or an hour from the last use. At most 4 messages of a request. */
+  cache?: '5m' | '1h'
 }
 
 /** A tool the model wants called. */
@@ -125,7 +132,15 @@ export interface Sampling {
   maxTokens?: number
   /** Log-probabilities wanted, of this many likeliest tokens; at most 20. */
   logprobs?: number
+  /** How long the model may reason before it answers; needs the capability `reasoning`, but for `none`. */
+  reasoningEffort?: ReasoningEffort
 }
+
+/** How long a model that reasons before it answers may do so. */
+export type ReasoningEffort = 'none' | 'minimal' | 'low' | 'medium' | 'high'
+
+/** Whether tools are called: as the model likes, none, at least one, or the one of this name. */
+export type ToolChoice = 'auto' | 'none' | 'required' | { tool: string }
 
 /** What a model must offer to serve a request. Absent fields ask for nothing. */
 export interface Needs {
@@ -147,6 +162,10 @@ export interface GenerateOptions extends CallOptions, Needs, Sampling {
   system?: string
   /** Tools the model may call; the caller runs them. */
   tools?: FunctionSpec[]
+  /** Whether it calls some. Default `auto`. */
+  toolChoice?: ToolChoice
+  /** Whether it may call more than one at once. Default: as the model likes. */
+  parallelToolCalls?: boolean
   responseFormat?: ResponseFormat
 }
 

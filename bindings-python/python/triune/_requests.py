@@ -98,6 +98,8 @@ def generate_body(
     *,
     system: str | None = None,
     tools: Sequence[Any] = (),
+    tool_choice: Mapping[str, str] | str | None = None,
+    parallel_tool_calls: bool | None = None,
     response_format: Mapping[str, Any] | str | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -109,6 +111,7 @@ def generate_body(
     stop: Sequence[str] = (),
     max_tokens: int | None = None,
     logprobs: int | None = None,
+    reasoning_effort: str | None = None,
     **needs: Any,
 ) -> dict[str, Any]:
     sampling = present(
@@ -122,6 +125,7 @@ def generate_body(
         stop=[stop] if isinstance(stop, str) else list(stop) or None,
         max_tokens=max_tokens,
         logprobs=logprobs,
+        reasoning_effort=reasoning_effort,
     )
     form = {"type": response_format} if isinstance(response_format, str) else response_format
     return present(
@@ -129,6 +133,8 @@ def generate_body(
         system=system,
         needs=needs_body(**needs),
         tools=[_tool(tool) for tool in tools] or None,
+        tool_choice=tool_choice,
+        parallel_tool_calls=parallel_tool_calls,
         response_format=form,
         sampling=sampling,
     )

@@ -18,6 +18,20 @@ pub enum Provider {
     Openai,
     /// By Anthropic messages.
     Anthropic,
+    /// Google's Gemini, by its endpoint for the OpenAI wire format.
+    Gemini,
+}
+
+/// Which of OpenAI's two ways of chatting a server is asked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OpenAiApi {
+    /// Chat completions, which all servers of the format speak.
+    #[default]
+    Chat,
+    /// Responses. Answers are asked not to be kept by the server.
+    Responses,
 }
 
 /// One chat model.
@@ -32,11 +46,13 @@ pub struct ModelConfig {
     /// Local: a path, a catalogue name (`smollm2-135m`) or a hub id (`owner/repo` or `owner/repo:file.gguf`).
     /// Cloud: the provider's name of the model, such as `gpt-4o-mini`.
     pub source: String,
+    /// `openai` only: the way of chatting, `chat` or `responses`. Default `chat`.
+    pub api: OpenAiApi,
     /// Cloud: where the API is. Default: the provider's own.
     pub base_url: Option<String>,
     /// Cloud: the key. Default: the environment variable that `api_key_env` names.
     pub api_key: Option<String>,
-    /// Cloud: the variable with the key. Default `OPENAI_API_KEY` or `ANTHROPIC_API_KEY`.
+    /// Cloud: the variable with the key. Default `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`.
     pub api_key_env: Option<String>,
     /// Tokens of request and answer. Default: from the file or the price table.
     pub context_length: Option<u64>,

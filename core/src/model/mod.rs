@@ -19,10 +19,10 @@ mod statistics;
 pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
 pub(crate) use chat::estimate_tokens;
 pub use chat::{
-    ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
-    Sampling, TokenLogprob, ToolCall, Usage, collect,
+    CacheFor, ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ReasoningEffort,
+    ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, Usage, collect,
 };
-pub use config::{EmbedderConfig, LocalConfig, ModelConfig, Precision, Provider, RerankerConfig};
+pub use config::{EmbedderConfig, LocalConfig, ModelConfig, OpenAiApi, Precision, Provider, RerankerConfig};
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};

@@ -158,6 +158,9 @@ impl Entry<'_> {
                 images: self.flag("supports_vision"),
                 // OpenAI gives them for every chat model that does not reason first.
                 logprobs: provider == "openai" && chat && !self.flag("supports_reasoning"),
+                reasoning: self.flag("supports_reasoning"),
+                // Absent, it takes them.
+                fixed_sampling: self.fields.get("supports_sampling_params") == Some(&Value::Bool(false)),
             },
             dimensions: self.count("output_vector_size").and_then(|n| usize::try_from(n).ok()),
             ends: self.text("deprecation_date"),

@@ -125,6 +125,10 @@ pub struct Capabilities {
     pub images: bool,
     /// Gives log-probabilities.
     pub logprobs: bool,
+    /// Reasons before it answers, for as long as it is told.
+    pub reasoning: bool,
+    /// Takes no temperature, top_p or top_k.
+    pub fixed_sampling: bool,
 }
 
 #[cfg(test)]

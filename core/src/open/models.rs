@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     model::{
         ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
-        ModelProfile, Prices, Provider,
+        ModelProfile, OpenAiApi, Prices, Provider,
     },
     router::RouterEngine,
 };
@@ -59,7 +59,9 @@ pub(crate) async fn open_models(
                 let source = if embedder.source.is_empty() { DEFAULT_EMBEDDER } else { &embedder.source };
                 local::open_embedder(cx, source, &embedder).await?
             }
-            Provider::Openai | Provider::Anthropic => cloud::open_embedder(cx, &embedder, prices).await?,
+            Provider::Openai | Provider::Gemini | Provider::Anthropic => {
+                cloud::open_embedder(cx, &embedder, prices).await?
+            }
         });
     }
     if let Some(named) = &config.reranker {
@@ -78,10 +80,14 @@ async fn open_chat(
         let message = "`local` is for models that run in this process; leave it out for a model of a provider";
         return Err(Error::invalid(message).with("model", &config.source));
     }
+    if config.provider != Provider::Openai && config.api != OpenAiApi::Chat {
+        let message = "`api` is for models of the provider `openai`; leave it out for others";
+        return Err(Error::invalid(message).with("model", &config.source));
+    }
     config.price.unwrap_or_default().validate()?;
     let model = match config.provider {
         Provider::Local => local::open_chat(cx, config, budget).await?,
-        Provider::Openai | Provider::Anthropic => return cloud::open_chat(config, prices),
+        Provider::Openai | Provider::Gemini | Provider::Anthropic => return cloud::open_chat(config, prices),
     };
     let mut profile = model.profile().clone();
     profile.price = config.price.unwrap_or(profile.price);

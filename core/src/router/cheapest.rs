@@ -106,6 +106,11 @@ fn blockers(request: &RouteRequest, state: &ModelState) -> Vec<Blocker> {
         plain("it keeps to no regular expression or grammar; local models do"),
     );
     block(needs.images && !profile.capabilities.images, ErrorKind::Invalid, plain("it reads no images"));
+    block(
+        needs.reasoning && !profile.capabilities.reasoning,
+        ErrorKind::Invalid,
+        plain("it cannot be told how long to reason"),
+    );
     if let Some(least) = needs.min_quality {
         let reason = profile.quality.map_or_else(
             || format!("its quality is unknown and {least} is needed"),

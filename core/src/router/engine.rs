@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{
         ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, Price, Prices,
-        Reranker, ResponseFormat, estimate_tokens,
+        ReasoningEffort, Reranker, ResponseFormat, estimate_tokens,
     },
     monitor::EventKind,
     runtime::blocking,
@@ -328,8 +328,16 @@ struct Prepared {
 
 /// What is asked of a model, and what that needs.
 fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)> {
-    request.sampling.validate().map_err(|e| e.during("RouterEngine::generate"))?;
-    let GenerateRequest { prompt, system, mut needs, tools, response_format, sampling } = request;
+    let GenerateRequest {
+        prompt,
+        system,
+        mut needs,
+        tools,
+        tool_choice,
+        parallel_tool_calls,
+        response_format,
+        sampling,
+    } = request;
     let messages = prompt.into_messages(system);
     if messages.is_empty() {
         return Err(Error::invalid("a chat has at least one message").during("RouterEngine::generate"));
@@ -338,7 +346,9 @@ fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)>
     needs.json_schema |= matches!(response_format, ResponseFormat::JsonSchema { .. });
     needs.grammar |= response_format.needs_grammar();
     needs.images |= messages.iter().any(|message| !message.images.is_empty());
-    let request = ChatRequest { messages, tools, response_format, sampling };
+    needs.reasoning |= sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None);
+    let request = ChatRequest { messages, tools, tool_choice, parallel_tool_calls, response_format, sampling };
+    request.validate().map_err(|e| e.during("RouterEngine::generate"))?;
     Ok((request, RouteRequest { needs, ..RouteRequest::default() }))
 }
 

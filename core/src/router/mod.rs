@@ -14,6 +14,8 @@ mod ledger;
 mod request;
 mod route;
 mod single;
+#[cfg_attr(not(test), expect(dead_code, reason = "the executor takes it next"))]
+mod structured;
 #[cfg(test)]
 mod testkit;
 

@@ -14,7 +14,7 @@ use crate::{
     error::Result,
     model::{
         FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, ResponseFormat, Role,
-        Sampling, TokenLogprob, ToolCall, Usage,
+        Sampling, TokenLogprob, ToolCall, ToolChoice, Usage,
     },
     money::NanoUsd,
 };
@@ -37,6 +37,8 @@ pub struct Needs {
     pub grammar: bool,
     /// The model must read images. Set by itself when the request has some.
     pub images: bool,
+    /// The model must reason for a time that is set. Set by itself when the request sets one.
+    pub reasoning: bool,
     /// At least this quality, 0 to 1; a model of unknown quality does not qualify.
     pub min_quality: Option<f64>,
     /// The call may cost at most this.
@@ -83,6 +85,12 @@ pub struct GenerateRequest {
     /// Tools the model may call; the caller runs them.
     #[serde(default)]
     pub tools: Vec<FunctionSpec>,
+    /// Whether it calls some: `"auto"`, `"none"`, `"required"` or `{"tool": name}`.
+    #[serde(default)]
+    pub tool_choice: ToolChoice,
+    /// Whether it may call more than one at once. Default: as the model likes.
+    #[serde(default)]
+    pub parallel_tool_calls: Option<bool>,
     /// The form of the answer.
     #[serde(default)]
     pub response_format: ResponseFormat,
@@ -105,6 +113,8 @@ impl From<Prompt> for GenerateRequest {
             system: None,
             needs: Needs::default(),
             tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
+            parallel_tool_calls: None,
             response_format: ResponseFormat::Text,
             sampling: Sampling::default(),
         }

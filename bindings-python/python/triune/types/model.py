@@ -11,6 +11,7 @@ from .._json import NANO_USD, present, read, read_list
 from ._money import Costed, Priced
 
 Role = Literal["system", "user", "assistant", "tool"]
+CacheFor = Literal["5m", "1h"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Message:
     """Tools the model called in it (role `assistant`)."""
     tool_call_id: str | None = None
     """The call it answers (role `tool`)."""
+    cache: CacheFor | None = None
+    """Asks the provider to keep everything up to the end of this message for requests that begin in the same way: for
+    five minutes or an hour from the last use. At most 4 messages of a request."""
 
     def to_json(self) -> dict[str, Any]:
         return present(
@@ -59,6 +63,7 @@ class Message:
             images=[{"url": image.url} for image in self.images] or None,
             tool_calls=[call.to_json() for call in self.tool_calls] or None,
             tool_call_id=self.tool_call_id,
+            cache=self.cache,
         )
 
     @classmethod
@@ -76,6 +81,10 @@ class ChatRequest:
     """The chat so far; the last message is what is answered."""
     tools: list[dict[str, Any]]
     """Tools it may call: name, description and parameters, a JSON schema."""
+    tool_choice: str | dict[str, str]
+    """Whether it calls some: `"auto"`, `"none"`, `"required"` or `{"tool": name}`."""
+    parallel_tool_calls: bool | None
+    """Whether it may call more than one at once; None where nothing was asked for."""
     response_format: dict[str, Any]
     """The form the answer must have: `{"type": "text" | "json_object" | "json_schema" | "regex" | "grammar", ...}`."""
     sampling: dict[str, Any]

@@ -45,6 +45,10 @@ class GenerateOptions(Needs, CallOptions, total=False):
     tools: Sequence[Any]
     """Tools the model may call: functions, or `{"name": ..., "description": ..., "parameters": JSON schema}`. The calls
     it wants are in the reply; you run them."""
+    tool_choice: Mapping[Literal["tool"], str] | Literal["auto", "none", "required"] | None
+    """Whether it calls some: as it likes (`"auto"`), none, at least one, or the one of a name, `{"tool": name}`."""
+    parallel_tool_calls: bool | None
+    """Whether it may call more than one at once. Default: as the model likes."""
     response_format: Mapping[str, Any] | Literal["text", "json_object"] | None
     """`"json_object"`, or a JSON schema: `{"type": "json_schema", "name": ..., "schema": {...}}`. Local models also keep to
     a regular expression, `{"type": "regex", "pattern": "[0-9]+"}`, and to a grammar in the Lark dialect of llguidance,
@@ -70,6 +74,8 @@ class GenerateOptions(Needs, CallOptions, total=False):
     """Tokens to write at most."""
     logprobs: int | None
     """Log-probabilities wanted: of the chosen token and of this many likeliest ones. At most 20."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None
+    """How long the model may reason before it answers; needs the capability `reasoning`, but for `"none"`."""
 
 
 class SolveOptions(Needs, CallOptions, total=False):
@@ -117,7 +123,8 @@ class ModelProfile(TypedDict, total=False):
     price: Mapping[str, int]
     """What it costs, see `triune.price`. Default: nothing."""
     capabilities: Mapping[str, bool]
-    """What it can do beyond text: `tools`, `json_schema`, `grammar`, `images`, `logprobs`. Default: none of them."""
+    """What it can do beyond text: `tools`, `json_schema`, `grammar`, `images`, `logprobs`,
+    `reasoning`, `fixed_sampling`. Default: none of them."""
     quality: float | None
     """How good its answers are, 0 to 1."""
     latency_ms: int | None

@@ -33,7 +33,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     model::{
         Capabilities, ChatModel, ChatRequest, ChatStream, Delta, LocalConfig, LocalStatistics, ModelProfile,
-        ResponseFormat, Sampling,
+        ReasoningEffort, ResponseFormat, Sampling, ToolChoice,
     },
     runtime::blocking,
 };
@@ -323,13 +323,22 @@ fn open(path: &Path) -> Result<(File, Metadata)> {
 
 /// What the profile does not promise is refused, not half done.
 fn check(request: &ChatRequest) -> Result<()> {
-    request.sampling.validate()?;
+    request.validate()?;
     let unsupported = |message: &str| Err(Error::new(ErrorKind::Unsupported, message));
     if request.messages.is_empty() {
         return Err(Error::invalid("there is no message to answer"));
     }
     if !request.tools.is_empty() && request.response_format != ResponseFormat::Text {
         return unsupported("a local model takes tools or a response_format, not both; leave one of them out");
+    }
+    if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_)) {
+        return unsupported("a local model calls tools as it likes; leave out tool_choice, or ask for a json_schema");
+    }
+    if !request.tools.is_empty() && request.parallel_tool_calls == Some(false) {
+        return unsupported("a local model calls as many tools as it likes; leave out parallel_tool_calls");
+    }
+    if request.sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None) {
+        return unsupported("a local model reasons as its template has it; leave out reasoning_effort");
     }
     if request.messages.iter().any(|message| !message.images.is_empty()) {
         return unsupported("this local model cannot see images; route to a model with the capability images");
@@ -343,9 +352,12 @@ impl ChatModel for LocalModel {
         &self.profile
     }
 
-    async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream> {
+    async fn chat(&self, cx: &Context, mut request: ChatRequest) -> Result<ChatStream> {
         check(&request)?;
         cx.check()?;
+        if request.tool_choice == ToolChoice::None {
+            request.tools.clear();
+        }
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();
         self.check_length(self.tokenizer.fewest_tokens(bytes))?;
         let sampling = request.sampling.clone();

@@ -112,6 +112,38 @@ fn a_request_has_anthropics_form() {
 }
 
 #[test]
+fn marks_choices_and_effort_go_in_the_words_of_the_protocol() {
+    let mut profile = ModelProfile::local("m", 10_000);
+    profile.capabilities.reasoning = true;
+    let mut request = ChatRequest::user("hi");
+    request.messages.insert(0, Message { cache: Some(CacheFor::OneHour), ..Message::system("long") });
+    request.messages.insert(1, Message::system("short"));
+    request.messages[2].cache = Some(CacheFor::FiveMinutes);
+    request.tools.push(FunctionSpec::new("search"));
+    request.parallel_tool_calls = Some(false);
+    request.sampling.reasoning_effort = Some(ReasoningEffort::Minimal);
+    let sent = body(&profile, "m", &request, 5).unwrap();
+    let kept = |ttl: &str| json!({ "type": "ephemeral", "ttl": ttl });
+    assert_eq!(sent["system"][0], json!({ "type": "text", "text": "long", "cache_control": kept("1h") }));
+    assert_eq!(sent["system"][1], json!({ "type": "text", "text": "short" }));
+    assert_eq!(sent["messages"][0]["content"][0]["cache_control"], kept("5m"));
+    assert_eq!(sent["tool_choice"], json!({ "type": "auto", "disable_parallel_tool_use": true }));
+    assert_eq!((&sent["thinking"]["type"], &sent["output_config"]["effort"]), (&json!("adaptive"), &json!("low")));
+    let choices = [
+        (ToolChoice::None, json!({ "type": "none" })),
+        (ToolChoice::Required, json!({ "type": "any" })),
+        (ToolChoice::Tool("search".into()), json!({ "type": "tool", "name": "search" })),
+    ];
+    request.parallel_tool_calls = None;
+    for (choice, sent) in choices {
+        request.tool_choice = choice;
+        assert_eq!(body(&profile, "m", &request, 5).unwrap()["tool_choice"], sent);
+    }
+    request.sampling.reasoning_effort = Some(ReasoningEffort::None);
+    assert_eq!(body(&profile, "m", &request, 5).unwrap()["thinking"]["type"], "disabled");
+}
+
+#[test]
 fn one_text_goes_as_a_text() {
     let body = body(&ModelProfile::local("m", 10_000), "m", &ChatRequest::user("hi"), 5).unwrap();
     assert_eq!(body["messages"], json!([{ "role": "user", "content": "hi" }]));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::client::{Access, Client, not_understood, perhaps_billed},
-    PROTOCOL,
+    protocol, seller,
 };
 use crate::{
     context::Context,
@@ -54,8 +54,8 @@ impl OpenAiEmbedder {
             api_key: config.api_key.as_deref(),
             api_key_env: config.api_key_env.as_deref(),
         };
-        let client = Client::new(PROTOCOL, &access)?;
-        let listed = prices.get(&config.source);
+        let client = Client::new(protocol(config.provider), &access)?;
+        let listed = seller(config.provider).listed(prices, &config.source);
         let own = listed.and_then(|listed| listed.dimensions);
         let max_tokens = listed.and_then(|listed| listed.context_length).map_or(MAX_TOKENS, |n| n as usize);
         let profile = EmbedderProfile {
@@ -180,7 +180,7 @@ fn shares(total: Option<u64>, texts: &[String]) -> Vec<usize> {
 /// What a million tokens cost. A server of one's own is free; a provider's embedder must have a price, since nothing
 /// would bound what it spends.
 fn profile_price(config: &EmbedderConfig, prices: &Prices, official: bool) -> Result<Price> {
-    let listed = prices.get(&config.source).and_then(|listed| listed.price);
+    let listed = seller(config.provider).listed(prices, &config.source).and_then(|listed| listed.price);
     match config.price.or(listed) {
         Some(price) => Ok(price),
         None if official => prices.price(&config.source),

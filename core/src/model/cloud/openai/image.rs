@@ -9,7 +9,7 @@ use super::{
         client::{Access, Client, not_understood, perhaps_billed},
         profile::profile,
     },
-    PROTOCOL,
+    protocol, seller,
 };
 use crate::{
     context::Context,
@@ -22,6 +22,10 @@ use crate::{
 
 /// Tokens of one image at most: OpenAI's largest at its best quality has 6,240.
 const IMAGE_TOKENS: u64 = 8192;
+/// Image models that OpenAI has ended.
+const ENDED: &[&str] = &["dall-e-2", "dall-e-3"];
+/// What stands in their place.
+const SUCCESSOR: &str = "gpt-image-2";
 /// Tokens of a prompt, when the price table does not say: what OpenAI's image models read.
 const CONTEXT: u64 = 32_000;
 
@@ -40,18 +44,32 @@ impl OpenAiImageModel {
     /// # Errors
     /// As [`OpenAiModel::from_config`](super::OpenAiModel::from_config).
     pub fn from_config(config: &ModelConfig, prices: &Prices) -> Result<Self> {
-        let client = Client::new(PROTOCOL, &Access::of(config))?;
-        let listed = prices.get(&config.source);
+        let client = Client::new(protocol(config.provider), &Access::of(config))?;
+        let seller = seller(config.provider);
+        let ModelConfig { source, .. } = config;
+        let name = if client.official() { current(source) } else { source };
+        let listed = seller.listed(prices, name);
         let per_image = listed.and_then(|listed| listed.per_image);
         let known = ModelConfig {
             context_length: config.context_length.or(listed.and_then(|l| l.context_length)).or(Some(CONTEXT)),
             // A model that is priced by the image has no price by the token.
             price: config.price.or(per_image.map(|_| Price::default())),
+            id: config.id.clone().or_else(|| Some(source.clone())),
+            source: name.to_owned(),
             ..config.clone()
         };
-        let profile = profile(&known, prices, "openai", client.official())?;
-        Ok(Self { client, profile, name: config.source.clone(), per_image })
+        let profile = profile(&known, prices, seller, client.official())?;
+        Ok(Self { client, profile, name: name.to_owned(), per_image })
     }
+}
+
+/// The model that OpenAI has for `name`: some that it ended are names of the one that came after.
+fn current(name: &str) -> &str {
+    if ENDED.contains(&name) {
+        tracing::warn!(model = name, instead = SUCCESSOR, "OpenAI ended this image model; name the one in its place");
+        return SUCCESSOR;
+    }
+    name
 }
 
 #[async_trait]
@@ -148,6 +166,10 @@ mod tests {
         // 5 dollars for a million tokens read, 40 for a million written: 5 bytes and two images.
         assert_eq!(model.max_cost(&request), NanoUsd(5 * 5_000 + 2 * 8192 * 40_000));
         assert!(OpenAiImageModel::from_config(&config("no-such-model"), &prices).is_err(), "it has no price");
+        let ended = OpenAiImageModel::from_config(&config("dall-e-3"), &prices).unwrap();
+        assert_eq!((ended.name.as_str(), ended.profile.id.as_str()), (SUCCESSOR, "dall-e-3"));
+        let own = ModelConfig { base_url: Some("http://127.0.0.1:1".into()), ..config("dall-e-3") };
+        assert_eq!(OpenAiImageModel::from_config(&own, &prices).unwrap().name, "dall-e-3", "other servers have it");
     }
 
     #[test]

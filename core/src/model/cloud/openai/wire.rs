@@ -2,9 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{
-    request::unsupported,
-    stream::{Parser, PartialCalls, Unreadable},
+use super::{
+    super::{
+        request::unsupported,
+        stream::{Parser, PartialCalls, Unreadable},
+    },
+    Dialect, tool_choice,
 };
 use crate::{
     error::Result,
@@ -14,8 +17,8 @@ use crate::{
     },
 };
 
-/// The body of a streamed request. `official` is OpenAI itself, which takes fewer ways of sampling than other servers.
-pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: &ChatRequest) -> Result<Value> {
+/// The body of a streamed request.
+pub(super) fn body(profile: &ModelProfile, name: &str, dialect: Dialect, request: &ChatRequest) -> Result<Value> {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -28,7 +31,7 @@ pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: 
     put("stream_options", json!({ "include_usage": true }));
     let sampling = &request.sampling;
     // OpenAI's newer models refuse the old name, other servers do not know the new one.
-    put(if official { "max_completion_tokens" } else { "max_tokens" }, json!(sampling.max_tokens));
+    put(if dialect == Dialect::OpenAi { "max_completion_tokens" } else { "max_tokens" }, json!(sampling.max_tokens));
     put("temperature", json!(sampling.temperature));
     put("top_p", json!(sampling.top_p));
     put("seed", json!(sampling.seed));
@@ -40,21 +43,31 @@ pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: 
         put("top_logprobs", json!(top));
     }
     if !sampling.logit_bias.is_empty() {
+        if dialect == Dialect::Gemini {
+            return Err(unsupported(profile, "takes no logit_bias; leave it out"));
+        }
         put("logit_bias", json!(sampling.logit_bias));
     }
+    put("reasoning_effort", json!(sampling.reasoning_effort));
+    // Providers take fewer ways of sampling than other servers.
     let others = [
         ("top_k", json!(sampling.top_k)),
         ("min_p", json!(sampling.min_p)),
         ("repetition_penalty", json!(sampling.repetition_penalty)),
     ];
     for (name, value) in others {
-        if official && !value.is_null() {
+        if dialect != Dialect::Other && !value.is_null() {
             return Err(unsupported(profile, &format!("takes no {name}; leave it out")));
         }
         put(name, value);
     }
     if !request.tools.is_empty() {
         put("tools", request.tools.iter().map(|tool| json!({ "type": "function", "function": tool })).collect());
+        put(
+            "tool_choice",
+            tool_choice(&request.tool_choice, |name| json!({ "type": "function", "function": { "name": name } })),
+        );
+        put("parallel_tool_calls", json!(request.parallel_tool_calls));
     }
     put("response_format", response_format(&request.response_format));
     Ok(Value::Object(body))
@@ -207,7 +220,7 @@ fn usage(value: &Value) -> Option<Usage> {
     })
 }
 
-fn logprob(value: &Value) -> Option<TokenLogprob> {
+pub(super) fn logprob(value: &Value) -> Option<TokenLogprob> {
     let one = |value: &Value| Some((value["token"].as_str()?.to_owned(), value["logprob"].as_f64()? as f32));
     let (token, logprob) = one(value)?;
     let top = value["top_logprobs"].as_array().into_iter().flatten().filter_map(one).collect();

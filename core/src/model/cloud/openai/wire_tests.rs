@@ -111,7 +111,7 @@ fn a_request_has_openais_form() {
     request.tools.push(FunctionSpec::new("search"));
     request.response_format = ResponseFormat::JsonSchema { name: "city".into(), schema: json!({ "type": "object" }) };
     request.sampling = Sampling { max_tokens: Some(5), stop: vec!["\n".into()], ..Sampling::default() };
-    let body = body(&profile, "name", true, &request).unwrap();
+    let body = body(&profile, "name", Dialect::OpenAi, &request).unwrap();
     assert_eq!(
         body,
         json!({
@@ -146,8 +146,8 @@ fn sampling_that_openai_does_not_take_goes_to_other_servers_only() {
     let profile = ModelProfile::local("m", 10_000);
     let sampling = Sampling { top_k: Some(5), max_tokens: Some(3), ..Sampling::default() };
     let request = ChatRequest { sampling, ..ChatRequest::user("x") };
-    assert_eq!(body(&profile, "m", true, &request).unwrap_err().kind(), ErrorKind::Unsupported);
-    let other = body(&profile, "m", false, &request).unwrap();
+    assert_eq!(body(&profile, "m", Dialect::OpenAi, &request).unwrap_err().kind(), ErrorKind::Unsupported);
+    let other = body(&profile, "m", Dialect::Other, &request).unwrap();
     assert_eq!((&other["top_k"], &other["max_tokens"]), (&json!(5), &json!(3)));
 }
 
