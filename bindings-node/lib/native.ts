@@ -45,6 +45,7 @@ export interface NativeMind {
   events(listener: (batch: string) => void): NativeEvents
   registerModel(profile: string, callback: NativeCallback<string>): void
   setEmbedder(profile: string, callback: NativeCallback<Float32Array>): void
+  setRouter(callback: NativeCallback<string>): void
   setReranker(name: string, callback: NativeCallback<Float64Array>): void
   registerFunction(spec: string, callback: NativeCallback<string>): void
   unregisterFunction(name: string): void

@@ -11,6 +11,7 @@ import {
   gateCallback,
   profileText,
   rerankerCallback,
+  routerCallback,
   Scopes,
   type ChatModel,
   type Embedder,
@@ -18,6 +19,7 @@ import {
   type HostFunction,
   type HostGate,
   type Reranker,
+  type Route,
 } from './host.js'
 import { native, type NativeMind } from './native.js'
 import { Parallel, type RunOptions } from './parallel.js'
@@ -241,6 +243,12 @@ export class Triune implements AsyncDisposable {
   /** Sets the embedder. */
   setEmbedder(embedder: Embedder): void {
     guarded(() => this.#native.setEmbedder(profileText(embedder.profile), embedderCallback(this.#scopes, embedder)))
+  }
+
+  /** Has `route` choose the models from now on: it is given the request and the models that meet its needs, and answers
+   * the names of those to try, best first. Requests on their way keep the models they have. */
+  setRouter(route: Route): void {
+    guarded(() => this.#native.setRouter(routerCallback(this.#scopes, route)))
   }
 
   /** Sets the reranker, which reads the best hits of a query that asks for it (`rerank: 20`). */

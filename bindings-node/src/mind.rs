@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use triune::{
     Error, ErrorKind, Triune,
     recall::StoreRequest,
-    router::{EmbedRequest, GenerateRequest},
+    router::{ChosenRouter, EmbedRequest, GenerateRequest},
 };
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     host::HostCallback,
     model::HostModel,
     reranker::HostReranker,
+    router::HostRouter,
     scope::Scope,
     stream::Pieces,
 };
@@ -192,6 +193,15 @@ impl Mind {
     pub fn set_embedder(&self, profile: String, callback: HostCallback<'_, Float32Array>) -> napi::Result<()> {
         answer(|| {
             self.triune()?.set_embedder(Arc::new(HostEmbedder::new(&profile, &callback)?));
+            Ok(())
+        })
+    }
+
+    /// Has a function of the user choose the models from now on.
+    #[napi]
+    pub fn set_router(&self, callback: HostCallback<'_, String>) -> napi::Result<()> {
+        answer(|| {
+            self.triune()?.set_router(Arc::new(ChosenRouter::new(HostRouter::new(&callback)?)));
             Ok(())
         })
     }

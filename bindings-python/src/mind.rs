@@ -11,7 +11,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use pyo3::prelude::*;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use triune::{Config, Context, Error, ErrorKind, NanoUsd, Result, Triune, model::EmbedderConfig, model::ModelConfig};
+use triune::{
+    Config, Context, Error, ErrorKind, NanoUsd, Result, Triune,
+    model::{EmbedderConfig, ModelConfig},
+    router::ChosenRouter,
+};
 
 use crate::{
     embedder::HostEmbedder,
@@ -23,6 +27,7 @@ use crate::{
     host::{HostCall, HostLoop, write},
     model::HostModel,
     reranker::HostReranker,
+    router::HostRouter,
     runtime,
     scope::Scope,
     work::{Outcome, Work},
@@ -156,6 +161,12 @@ impl Mind {
     fn set_embedder(&self, profile: &str, embed: &Bound<'_, PyAny>) -> PyResult<()> {
         let embedder = HostEmbedder::new(profile, self.host(embed)?).map_err(to_py)?;
         self.mind().map(|mind| mind.set_embedder(Arc::new(embedder))).map_err(to_py)
+    }
+
+    /// Has `route` choose the models from now on.
+    fn set_router(&self, route: &Bound<'_, PyAny>) -> PyResult<()> {
+        let router = ChosenRouter::new(HostRouter::new(self.host(route)?));
+        self.mind().map(|mind| mind.set_router(Arc::new(router))).map_err(to_py)
     }
 
     /// Sets the reranker.

@@ -200,6 +200,11 @@ impl Triune {
         self.0.router.models().register(&id, model)
     }
 
+    /// Decides by `router` from now on which model answers.
+    pub fn set_router(&self, router: Arc<dyn Router>) {
+        self.0.router.set_router(router);
+    }
+
     /// Sets the embedder.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
         self.0.router.set_embedder(embedder);

@@ -13,7 +13,7 @@ from . import _host, _loop
 from ._functions import Functions
 from ._json import dumps, loads
 from ._native import Mind, Work, ending
-from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker, Route
 from .types import Metrics
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,6 +85,14 @@ class Handle:
         part = _host.embedder(embedder)
         self._native.set_embedder(*part)
         self._parts["embedder", ""] = part[1]
+
+    def set_router(self, route: Route) -> None:
+        """Has `route` choose the models from now on: it is given the request and the models that meet its needs, and
+        answers the names of those to try, best first, or dicts with `model` and `reason`. Requests on their way keep the
+        models they have."""
+        call = _host.router(route)
+        self._native.set_router(call)
+        self._parts["router", ""] = call
 
     def set_reranker(self, reranker: Reranker) -> None:
         """Sets the reranker, which reads the best hits of a query that asks for it (`rerank=20`)."""

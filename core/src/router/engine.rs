@@ -41,7 +41,7 @@ const DEFAULT_MAX_TOKENS: u64 = 1024;
 pub struct RouterEngine(Arc<Inner>);
 
 struct Inner {
-    router: Arc<dyn Router>,
+    router: RwLock<Arc<dyn Router>>,
     models: Registry<dyn ChatModel>,
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
     reranker: RwLock<Option<Arc<dyn Reranker>>>,
@@ -81,7 +81,7 @@ impl RouterEngine {
         let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
         let open_for = Duration::from_millis(config.breaker_open_ms);
         Ok(Self(Arc::new(Inner {
-            router,
+            router: RwLock::new(router),
             models,
             embedder: RwLock::default(),
             reranker: RwLock::default(),
@@ -103,6 +103,11 @@ impl RouterEngine {
     /// What models cost.
     pub fn prices(&self) -> &Prices {
         &self.0.prices
+    }
+
+    /// Decides by `router` from now on. Requests on their way keep the plan that they have.
+    pub fn set_router(&self, router: Arc<dyn Router>) {
+        *self.0.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 
     /// Sets the embedder.
@@ -254,7 +259,12 @@ impl RouterEngine {
         let states: Vec<_> = measured.iter().map(|step| self.state(step, now)).collect();
         asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
         asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
-        let plan = self.0.router.route(&asked, &states)?;
+        let router = self.router();
+        let plan = if router.waits() {
+            cx.run(blocking(move || router.route(&asked, &states))).await?
+        } else {
+            router.route(&asked, &states)?
+        };
         let mut take = |id: &str| {
             let at = measured.iter().position(|step| step.model.profile().id == id);
             at.map(|at| measured.swap_remove(at)).ok_or_else(|| {
@@ -275,8 +285,8 @@ impl RouterEngine {
         }
     }
 
-    pub(super) fn router(&self) -> &dyn Router {
-        &*self.0.router
+    pub(super) fn router(&self) -> Arc<dyn Router> {
+        Arc::clone(&self.0.router.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn breakers(&self) -> &Breakers {

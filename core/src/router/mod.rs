@@ -8,6 +8,7 @@ mod breaker;
 mod budgets;
 mod cache;
 mod cheapest;
+mod chosen;
 mod config;
 mod engine;
 mod executor;
@@ -26,6 +27,7 @@ use std::fmt;
 pub use answers::{AnswerCacheConfig, ExactCache, calibrate_semantic};
 pub use cache::LmdbCache;
 pub use cheapest::CheapestRouter;
+pub use chosen::{Choice, Chooser, ChosenRouter};
 pub use config::RouterConfig;
 pub use engine::RouterEngine;
 pub use layer::{RetryLayer, TimeoutLayer};
@@ -52,6 +54,11 @@ pub trait Router: Send + Sync + fmt::Debug + 'static {
     fn route(&self, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan>;
     /// Learns from what happened.
     fn observe(&self, _outcome: &RouteOutcome) {}
+    /// Whether `route` waits for something, as for code of the host program: it is then called where waiting holds nobody
+    /// up.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 /// Values by key, for a while.

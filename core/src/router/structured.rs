@@ -102,7 +102,6 @@ fn first_value(text: &str) -> Option<&str> {
             (Some(_), _) if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
             (Some(open), _) if open == c => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(c),
             (None, '{' | '[') => depth += 1,
             (None, '}' | ']') => {
@@ -111,7 +110,7 @@ fn first_value(text: &str) -> Option<&str> {
                     return Some(&text[start..start + at + c.len_utf8()]);
                 }
             }
-            (None, _) => {}
+            _ => {}
         }
     }
     None

@@ -215,7 +215,6 @@ fn usage(value: &Value) -> Option<Usage> {
         input_tokens: value["input_tokens"].as_u64()?,
         cached_tokens: value["input_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0),
         output_tokens: value["output_tokens"].as_u64()?,
-        ..Usage::default()
     })
 }
 
