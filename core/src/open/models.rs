@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     model::{
         ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
-        ModelProfile, Prices, Provider,
+        ModelProfile, Price, Prices, Provider,
     },
     router::RouterEngine,
 };
@@ -65,6 +65,9 @@ pub(crate) async fn open_models(
     if let Some(named) = &config.reranker {
         router.set_reranker(local::open_reranker(cx, named).await?);
     }
+    for warning in router.price_warnings() {
+        tracing::warn!("{warning}");
+    }
     Ok(())
 }
 
@@ -78,13 +81,13 @@ async fn open_chat(
         let message = "`local` is for models that run in this process; leave it out for a model of a provider";
         return Err(Error::invalid(message).with("model", &config.source));
     }
-    config.price.unwrap_or_default().validate()?;
+    config.price.as_ref().map_or(Ok(()), Price::validate)?;
     let model = match config.provider {
         Provider::Local => local::open_chat(cx, config, budget).await?,
         Provider::Openai | Provider::Anthropic => return cloud::open_chat(config, prices),
     };
     let mut profile = model.profile().clone();
-    profile.price = config.price.unwrap_or(profile.price);
+    profile.price = config.price.clone().unwrap_or(profile.price);
     profile.capabilities = config.capabilities.unwrap_or(profile.capabilities);
     profile.quality = config.quality.or(profile.quality);
     profile.latency_ms = config.latency_ms.or(profile.latency_ms);
