@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
-use super::{LocalStatistics, ModelProfile};
+use super::{LocalStatistics, ModelProfile, Usage};
 use crate::{
     context::Context,
     engine::FunctionSpec,
@@ -319,18 +319,6 @@ impl ChatRequest {
 /// have.
 pub(crate) fn estimate_tokens(bytes: usize) -> u64 {
     bytes.div_ceil(3) as u64
-}
-
-/// Tokens read and written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Usage {
-    /// Tokens of the request, cached ones included.
-    pub input_tokens: u64,
-    /// Tokens of the request that the provider had cached.
-    pub cached_tokens: u64,
-    /// Tokens of the answer.
-    pub output_tokens: u64,
 }
 
 /// Why an answer ended.

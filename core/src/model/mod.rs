@@ -10,23 +10,27 @@ mod embed;
 mod image;
 #[cfg(feature = "local")]
 pub mod local;
+mod price;
 mod prices;
 mod profile;
 mod rerank;
 pub mod source;
 mod statistics;
+mod usage;
 
 pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
 pub(crate) use chat::estimate_tokens;
 pub use chat::{
     CacheFor, ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ReasoningEffort,
-    ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, Usage, collect,
+    ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, collect,
 };
 pub use config::{EmbedderConfig, LocalConfig, ModelConfig, OpenAiApi, Precision, Provider, RerankerConfig};
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
-pub use prices::{ListedModel, Prices};
-pub use profile::{Capabilities, ModelProfile, Price};
+pub use price::{LongPrice, Price};
+pub use prices::{ListedModel, PriceWarning, Prices};
+pub use profile::{Capabilities, ModelProfile};
 pub use rerank::Reranker;
 pub use statistics::LocalStatistics;
+pub use usage::{ServiceTier, Usage};

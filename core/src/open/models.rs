@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     model::{
         ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
-        ModelProfile, OpenAiApi, Prices, Provider,
+        ModelProfile, OpenAiApi, Price, Prices, Provider,
     },
     router::RouterEngine,
 };
@@ -67,6 +67,9 @@ pub(crate) async fn open_models(
     if let Some(named) = &config.reranker {
         router.set_reranker(local::open_reranker(cx, named).await?);
     }
+    for warning in router.price_warnings() {
+        tracing::warn!("{warning}");
+    }
     Ok(())
 }
 
@@ -84,13 +87,13 @@ async fn open_chat(
         let message = "`api` is for models of the provider `openai`; leave it out for others";
         return Err(Error::invalid(message).with("model", &config.source));
     }
-    config.price.unwrap_or_default().validate()?;
+    config.price.as_ref().map_or(Ok(()), Price::validate)?;
     let model = match config.provider {
         Provider::Local => local::open_chat(cx, config, budget).await?,
         Provider::Openai | Provider::Gemini | Provider::Anthropic => return cloud::open_chat(config, prices),
     };
     let mut profile = model.profile().clone();
-    profile.price = config.price.unwrap_or(profile.price);
+    profile.price = config.price.clone().unwrap_or(profile.price);
     profile.capabilities = config.capabilities.unwrap_or(profile.capabilities);
     profile.quality = config.quality.or(profile.quality);
     profile.latency_ms = config.latency_ms.or(profile.latency_ms);

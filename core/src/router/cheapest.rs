@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use super::{BreakerState, ModelState, Needs, PassedOver, RoutePlan, RouteRequest, RouteStep, Router};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::Usage,
     money::NanoUsd,
 };
 
@@ -72,12 +71,8 @@ fn reason(candidate: &Candidate<'_>) -> String {
 }
 
 fn max_cost(request: &RouteRequest, state: &ModelState) -> NanoUsd {
-    let usage = Usage {
-        input_tokens: state.input_tokens.unwrap_or(request.input_tokens),
-        cached_tokens: 0,
-        output_tokens: state.max_output_tokens.unwrap_or(request.max_output_tokens),
-    };
-    state.profile.price.cost(&usage)
+    let input = state.input_tokens.unwrap_or(request.input_tokens);
+    state.profile.price.most(input, state.max_output_tokens.unwrap_or(request.max_output_tokens))
 }
 
 /// Everything that stands in the way of `state` serving `request`.

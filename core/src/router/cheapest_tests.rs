@@ -13,7 +13,7 @@ fn remote(id: &str, usd: i64) -> ModelState {
     let profile = ModelProfile {
         provider: "openai".into(),
         local: false,
-        price: Price { input: price, cached: price, output: price },
+        price: Price::new(price, price),
         ..ModelProfile::local(id, 128_000)
     };
     ModelState::from(Arc::new(profile))
@@ -29,7 +29,7 @@ fn open(state: ModelState) -> ModelState {
 }
 
 fn asking(needs: Needs) -> RouteRequest {
-    RouteRequest { input_tokens: 1000, max_output_tokens: 1000, needs }
+    RouteRequest { input_tokens: 1000, max_output_tokens: 1000, needs, ..RouteRequest::default() }
 }
 
 fn steps(request: &RouteRequest, models: &[ModelState]) -> Vec<String> {

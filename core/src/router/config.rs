@@ -1,8 +1,10 @@
 //! Settings of the router.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use super::BudgetConfig;
 
 /// Settings of the router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,10 +25,15 @@ pub struct RouterConfig {
     pub breaker_failures: u32,
     /// How long an open breaker stays open in milliseconds. Default 30,000.
     pub breaker_open_ms: u64,
-    /// What each tenant may spend in this process, in dollars. Default: no limit.
-    pub budgets_usd: BTreeMap<String, f64>,
-    /// What all may spend in this process, in dollars. Default: no limit.
-    pub budget_usd: Option<f64>,
+    /// What calls may spend: of all, or of a tenant, key, tag or model; in a day, a month or in all. Default: no limit.
+    pub budgets: Vec<BudgetConfig>,
+    /// Whether what a call may cost is written to the folder before it is sent, where a budget covers it: one commit,
+    /// shared by calls at the same time. Then budgets also hold for several processes with one folder, and what a killed
+    /// process had on its way counts as spent. Without it, a process knows only its own calls on their way, and what it
+    /// had on its way when it was killed is not counted. Default true.
+    pub durable_holds: bool,
+    /// Days that entries of the ledger are kept; sums and budgets keep what they had. Default: for ever.
+    pub ledger_days: Option<u32>,
 }
 
 impl Default for RouterConfig {
@@ -39,8 +46,9 @@ impl Default for RouterConfig {
             timeout_ms: 120_000,
             breaker_failures: 5,
             breaker_open_ms: 30_000,
-            budgets_usd: BTreeMap::new(),
-            budget_usd: None,
+            budgets: Vec::new(),
+            durable_holds: true,
+            ledger_days: None,
         }
     }
 }

@@ -14,9 +14,9 @@ use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, LedgerEntry, LedgerQuery,
     LedgerTotals, ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
     breaker::{BreakerPolicy, Breakers, Permit},
-    budgets::Budgets,
+    budgets::{BudgetState, Budgets, system_clock},
     executor::{Mode, Step, Walk},
-    ledger::{Ledger, check_tenant},
+    ledger::{Candidate, Decision, Ledger, LedgerGroup, LedgerGroupTotals, Policy, Replay, check_tag, check_tenant},
     single::{Answer, Answered, PaidEmbedder, Single},
 };
 use crate::{
@@ -24,9 +24,10 @@ use crate::{
     engine::{Engine, Health, Registry},
     error::{Error, ErrorKind, Result},
     model::{
-        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, Price, Prices,
-        ReasoningEffort, Reranker, ResponseFormat, estimate_tokens,
+        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, ModelProfile,
+        Price, PriceWarning, Prices, ReasoningEffort, Reranker, ResponseFormat, estimate_tokens,
     },
+    money::Day,
     monitor::EventKind,
     runtime::blocking,
     store::Store,
@@ -86,10 +87,10 @@ impl RouterEngine {
             embedder: RwLock::default(),
             reranker: RwLock::default(),
             image_model: RwLock::default(),
-            ledger: Arc::new(Ledger::new(store)),
+            ledger: Arc::new(Ledger::new(store.clone(), config.ledger_days)),
             prices,
             reference,
-            budgets: Budgets::new(&config)?,
+            budgets: Budgets::new(&config.budgets, config.durable_holds, store, system_clock)?,
             breakers: Breakers::new(BreakerPolicy { failures: config.breaker_failures, open_for }),
             config,
         })))
@@ -197,7 +198,8 @@ impl RouterEngine {
             engine: self,
             cx,
             model: &profile.id,
-            price: profile.price,
+            key: profile.key.as_deref(),
+            price: &profile.price,
             input_tokens: estimate_tokens(request.prompt.len()),
             max_cost: model.max_cost(&request),
         };
@@ -228,6 +230,73 @@ impl RouterEngine {
         self.0.ledger.totals(tenant)
     }
 
+    /// Sums of the ledger by groups, in the order of their names. Looks at every entry that fits `query`.
+    pub async fn groups(&self, cx: &Context, by: LedgerGroup, query: LedgerQuery) -> Result<Vec<LedgerGroupTotals>> {
+        let ledger = Arc::clone(&self.0.ledger);
+        cx.run(blocking(move || ledger.grouped(by, &query))).await
+    }
+
+    /// What the calls that fit `query` would have cost, had `router` chosen among `models`; see [`Replay`].
+    pub async fn replay(
+        &self,
+        cx: &Context,
+        query: LedgerQuery,
+        router: Arc<dyn Router>,
+        models: Vec<Arc<ModelProfile>>,
+    ) -> Result<Replay> {
+        let ledger = Arc::clone(&self.0.ledger);
+        let replay = move || ledger.replay(&query, &Policy::Router { router: &*router, models: &models });
+        cx.run(blocking(replay)).await
+    }
+
+    /// What the calls that fit `query` would have cost, had `model` served them all; see [`Replay`]. It need not have been
+    /// there.
+    pub async fn replay_always(&self, cx: &Context, query: LedgerQuery, model: ModelProfile) -> Result<Replay> {
+        let ledger = Arc::clone(&self.0.ledger);
+        cx.run(blocking(move || ledger.replay(&query, &Policy::Always(&model)))).await
+    }
+
+    /// The replay that a request asks for by names.
+    async fn replay_asked(
+        &self,
+        cx: &Context,
+        query: LedgerQuery,
+        (model, models): (Option<String>, Option<Vec<ModelProfile>>),
+    ) -> Result<Replay> {
+        let now = || self.0.models.items().into_iter().map(|model| model.profile().clone());
+        let Some(name) = model else {
+            let models: Vec<_> = models.unwrap_or_else(|| now().collect());
+            for profile in &models {
+                profile.price.validate()?;
+            }
+            let models = models.into_iter().map(Arc::new).collect();
+            return self.replay(cx, query, self.router(), models).await;
+        };
+        let profile = match models.unwrap_or_default().into_iter().chain(now()).find(|profile| profile.id == name) {
+            Some(profile) => profile,
+            None => {
+                let mut listed = ModelProfile::local(name.clone(), 0);
+                listed.price = self.0.prices.price(&name)?;
+                listed
+            }
+        };
+        self.replay_always(cx, query, profile).await
+    }
+
+    /// How the budgets of the settings stand, in their order.
+    pub async fn budget_states(&self, cx: &Context) -> Result<Vec<BudgetState>> {
+        cx.run(self.0.budgets.states()).await
+    }
+
+    /// What is to be known of the prices of the models there are: which end within 30 days or have ended, and which prices
+    /// are older than 90 days.
+    pub fn price_warnings(&self) -> Vec<PriceWarning> {
+        let models = self.0.models.items();
+        let image = self.0.image_model.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let profiles = models.iter().map(|model| model.profile()).chain(image.iter().map(|model| model.profile()));
+        Prices::warnings(profiles, Day::today())
+    }
+
     /// What the models in this process did and hold, by their names.
     pub fn local_statistics(&self) -> BTreeMap<String, LocalStatistics> {
         let models = self.0.models.items();
@@ -236,17 +305,18 @@ impl RouterEngine {
 
     async fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
         cx.check()?;
-        check_tenant(&cx.tenant)?;
-        let max_cost = request.needs.max_cost;
-        let Prepared { request, plan, steps } = self.prepare(cx, request).await?;
+        let Prepared { request, plan, steps, decision } = self.prepare(cx, request).await?;
         let models: Vec<_> = plan.steps.iter().map(|step| step.model.clone()).collect();
         let reason = plan.steps.first().map(|step| step.reason.clone()).unwrap_or_default();
         cx.emit(EventKind::Routed { models, reason });
-        Ok(Walk::new(self.clone(), cx, request, plan, steps, (mode, max_cost)))
+        Ok(Walk::new(self.clone(), cx, request, plan, steps, mode, decision))
     }
 
     async fn prepare(&self, cx: &Context, request: GenerateRequest) -> Result<Prepared> {
+        check_tenant(&cx.tenant)?;
+        check_tag(request.tag.as_deref())?;
         let (request, mut asked) = chat_request(request)?;
+        asked.thrifty = self.0.budgets.is_thrifty(&cx.tenant, asked.tag.as_deref()).await?;
         let (models, named) = (self.0.models.items(), asked.needs.model.clone());
         // A long text takes a model's tokenizer its time.
         let count = blocking(move || {
@@ -260,10 +330,10 @@ impl RouterEngine {
         asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
         asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
         let router = self.router();
-        let plan = if router.waits() {
-            cx.run(blocking(move || router.route(&asked, &states))).await?
+        let (plan, asked, states) = if router.waits() {
+            cx.run(blocking(move || Ok((router.route(&asked, &states)?, asked, states)))).await?
         } else {
-            router.route(&asked, &states)?
+            (router.route(&asked, &states)?, asked, states)
         };
         let mut take = |id: &str| {
             let at = measured.iter().position(|step| step.model.profile().id == id);
@@ -272,7 +342,8 @@ impl RouterEngine {
             })
         };
         let steps = plan.steps.iter().map(|step| take(&step.model)).collect::<Result<_>>()?;
-        Ok(Prepared { request, plan, steps })
+        let candidates = states.iter().map(candidate).collect();
+        Ok(Prepared { request, plan, steps, decision: Decision { request: asked, candidates } })
     }
 
     fn state(&self, step: &Step, now: Instant) -> ModelState {
@@ -312,8 +383,8 @@ impl RouterEngine {
         &self.0.ledger
     }
 
-    pub(super) fn reference(&self) -> Price {
-        self.0.reference
+    pub(super) fn reference(&self) -> &Price {
+        &self.0.reference
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -334,6 +405,19 @@ struct Prepared {
     request: ChatRequest,
     plan: RoutePlan,
     steps: VecDeque<Step>,
+    decision: Decision,
+}
+
+fn candidate(state: &ModelState) -> Candidate {
+    let (input_tokens, output_tokens) = (state.input_tokens.unwrap_or(0), state.max_output_tokens.unwrap_or(0));
+    Candidate {
+        model: state.profile.id.clone(),
+        input_tokens,
+        max_output_tokens: output_tokens,
+        max_cost: state.profile.price.most(input_tokens, output_tokens),
+        quality: state.profile.quality,
+        breaker: state.breaker,
+    }
 }
 
 /// What is asked of a model, and what that needs.
@@ -347,6 +431,7 @@ fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)>
         parallel_tool_calls,
         response_format,
         sampling,
+        tag,
     } = request;
     let messages = prompt.into_messages(system);
     if messages.is_empty() {
@@ -359,7 +444,7 @@ fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)>
     needs.reasoning |= sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None);
     let request = ChatRequest { messages, tools, tool_choice, parallel_tool_calls, response_format, sampling };
     request.validate().map_err(|e| e.during("RouterEngine::generate"))?;
-    Ok((request, RouteRequest { needs, ..RouteRequest::default() }))
+    Ok((request, RouteRequest { needs, tag, ..RouteRequest::default() }))
 }
 
 /// What `request` is for `model`: its tokens, and those its answer may have. They are estimated where the model cannot
@@ -392,6 +477,12 @@ impl Engine for RouterEngine {
             RouterRequest::Image(request) => RouterReply::Images(Box::pin(self.generate_image(cx, request)).await?),
             RouterRequest::Ledger(query) => RouterReply::Ledger(self.ledger(cx, query).await?),
             RouterRequest::Totals { tenant } => RouterReply::Totals(self.totals(tenant.as_deref())?),
+            RouterRequest::Groups { by, of } => RouterReply::Groups(self.groups(cx, by, of).await?),
+            RouterRequest::Replay { model, models, of } => {
+                RouterReply::Replayed(Box::pin(self.replay_asked(cx, of, (model, models))).await?)
+            }
+            RouterRequest::Budgets {} => RouterReply::Budgets(self.budget_states(cx).await?),
+            RouterRequest::PriceWarnings {} => RouterReply::PriceWarnings(self.price_warnings()),
             RouterRequest::Models {} => {
                 RouterReply::Models(self.0.models.items().iter().map(|model| model.profile().clone()).collect())
             }
@@ -407,7 +498,11 @@ impl Engine for RouterEngine {
         match (models.len(), models.iter().filter(usable).count()) {
             (0, _) => Health::bad("there is no model; get one with `triune models pull smollm2-135m`"),
             (all, 0) => Health::bad(format!("all {all} models failed too often and are left alone for a while")),
-            _ => Health::good(),
+            // Nothing that keeps calls from working, but something to see to.
+            _ => Health {
+                detail: self.price_warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+                ..Health::good()
+            },
         }
     }
 }

@@ -3,9 +3,9 @@ use std::sync::Mutex;
 use super::{super::testkit::Scripted, *};
 use crate::{
     error::ErrorKind,
-    money::{Budget, NanoUsd},
+    money::{Budget, NanoUsd, Period},
     monitor::{Event, FnSink},
-    router::CheapestRouter,
+    router::{BudgetConfig, CheapestRouter},
     store::{StoreConfig, Unit},
 };
 
@@ -136,7 +136,7 @@ async fn a_budget_is_held_before_and_settled_after() {
 #[tokio::test]
 async fn a_hundred_calls_at_once_cannot_overspend() {
     let model = (0..100).fold(Scripted::remote("m", 10), |model, _| model.says(&["a"; 100]));
-    let config = RouterConfig { budget_usd: Some(5500e-9), ..RouterConfig::default() };
+    let config = RouterConfig { budgets: vec![BudgetConfig::new(5500e-9, Period::Total)], ..RouterConfig::default() };
     let rig = rig_with(config, vec![Arc::new(model)]);
     let calls = (0..100).map(|_| rig.engine.generate(&rig.cx, ask()));
     let done = futures_util::future::join_all(calls).await;
@@ -311,4 +311,62 @@ fn a_reference_model_without_a_price_is_refused() {
     let config = RouterConfig { reference_model: "gpt-4oo".into(), ..RouterConfig::default() };
     let error = RouterEngine::new(config, Arc::new(CheapestRouter), Registry::new("model"), store).unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && error.message().contains("\"gpt-4o\""), "{error}");
+}
+
+#[tokio::test]
+async fn the_ledger_knows_the_task_and_what_the_choice_was_made_from() {
+    let rig = rig(vec![Scripted::remote("cheap", 1).says(&["a"]), Scripted::remote("dear", 100).says(&["b"])]);
+    let tagged = GenerateRequest { tag: Some("summarise".into()), ..ask() };
+    rig.engine.generate(&rig.cx, tagged).await.unwrap();
+    let mut named = ask();
+    named.needs.model = Some("dear".into());
+    rig.engine.generate(&rig.cx, named).await.unwrap();
+    let [second, first] = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap().try_into().unwrap();
+    assert_eq!((first.tag.as_deref(), second.tag), (Some("summarise"), None));
+    assert!(!first.failed && !first.estimated);
+    let decision = first.decision.unwrap();
+    assert_eq!(decision.request.tag.as_deref(), Some("summarise"));
+    let costs: Vec<_> = decision.candidates.iter().map(|c| (c.model.as_str(), c.max_cost.0)).collect();
+    assert_eq!(costs, [("cheap", 110), ("dear", 11_000)]);
+    // 11 tokens each: once on the cheap model and once on the dear one.
+    let all = LedgerQuery::default;
+    let dear = rig.engine.models().items().into_iter().find(|m| m.profile().id == "dear").unwrap();
+    let always = rig.engine.replay_always(&rig.cx, all(), dear.profile().clone()).await.unwrap();
+    assert_eq!((always.calls, always.cost, always.replayed_cost), (2, NanoUsd(1111), NanoUsd(2200)));
+    let cheap: Vec<_> = rig.engine.models().items().iter().map(|m| Arc::new(m.profile().clone())).collect();
+    let same = rig.engine.replay(&rig.cx, all(), Arc::new(CheapestRouter), cheap[..1].to_vec()).await.unwrap();
+    assert_eq!((same.calls, same.left_out), (2, 0), "a model that is not there is not insisted on");
+    let asked = RouterRequest::Replay { model: Some("gpt-4o".into()), models: None, of: all() };
+    let RouterReply::Replayed(listed) = rig.engine.call(&rig.cx, asked).await.unwrap() else { panic!() };
+    assert_eq!(listed.replayed_cost, NanoUsd(2 * (10 * 2500 + 10_000)));
+    let by_tag = rig.engine.groups(&rig.cx, LedgerGroup::Tag, all()).await.unwrap();
+    assert_eq!((by_tag[1].group.as_str(), by_tag[1].totals.cost), ("summarise", NanoUsd(11)));
+}
+
+#[tokio::test]
+async fn a_tag_that_is_no_name_is_refused_before_any_work() {
+    let rig = rig(vec![Scripted::local("a")]);
+    let request = GenerateRequest { tag: Some("x".repeat(65)), ..ask() };
+    assert_eq!(rig.engine.generate(&rig.cx, request).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn the_budget_of_the_model_that_bills_pays_and_another_model_may_still_serve() {
+    let config = RouterConfig {
+        budgets: vec![BudgetConfig::new(200e-9, Period::Day).model("a").tag("sum")],
+        ..RouterConfig::default()
+    };
+    let (a, b) = (Scripted::remote("a", 1).says(&["1"]), Scripted::remote("b", 2).says(&["2"]));
+    let rig = rig_with(config, vec![Arc::new(a), Arc::new(b)]);
+    let ask = || GenerateRequest { tag: Some("sum".into()), ..ask() };
+    // Each may cost 110; after the first, 189 are left, so hold most of it.
+    let replies = [rig.engine.generate(&rig.cx, ask()).await.unwrap()];
+    assert_eq!(replies[0].model, "a");
+    let [state] = rig.engine.budget_states(&rig.cx).await.unwrap().try_into().unwrap();
+    assert_eq!((state.spent, state.held, state.limit), (NanoUsd(11), NanoUsd::ZERO, NanoUsd(200)));
+    let mut long = ask();
+    long.sampling.max_tokens = Some(190);
+    let reply = rig.engine.generate(&rig.cx, long).await.unwrap();
+    let tried: Vec<_> = reply.attempts.iter().map(|a| (a.model.as_str(), a.code.as_deref())).collect();
+    assert_eq!(tried, [("a", Some("OVER_BUDGET")), ("b", None)]);
 }

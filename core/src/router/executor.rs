@@ -10,9 +10,9 @@ use futures_util::StreamExt;
 use tracing::{Instrument, Span, field};
 
 use super::{
-    Attempt, GenerateReply, RouteOutcome, RoutePlan, StreamEvent,
+    Attempt, Decision, GenerateReply, RouteOutcome, RoutePlan, StreamEvent,
     backoff::{Backoff, retry_after},
-    bill::{Bill, may_be_billed},
+    bill::{Bill, Charge, may_be_billed},
     breaker::{Outcome, Permit},
     engine::RouterEngine,
 };
@@ -55,6 +55,10 @@ pub(super) struct Walk {
     mode: Mode,
     /// What all attempts together may cost.
     max_cost: Option<NanoUsd>,
+    /// The caller's name of the task.
+    tag: Option<String>,
+    /// What the plan was made from.
+    decision: Arc<Decision>,
     id: String,
     started: Instant,
     attempts: Vec<Attempt>,
@@ -97,7 +101,8 @@ impl Walk {
         request: ChatRequest,
         plan: RoutePlan,
         steps: VecDeque<Step>,
-        (mode, max_cost): (Mode, Option<NanoUsd>),
+        mode: Mode,
+        decision: Decision,
     ) -> Self {
         let backoff = Backoff::new(engine.first_wait());
         Self {
@@ -107,7 +112,9 @@ impl Walk {
             plan,
             steps,
             mode,
-            max_cost,
+            max_cost: decision.request.needs.max_cost,
+            tag: decision.request.tag.clone(),
+            decision: Arc::new(decision),
             id: uuid::Uuid::now_v7().simple().to_string(),
             started: Instant::now(),
             attempts: Vec::new(),
@@ -185,8 +192,7 @@ impl Walk {
         let step = self.steps.front().ok_or_else(|| Error::unexpected("a plan without a model was walked"))?;
         let profile = step.model.profile();
         self.tries += 1;
-        let worst = Usage { input_tokens: step.input_tokens, cached_tokens: 0, output_tokens: step.max_output_tokens };
-        let worst = profile.price.cost(&worst);
+        let worst = profile.price.most(step.input_tokens, step.max_output_tokens);
         if let Some(most) = self.max_cost.filter(|most| self.wasted + worst > *most) {
             return Err(Error::new(ErrorKind::OverBudget, "the call would cost more than its max_cost; allow more")
                 .with("needed", worst)
@@ -194,16 +200,17 @@ impl Walk {
                 .with("limit", most));
         }
         let permit = self.engine.admit(&profile.id)?;
-        let holds = self.engine.budgets().reserve(&self.cx, worst)?;
-        let bill = Bill::new(
-            Arc::clone(self.engine.ledger_book()),
-            &self.cx,
-            &self.id,
-            (&profile.id, profile.price),
-            self.engine.reference(),
-            holds,
-            step.input_tokens,
-        );
+        let charge = Charge {
+            id: &self.id,
+            tag: self.tag.as_deref(),
+            model: &profile.id,
+            key: profile.key.as_deref(),
+            price: &profile.price,
+            input_tokens: step.input_tokens,
+            most: worst,
+            decision: Some(Arc::clone(&self.decision)),
+        };
+        let bill = Bill::open(&self.engine, &self.cx, charge).await?;
         let mut request = self.request.clone();
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
         let (cx, span) = (self.cx.child(), attempt_span(step));

@@ -25,13 +25,17 @@ mod testkit;
 use std::fmt;
 
 pub use answers::{AnswerCacheConfig, ExactCache, calibrate_semantic};
+pub use budgets::{BudgetConfig, BudgetScope, BudgetState};
 pub use cache::LmdbCache;
 pub use cheapest::CheapestRouter;
 pub use chosen::{Choice, Chooser, ChosenRouter};
 pub use config::RouterConfig;
 pub use engine::RouterEngine;
 pub use layer::{RetryLayer, TimeoutLayer};
-pub use ledger::{LedgerEntry, LedgerQuery, LedgerTotals};
+pub use ledger::{
+    Candidate, Decision, LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, ModelReplay, Policy,
+    Replay,
+};
 pub use request::{
     Attempt, EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, Needs, Prompt,
     RouterReply, RouterRequest, StreamEvent,

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     RoutePlan,
-    ledger::{LedgerEntry, LedgerQuery, LedgerTotals},
+    budgets::BudgetState,
+    ledger::{LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, Replay},
 };
 use crate::{
     engine::FunctionSpec,
     error::Result,
     model::{
-        FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, ResponseFormat, Role,
-        Sampling, TokenLogprob, ToolCall, ToolChoice, Usage,
+        FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, PriceWarning,
+        ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, Usage,
     },
     money::NanoUsd,
 };
@@ -97,6 +98,10 @@ pub struct GenerateRequest {
     /// How tokens are chosen.
     #[serde(default)]
     pub sampling: Sampling,
+    /// The caller's name of the task, such as `summarise`: what the router learns, budgets and the ledger go by. 1 to 64
+    /// bytes; never a text of a user.
+    #[serde(default)]
+    pub tag: Option<String>,
 }
 
 impl GenerateRequest {
@@ -117,6 +122,7 @@ impl From<Prompt> for GenerateRequest {
             parallel_tool_calls: None,
             response_format: ResponseFormat::Text,
             sampling: Sampling::default(),
+            tag: None,
         }
     }
 }
@@ -247,6 +253,30 @@ pub enum RouterRequest {
         #[serde(default)]
         tenant: Option<String>,
     },
+    /// Sums of the ledger by groups.
+    Groups {
+        /// What they are summed up by.
+        by: LedgerGroup,
+        /// Of which entries; all when absent.
+        #[serde(default)]
+        of: LedgerQuery,
+    },
+    /// What past calls would have cost with another policy: always `model`, or else as the router decides now.
+    Replay {
+        /// A model for all, by its id or its name in the price table.
+        #[serde(default)]
+        model: Option<String>,
+        /// The models the router chooses among. Default: those there are now.
+        #[serde(default)]
+        models: Option<Vec<ModelProfile>>,
+        /// Of which entries; all when absent.
+        #[serde(default)]
+        of: LedgerQuery,
+    },
+    /// How the budgets of the settings stand.
+    Budgets {},
+    /// What is to be known of the prices of the models there are.
+    PriceWarnings {},
     /// The models there are.
     Models {},
     /// What the models in this process did and hold.
@@ -270,6 +300,14 @@ pub enum RouterReply {
     Ledger(Vec<LedgerEntry>),
     /// To `totals`.
     Totals(LedgerTotals),
+    /// To `groups`.
+    Groups(Vec<LedgerGroupTotals>),
+    /// To `replay`.
+    Replayed(Replay),
+    /// To `budgets`.
+    Budgets(Vec<BudgetState>),
+    /// To `price_warnings`.
+    PriceWarnings(Vec<PriceWarning>),
     /// To `models`.
     Models(Vec<ModelProfile>),
     /// To `local_statistics`.

@@ -17,6 +17,10 @@ pub struct RouteRequest {
     pub max_output_tokens: u64,
     /// What a model must offer.
     pub needs: Needs,
+    /// The caller's name of the task.
+    pub tag: Option<String>,
+    /// A budget that pays is past its soft limit: among models that are good enough the cheapest goes first.
+    pub thrifty: bool,
 }
 
 /// Whether a model may be tried.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     backoff::{Backoff, retry_after},
-    bill::{Bill, Paid, may_be_billed},
+    bill::{Bill, Charge, Paid, may_be_billed},
     breaker::{Change, Outcome},
     engine::RouterEngine,
     ledger::check_tenant,
@@ -24,12 +24,13 @@ use crate::{
 };
 
 /// What is called, and what that can cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Single<'a> {
     pub(super) engine: &'a RouterEngine,
     pub(super) cx: &'a Context,
     pub(super) model: &'a str,
-    pub(super) price: Price,
+    pub(super) key: Option<&'a str>,
+    pub(super) price: &'a Price,
     pub(super) input_tokens: u64,
     /// The most it can cost: held on the budgets before each try.
     pub(super) max_cost: NanoUsd,
@@ -101,10 +102,17 @@ impl Single<'_> {
     ) -> Result<Answer<T>> {
         self.cx.check()?;
         let permit = self.engine.admit(self.model)?;
-        let holds = self.engine.budgets().reserve(self.cx, self.max_cost)?;
-        let ledger = Arc::clone(self.engine.ledger_book());
-        let model = (self.model, self.price);
-        let mut bill = Bill::new(ledger, self.cx, id, model, self.engine.reference(), holds, self.input_tokens);
+        let charge = Charge {
+            id,
+            tag: None,
+            model: self.model,
+            key: self.key,
+            price: self.price,
+            input_tokens: self.input_tokens,
+            most: self.max_cost,
+            decision: None,
+        };
+        let mut bill = Bill::open(self.engine, self.cx, charge).await?;
         let (cx, since) = (self.cx.child().within(self.engine.timeout()), Instant::now());
         // Sent, it may be billed: also when nobody waits for the answer any more, or nobody can read it.
         bill.send(self.max_cost);
@@ -160,7 +168,7 @@ impl PaidEmbedder {
     /// `embedder` itself when it costs nothing and cannot be out of reach.
     pub(super) fn of(engine: &RouterEngine, embedder: Arc<dyn Embedder>) -> Arc<dyn Embedder> {
         let profile = embedder.profile();
-        if profile.local && profile.price == Price::default() {
+        if profile.local && profile.price.is_free() {
             return embedder;
         }
         Arc::new(Self { engine: engine.clone(), embedder })
@@ -190,17 +198,18 @@ impl PaidEmbedder {
         let EmbedderProfile { id, max_tokens, price, .. } = self.profile();
         // No text has more tokens than bytes, and the empty text has one.
         let most = texts.iter().map(|text| text.len().max(1).min(*max_tokens) as u64).sum();
-        let read = |tokens| Usage { input_tokens: tokens, ..Usage::default() };
+        let read = |tokens| Usage::of(tokens, 0);
         let single = Single {
             engine: &self.engine,
             cx,
             model: id,
-            price: *price,
+            key: None,
+            price,
             input_tokens: most,
-            max_cost: price.cost(&read(most)),
+            max_cost: price.most(most, 0),
         };
         let answered = single.ask(|cx| {
-            let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), *price);
+            let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), price.clone());
             Box::pin(async move {
                 let value = if queries {
                     embedder.embed_queries(&cx, texts).await?

@@ -74,6 +74,10 @@ tables! {
     ledger,
     /// `router`: 0 → JSON totals of the whole ledger; 1·tenant → those of a tenant.
     totals,
+    /// `router`: `d`·scope → JSON `BudgetScope`; `s`·scope·start of the period u64 (ms) → JSON `{spent, held}` in nano-dollars;
+    /// `h`·number of the hold → JSON of what is held for a call on its way, and by whom. A scope is a SHA-256, a number 16
+    /// bytes.
+    budgets,
     /// `router`: length of tenant u16·tenant·0·key, or ·1·SHA-256 of a key over 200 bytes → expiry u64 (ms, 0 for
     /// never), then the value.
     cache,

@@ -12,6 +12,8 @@ pub(super) struct Seller {
     pub(super) name: &'static str,
     /// What stands before the names of its models in the price table.
     pub(super) listed_under: &'static str,
+    /// The usual variable with a key.
+    pub(super) key_env: &'static str,
 }
 
 impl Seller {
@@ -30,11 +32,13 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         return Err(Error::invalid("a remote model needs `source`: the provider's name of it"));
     }
     let listed = seller.listed(prices, name);
-    let price = match (config.price, listed.and_then(|listed| listed.price)) {
-        (Some(price), _) | (None, Some(price)) => price,
+    let price = match (&config.price, listed.and_then(|listed| listed.price.as_ref())) {
+        (Some(price), _) | (None, Some(price)) => price.clone(),
         (None, None) if official => return Err(prices.price(name).err().unwrap_or_else(|| no_price(name))),
         (None, None) => Price::default(),
     };
+    // A price of one's own is as new as one keeps it.
+    let priced_on = listed.filter(|listed| config.price.is_none() && listed.price.is_some());
     let context_length =
         config.context_length.or(listed.and_then(|listed| listed.context_length)).ok_or_else(|| {
             Error::invalid(format!("the context length of \"{name}\" is not known; set `context_length` of the model"))
@@ -48,7 +52,19 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         capabilities: config.capabilities.or(listed.map(|listed| listed.capabilities)).unwrap_or_default(),
         quality: config.quality,
         latency_ms: config.latency_ms,
+        key: key_name(config, seller, official),
+        ends: listed.filter(|_| official).and_then(|listed| listed.ends),
+        priced_on: priced_on.and_then(|listed| listed.priced_on),
     })
+}
+
+/// What the key is called that `config` gives: its variable, or `api_key` where it stands in the settings themselves.
+fn key_name(config: &ModelConfig, seller: Seller, official: bool) -> Option<String> {
+    if config.api_key.as_ref().is_some_and(|key| !key.trim().is_empty()) {
+        return Some("api_key".into());
+    }
+    let usual = || official.then(|| seller.key_env.to_owned());
+    config.api_key_env.clone().or_else(usual)
 }
 
 fn no_price(name: &str) -> Error {
@@ -60,7 +76,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    const OPENAI: Seller = Seller { name: "openai", listed_under: "" };
+    const OPENAI: Seller = Seller { name: "openai", listed_under: "", key_env: "OPENAI_API_KEY" };
 
     fn config(source: &str) -> ModelConfig {
         ModelConfig { source: source.into(), ..ModelConfig::default() }
@@ -74,6 +90,25 @@ mod tests {
         let own = ModelConfig { context_length: Some(10), id: Some("mine".into()), ..config("gpt-4o") };
         let own = profile(&own, &prices, OPENAI, true).unwrap();
         assert_eq!((own.context_length, own.id.as_str(), own.price), (10, "mine", listed.price));
+    }
+
+    #[test]
+    fn the_profile_knows_the_day_of_the_price_the_end_of_the_model_and_the_name_of_the_key() {
+        let prices = Prices::built_in().unwrap();
+        let listed = profile(&config("gpt-image-1"), &prices, OPENAI, true).unwrap_err();
+        assert!(listed.message().contains("context length"), "an image model is asked for with one: {listed}");
+        let mut own = ModelConfig { context_length: Some(10), ..config("gpt-image-1") };
+        let listed = profile(&own, &prices, OPENAI, true).unwrap();
+        let days = |profile: &ModelProfile| [profile.ends, profile.priced_on].map(|day| day.map(|day| day.to_string()));
+        assert_eq!(days(&listed), [Some("2026-10-23".into()), Some("2026-11-22".into())]);
+        assert_eq!(listed.key.as_deref(), Some("OPENAI_API_KEY"));
+        own.price = Some(Price::default());
+        own.api_key = Some("sk-secret".into());
+        let priced = profile(&own, &prices, OPENAI, false).unwrap();
+        assert_eq!(days(&priced), [None, None], "one's own price and server are one's own affair");
+        assert_eq!(priced.key.as_deref(), Some("api_key"));
+        own.api_key = None;
+        assert_eq!(profile(&own, &prices, OPENAI, false).unwrap().key, None);
     }
 
     #[test]

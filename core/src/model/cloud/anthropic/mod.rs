@@ -25,7 +25,7 @@ const PROTOCOL: Protocol = Protocol {
     headers: &[("anthropic-version", "2023-06-01")],
 };
 
-const SELLER: Seller = Seller { name: "anthropic", listed_under: "" };
+const SELLER: Seller = Seller { name: "anthropic", listed_under: "", key_env: PROTOCOL.key_env };
 
 /// A chat model behind Anthropic's messages, of Anthropic or of any server that speaks them. Cheap to clone.
 #[derive(Clone, Debug)]

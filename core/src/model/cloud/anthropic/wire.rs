@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     model::{
         CacheFor, ChatRequest, Delta, FinishReason, ImageInput, Message, ModelProfile, ReasoningEffort, ResponseFormat,
-        Role, ToolChoice, Usage, estimate_tokens,
+        Role, ServiceTier, ToolChoice, Usage, estimate_tokens,
     },
 };
 
@@ -198,8 +198,11 @@ pub(super) struct MessageParser {
 struct Said {
     fresh: Option<u64>,
     cache_read: u64,
+    /// For five minutes and for an hour together.
     cache_written: u64,
+    cache_written_1h: u64,
     output: Option<u64>,
+    tier: ServiceTier,
 }
 
 impl Said {
@@ -209,6 +212,11 @@ impl Said {
         self.fresh = number("input_tokens").filter(|n| *n > 0).or(self.fresh);
         self.cache_read = number("cache_read_input_tokens").unwrap_or(self.cache_read);
         self.cache_written = number("cache_creation_input_tokens").unwrap_or(self.cache_written);
+        let hour = usage["cache_creation"]["ephemeral_1h_input_tokens"].as_u64();
+        self.cache_written_1h = hour.unwrap_or(self.cache_written_1h);
+        if let Some(tier) = usage["service_tier"].as_str() {
+            self.tier = ServiceTier::of_provider(Some(tier));
+        }
         self.output = number("output_tokens").filter(|n| *n > 0).or(self.output);
     }
 }
@@ -254,18 +262,24 @@ impl MessageParser {
         Ok(())
     }
 
-    /// What the server said, or an estimate that is rather too high. Tokens that went into the provider's cache are
-    /// counted as fresh ones.
+    /// What the server said, or an estimate that is rather too high. Its tokens of the request are those that no cache has
+    /// to do with.
     fn usage(&self) -> Usage {
-        let Said { fresh, cache_read, cache_written, output } = self.said;
+        let Said { fresh, cache_read, cache_written, cache_written_1h, output, tier } = self.said;
         if fresh.is_none() || output.is_none() {
             tracing::debug!("the server did not say how many tokens it used; they are estimated");
         }
-        let cached_tokens = cache_read;
-        let all = cache_read.saturating_add(cache_written);
+        let written = cache_written.max(cache_written_1h);
+        let all = cache_read.saturating_add(written);
         let input_tokens = fresh.map_or(self.estimated_input.max(all), |fresh| fresh.saturating_add(all));
         let estimate = estimate_tokens(self.bytes + self.calls.bytes());
-        Usage { input_tokens, cached_tokens, output_tokens: output.unwrap_or(estimate) }
+        Usage {
+            cached_tokens: cache_read,
+            cache_write_tokens: written - cache_written_1h,
+            cache_write_1h_tokens: cache_written_1h,
+            tier,
+            ..Usage::of(input_tokens, output.unwrap_or(estimate))
+        }
     }
 }
 

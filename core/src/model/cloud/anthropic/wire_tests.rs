@@ -17,7 +17,7 @@ fn text(text: &str) -> Delta {
 }
 
 fn done(input_tokens: u64, cached_tokens: u64, output_tokens: u64, finish_reason: FinishReason) -> Delta {
-    Delta::Done { usage: Usage { input_tokens, cached_tokens, output_tokens }, finish_reason }
+    Delta::Done { usage: Usage { cached_tokens, ..Usage::of(input_tokens, output_tokens) }, finish_reason }
 }
 
 #[test]
@@ -33,7 +33,21 @@ fn a_text_with_cached_tokens() {
         r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":15}}"#,
         r#"{"type":"message_stop"}"#,
     ]);
-    assert_eq!(deltas, [text("Hello"), text("!"), done(135, 100, 15, FinishReason::Stop)]);
+    let usage = Usage { cached_tokens: 100, cache_write_tokens: 10, ..Usage::of(135, 15) };
+    let done = Delta::Done { usage, finish_reason: FinishReason::Stop };
+    assert_eq!(deltas, [text("Hello"), text("!"), done]);
+}
+
+#[test]
+fn what_was_cached_for_an_hour_is_told_apart_and_so_is_the_tier() {
+    let deltas = read(&[
+        r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":25,"cache_read_input_tokens":0,"cache_creation_input_tokens":30,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},"output_tokens":1,"service_tier":"batch"}}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":15}}"#,
+        r#"{"type":"message_stop"}"#,
+    ]);
+    let usage =
+        Usage { cache_write_tokens: 10, cache_write_1h_tokens: 20, tier: ServiceTier::Batch, ..Usage::of(55, 15) };
+    assert_eq!(deltas, [Delta::Done { usage, finish_reason: FinishReason::Stop }]);
 }
 
 #[test]

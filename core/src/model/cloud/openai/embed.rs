@@ -180,8 +180,8 @@ fn shares(total: Option<u64>, texts: &[String]) -> Vec<usize> {
 /// What a million tokens cost. A server of one's own is free; a provider's embedder must have a price, since nothing
 /// would bound what it spends.
 fn profile_price(config: &EmbedderConfig, prices: &Prices, official: bool) -> Result<Price> {
-    let listed = seller(config.provider).listed(prices, &config.source).and_then(|listed| listed.price);
-    match config.price.or(listed) {
+    let listed = seller(config.provider).listed(prices, &config.source).and_then(|listed| listed.price.clone());
+    match config.price.clone().or(listed) {
         Some(price) => Ok(price),
         None if official => prices.price(&config.source),
         None => Ok(Price::default()),

@@ -14,9 +14,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{
-        GeneratedImage, GeneratedImages, ImageModel, ImageRequest, ModelConfig, ModelProfile, Price, Prices, Usage,
-    },
+    model::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest, ModelConfig, ModelProfile, Prices, Usage},
     money::NanoUsd,
 };
 
@@ -35,7 +33,6 @@ pub struct OpenAiImageModel {
     client: Client,
     profile: ModelProfile,
     name: String,
-    per_image: Option<NanoUsd>,
 }
 
 impl OpenAiImageModel {
@@ -49,17 +46,14 @@ impl OpenAiImageModel {
         let ModelConfig { source, .. } = config;
         let name = if client.official() { current(source) } else { source };
         let listed = seller.listed(prices, name);
-        let per_image = listed.and_then(|listed| listed.per_image);
         let known = ModelConfig {
             context_length: config.context_length.or(listed.and_then(|l| l.context_length)).or(Some(CONTEXT)),
-            // A model that is priced by the image has no price by the token.
-            price: config.price.or(per_image.map(|_| Price::default())),
             id: config.id.clone().or_else(|| Some(source.clone())),
             source: name.to_owned(),
             ..config.clone()
         };
         let profile = profile(&known, prices, seller, client.official())?;
-        Ok(Self { client, profile, name: name.to_owned(), per_image })
+        Ok(Self { client, profile, name: name.to_owned() })
     }
 }
 
@@ -80,15 +74,10 @@ impl ImageModel for OpenAiImageModel {
 
     fn max_cost(&self, request: &ImageRequest) -> NanoUsd {
         let count = u64::from(request.count);
-        match self.per_image {
-            Some(each) => NanoUsd(each.0.saturating_mul(count as i64)),
-            None => self.profile.price.cost(&Usage {
-                // No text has more tokens than bytes.
-                input_tokens: request.prompt.len() as u64,
-                cached_tokens: 0,
-                output_tokens: count * IMAGE_TOKENS,
-            }),
-        }
+        let price = &self.profile.price;
+        // No text has more tokens than bytes.
+        let tokens = price.most(request.prompt.len() as u64, count * IMAGE_TOKENS);
+        tokens + price.per_image.unwrap_or_default().times(count)
     }
 
     async fn generate(&self, cx: &Context, request: ImageRequest) -> Result<GeneratedImages> {
@@ -109,12 +98,10 @@ impl ImageModel for OpenAiImageModel {
         }
         images.truncate(usize::from(count));
         let tokens = usage(&answer);
-        let cost = match (self.per_image, tokens) {
-            // A server that does not say what it took may have taken the most.
-            (Some(_), _) | (None, None) => max_cost,
-            (None, Some(tokens)) => self.profile.price.cost(&tokens),
-        };
-        Ok(GeneratedImages { images, usage: tokens.unwrap_or_default(), cost })
+        let usage = Usage { images: u64::from(count), ..tokens.unwrap_or_default() };
+        // A server that does not say what it took may have taken the most.
+        let cost = tokens.map_or(max_cost, |_| self.profile.price.cost(&usage));
+        Ok(GeneratedImages { images, usage, cost })
     }
 }
 
@@ -134,7 +121,13 @@ fn images(answer: &Value) -> Option<Vec<GeneratedImage>> {
 fn usage(answer: &Value) -> Option<Usage> {
     let tokens = |name: &str| answer["usage"][name].as_u64();
     let (input_tokens, output_tokens) = (tokens("input_tokens")?, tokens("output_tokens")?);
-    Some(Usage { input_tokens, cached_tokens: 0, output_tokens })
+    let detail = |side: &str, name: &str| answer["usage"][side][name].as_u64();
+    Some(Usage {
+        image_input_tokens: detail("input_tokens_details", "image_tokens").unwrap_or(0),
+        // What it wrote is images, unless it says otherwise.
+        image_output_tokens: detail("output_tokens_details", "image_tokens").unwrap_or(output_tokens),
+        ..Usage::of(input_tokens, output_tokens)
+    })
 }
 
 #[cfg(test)]
@@ -175,7 +168,7 @@ mod tests {
     #[test]
     fn tokens_are_read_where_they_are_told() {
         let answer = json!({ "usage": { "input_tokens": 10, "output_tokens": 100 } });
-        assert_eq!(usage(&answer), Some(Usage { input_tokens: 10, cached_tokens: 0, output_tokens: 100 }));
+        assert_eq!(usage(&answer), Some(Usage { image_output_tokens: 100, ..Usage::of(10, 100) }));
         assert_eq!(usage(&json!({ "usage": { "input_tokens": 10 } })), None);
     }
 }

@@ -42,9 +42,9 @@ fn protocol(provider: Provider) -> Protocol {
 /// Whose models `provider` has.
 fn seller(provider: Provider) -> Seller {
     if provider == Provider::Gemini {
-        Seller { name: "gcp.gemini", listed_under: "gemini/" }
+        Seller { name: "gcp.gemini", listed_under: "gemini/", key_env: GEMINI.key_env }
     } else {
-        Seller { name: "openai", listed_under: "" }
+        Seller { name: "openai", listed_under: "", key_env: OPENAI.key_env }
     }
 }
 

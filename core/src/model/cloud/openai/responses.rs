@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, Usage, estimate_tokens},
+    model::{ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, ServiceTier, Usage, estimate_tokens},
 };
 
 /// Tokens of an answer that the API takes at least.
@@ -159,7 +159,8 @@ impl ResponseParser {
     }
 
     fn over(&mut self, response: &Value) {
-        self.usage = usage(&response["usage"]);
+        let tier = ServiceTier::of_provider(response["service_tier"].as_str());
+        self.usage = usage(&response["usage"]).map(|usage| Usage { tier, ..usage });
         self.finish_reason = Some(match response["incomplete_details"]["reason"].as_str() {
             Some("content_filter") => FinishReason::ContentFilter,
             Some(_) => FinishReason::Length,
@@ -173,7 +174,7 @@ impl ResponseParser {
         self.usage.unwrap_or_else(|| {
             tracing::debug!("the server did not say how many tokens it used; they are estimated");
             let output_tokens = estimate_tokens(self.bytes + self.calls.bytes());
-            Usage { input_tokens: self.estimated_input, output_tokens, ..Usage::default() }
+            Usage::of(self.estimated_input, output_tokens)
         })
     }
 }
@@ -211,10 +212,11 @@ impl Parser for ResponseParser {
 }
 
 fn usage(value: &Value) -> Option<Usage> {
+    let number = |part: &str, name: &str| value[part][name].as_u64().unwrap_or(0);
     Some(Usage {
-        input_tokens: value["input_tokens"].as_u64()?,
-        cached_tokens: value["input_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0),
-        output_tokens: value["output_tokens"].as_u64()?,
+        cached_tokens: number("input_tokens_details", "cached_tokens"),
+        reasoning_tokens: number("output_tokens_details", "reasoning_tokens"),
+        ..Usage::of(value["input_tokens"].as_u64()?, value["output_tokens"].as_u64()?)
     })
 }
 
@@ -240,7 +242,7 @@ mod tests {
     }
 
     fn done(input_tokens: u64, output_tokens: u64, finish_reason: FinishReason) -> Delta {
-        Delta::Done { usage: Usage { input_tokens, output_tokens, ..Usage::default() }, finish_reason }
+        Delta::Done { usage: Usage::of(input_tokens, output_tokens), finish_reason }
     }
 
     #[test]

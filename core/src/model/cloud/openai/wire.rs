@@ -12,8 +12,8 @@ use super::{
 use crate::{
     error::Result,
     model::{
-        ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, TokenLogprob, Usage,
-        estimate_tokens,
+        ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, ServiceTier, TokenLogprob,
+        Usage, estimate_tokens,
     },
 };
 
@@ -118,6 +118,7 @@ pub(super) struct ChatParser {
     /// Tokens of the request as estimated, for servers that do not say.
     estimated_input: u64,
     usage: Option<Usage>,
+    tier: ServiceTier,
     finish_reason: Option<FinishReason>,
     calls: PartialCalls,
     pieces: u64,
@@ -130,6 +131,7 @@ impl ChatParser {
         Self {
             estimated_input,
             usage: None,
+            tier: ServiceTier::Standard,
             finish_reason: None,
             calls: PartialCalls::default(),
             pieces: 0,
@@ -169,10 +171,11 @@ impl ChatParser {
 
     /// What the server said, or an estimate that is rather too high.
     fn usage(&self) -> Usage {
-        self.usage.unwrap_or_else(|| {
+        let said = self.usage.map(|usage| Usage { tier: self.tier, ..usage });
+        said.unwrap_or_else(|| {
             tracing::debug!("the server did not say how many tokens it used; they are estimated");
             let output_tokens = self.pieces.max(estimate_tokens(self.bytes + self.calls.bytes()));
-            Usage { input_tokens: self.estimated_input, cached_tokens: 0, output_tokens }
+            Usage { tier: self.tier, ..Usage::of(self.estimated_input, output_tokens) }
         })
     }
 }
@@ -194,6 +197,9 @@ impl Parser for ChatParser {
         if let Some(choice) = event["choices"].get(0) {
             self.choice(choice, &mut deltas)?;
         }
+        if let Some(tier) = event["service_tier"].as_str() {
+            self.tier = ServiceTier::of_provider(Some(tier));
+        }
         self.usage = usage(&event["usage"]).or(self.usage);
         Ok(deltas)
     }
@@ -212,11 +218,20 @@ impl Parser for ChatParser {
     }
 }
 
+/// What the server counted. Gemini's endpoint leaves thoughts out of `completion_tokens` and has them in the total only.
 fn usage(value: &Value) -> Option<Usage> {
+    let (read, written) = (&value["prompt_tokens_details"], &value["completion_tokens_details"]);
+    let (input_tokens, said) = (value["prompt_tokens"].as_u64()?, value["completion_tokens"].as_u64()?);
+    let total = value["total_tokens"].as_u64().unwrap_or(0);
+    let unsaid = total.saturating_sub(input_tokens.saturating_add(said));
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
     Some(Usage {
-        input_tokens: value["prompt_tokens"].as_u64()?,
-        cached_tokens: value["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0),
-        output_tokens: value["completion_tokens"].as_u64()?,
+        cached_tokens: number(&read["cached_tokens"]),
+        // By the names of OpenRouter and of LiteLLM; OpenAI has none.
+        cache_write_tokens: number(&read["cache_write_tokens"]).max(number(&read["cache_creation_tokens"])),
+        reasoning_tokens: number(&written["reasoning_tokens"]).max(unsaid),
+        image_output_tokens: number(&written["image_tokens"]),
+        ..Usage::of(input_tokens, said.saturating_add(unsaid))
     })
 }
 
