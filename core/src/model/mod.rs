@@ -8,6 +8,7 @@ mod config;
 mod cosine;
 mod embed;
 mod image;
+mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 mod prices;
@@ -26,6 +27,7 @@ pub use config::{EmbedderConfig, LocalConfig, ModelConfig, Precision, Provider, 
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
+pub use limits::RateLimit;
 pub use prices::{ListedModel, Prices};
 pub use profile::{Capabilities, ModelProfile, Price};
 pub use rerank::Reranker;

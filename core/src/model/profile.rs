@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::Usage;
+use super::{RateLimit, Usage};
 use crate::{
     error::{Error, Result},
     money::NanoUsd,
@@ -36,6 +36,12 @@ pub struct ModelProfile {
     /// Time to a usual answer in milliseconds, as far as known.
     #[serde(default)]
     pub latency_ms: Option<u64>,
+    /// What it may be asked in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Longest time until it begins to answer in milliseconds, where that is not the router's `first_token_timeout_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_timeout_ms: Option<u64>,
 }
 
 fn host() -> String {
@@ -58,6 +64,8 @@ impl ModelProfile {
             capabilities: Capabilities::default(),
             quality: None,
             latency_ms: None,
+            rate_limit: None,
+            first_token_timeout_ms: None,
         }
     }
 }

@@ -1,18 +1,25 @@
 //! Which model serves a request: routing, execution with fallbacks and breakers, budgets and the ledger.
 
+mod admission;
+mod attempt;
 mod backoff;
 mod bill;
 mod breaker;
 mod budgets;
 mod cache;
 mod cheapest;
+mod concurrency;
 mod config;
 mod engine;
 mod executor;
+mod failover;
+mod hedge;
 mod layer;
 mod ledger;
+mod limit;
 mod request;
 mod route;
+mod seam;
 mod single;
 #[cfg(test)]
 mod testkit;
@@ -21,7 +28,7 @@ use std::fmt;
 
 pub use cache::LmdbCache;
 pub use cheapest::CheapestRouter;
-pub use config::RouterConfig;
+pub use config::{Reroute, RouterConfig};
 pub use engine::RouterEngine;
 pub use layer::{RetryLayer, TimeoutLayer};
 pub use ledger::{LedgerEntry, LedgerQuery, LedgerTotals};

@@ -31,6 +31,8 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, provider: &str, off
         capabilities: config.capabilities.or(listed.map(|listed| listed.capabilities)).unwrap_or_default(),
         quality: config.quality,
         latency_ms: config.latency_ms,
+        rate_limit: config.rate_limit,
+        first_token_timeout_ms: config.first_token_timeout_ms,
     })
 }
 

@@ -51,7 +51,7 @@ impl ChatModel for OpenAiModel {
     async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream> {
         check(&self.profile, &request)?;
         let body = wire::body(&self.profile, &self.name, self.client.official(), &request)?;
-        let response = cx.run(self.client.post("chat/completions", &self.profile.id, &body)).await?;
+        let response = cx.run(self.client.post_for_events("chat/completions", &self.profile.id, &body)).await?;
         let parser = wire::ChatParser::new(estimate_tokens(&request));
         Ok(deltas(cx, &self.client, &self.profile.id, events(response, &self.profile.id), parser))
     }
