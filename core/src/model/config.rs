@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capabilities, Price};
+use super::{Capabilities, Price, RateLimit};
 
 /// How a model is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,16 @@ pub struct ModelConfig {
     pub api_key: Option<String>,
     /// Cloud: the variable with the key. Default `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`.
     pub api_key_env: Option<String>,
+    /// Cloud: more keys, each tried when those before it were refused, told to slow down or out of money. The variable
+    /// that `api_key_env` names may hold several, with commas between them.
+    pub api_keys: Vec<String>,
+    /// Cloud: what the provider lets it be asked in a minute. Default: no limit of ours.
+    pub rate_limit: Option<RateLimit>,
+    /// Cloud: longest time to reach the server in milliseconds. Default: the router's.
+    pub connect_timeout_ms: Option<u64>,
+    /// Cloud: longest time until it begins to answer in milliseconds; 0 for none. More for a model that thinks first.
+    /// Default: the router's.
+    pub first_token_timeout_ms: Option<u64>,
     /// Tokens of request and answer. Default: from the file or the price table.
     pub context_length: Option<u64>,
     /// Local: how it runs.
@@ -85,6 +95,7 @@ impl fmt::Debug for ModelConfig {
             .field("source", &self.source)
             .field("base_url", &self.base_url.as_deref().map(without_user))
             .field("api_key", &self.api_key.as_ref().map(|_| "set"))
+            .field("api_keys", &self.api_keys.len())
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod cosine;
 mod embed;
 mod image;
+mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 mod price;
@@ -28,6 +29,7 @@ pub use config::{EmbedderConfig, LocalConfig, ModelConfig, OpenAiApi, Precision,
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
+pub use limits::RateLimit;
 pub use price::{LongPrice, Price};
 pub use prices::{ListedModel, PriceWarning, Prices};
 pub use profile::{Capabilities, ModelProfile};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Price;
+use super::{Price, RateLimit};
 use crate::money::Day;
 
 /// What a model is.
@@ -42,6 +42,12 @@ pub struct ModelProfile {
     /// Of which day its price is, where it comes from a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priced_on: Option<Day>,
+    /// What it may be asked in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Longest time until it begins to answer in milliseconds, where that is not the router's `first_token_timeout_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_timeout_ms: Option<u64>,
 }
 
 fn host() -> String {
@@ -67,6 +73,8 @@ impl ModelProfile {
             key: None,
             ends: None,
             priced_on: None,
+            rate_limit: None,
+            first_token_timeout_ms: None,
         }
     }
 }

@@ -31,7 +31,9 @@ pub(crate) async fn open_models(
     let prices = router.prices();
     let budget = local::MemoryBudget::new(config.memory_budget_bytes);
     for named in &config.models {
-        let model = open_chat(cx, named, prices, &budget).await?;
+        let connect_timeout_ms = named.connect_timeout_ms.or(Some(config.router.connect_timeout_ms));
+        let named = ModelConfig { connect_timeout_ms, ..named.clone() };
+        let model = open_chat(cx, &named, prices, &budget).await?;
         let id = model.profile().id.clone();
         router.models().register(&id, model)?;
     }
@@ -97,6 +99,7 @@ async fn open_chat(
     profile.capabilities = config.capabilities.unwrap_or(profile.capabilities);
     profile.quality = config.quality.or(profile.quality);
     profile.latency_ms = config.latency_ms.or(profile.latency_ms);
+    profile.rate_limit = config.rate_limit.or(profile.rate_limit);
     if profile == *model.profile() { Ok(model) } else { Ok(Arc::new(Reprofiled { profile, model })) }
 }
 

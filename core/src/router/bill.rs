@@ -120,6 +120,11 @@ impl Bill {
         self.begun = false;
     }
 
+    /// The model says what it took: that is what a failure from here on costs.
+    pub(super) fn took(&mut self, usage: Usage) {
+        self.known = Some((usage, self.price.cost(&usage)));
+    }
+
     /// The model wrote `bytes` of text.
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.written_bytes += bytes;

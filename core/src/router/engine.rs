@@ -13,9 +13,12 @@ use futures_util::{StreamExt, stream};
 use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, LedgerEntry, LedgerQuery,
     LedgerTotals, ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
-    breaker::{BreakerPolicy, Breakers, Permit},
+    admission::{Admission, in_ms},
+    attempt::Step,
+    breaker::{BreakerPolicy, Breakers},
     budgets::{BudgetState, Budgets, system_clock},
-    executor::{Mode, Step, Walk},
+    executor::{Mode, Walk},
+    hedge::FirstPieces,
     ledger::{Candidate, Decision, Ledger, LedgerGroup, LedgerGroupTotals, Policy, Replay, check_tag, check_tenant},
     single::{Answer, Answered, PaidEmbedder, Single},
 };
@@ -36,6 +39,9 @@ use crate::{
 /// Tokens an answer may have when the request does not say.
 const DEFAULT_MAX_TOKENS: u64 = 1024;
 
+/// Bytes of a text whose tokens are counted in less time than another thread takes to begin.
+const SHORT: usize = 2048;
+
 /// The engine `router`: every request to the cheapest model that meets its needs, with fallbacks, breakers, budgets
 /// and a ledger. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,7 +57,8 @@ struct Inner {
     prices: Prices,
     reference: Price,
     budgets: Budgets,
-    breakers: Breakers,
+    admission: Admission,
+    first_pieces: FirstPieces,
     config: RouterConfig,
 }
 
@@ -80,7 +87,13 @@ impl RouterEngine {
     ) -> Result<Self> {
         let prices = Prices::load(config.prices.as_deref())?;
         let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
-        let open_for = Duration::from_millis(config.breaker_open_ms);
+        let breakers = Breakers::new(BreakerPolicy {
+            failures: config.breaker_failures,
+            open_for: Duration::from_millis(config.breaker_open_ms),
+            exhausted_for: Duration::from_millis(config.exhausted_ms),
+            // A probe reports within the time of its call, if it ever does.
+            probe_for: Duration::from_millis(config.timeout_ms.max(config.breaker_open_ms)),
+        });
         Ok(Self(Arc::new(Inner {
             router: RwLock::new(router),
             models,
@@ -91,7 +104,8 @@ impl RouterEngine {
             prices,
             reference,
             budgets: Budgets::new(&config.budgets, config.durable_holds, store, system_clock)?,
-            breakers: Breakers::new(BreakerPolicy { failures: config.breaker_failures, open_for }),
+            admission: Admission::new(breakers, config.max_concurrency),
+            first_pieces: FirstPieces::default(),
             config,
         })))
     }
@@ -165,7 +179,8 @@ impl RouterEngine {
         Err(Error::unexpected("an answer ended without its last piece").during("RouterEngine::generate"))
     }
 
-    /// Answers `request` piece by piece. Once text was given out, a failure of the model is an error of the stream.
+    /// Answers `request` piece by piece. When a model fails after text was given out, another one goes on where the text
+    /// broke off; an answer that has a form cannot go on, and the failure is an error of the stream.
     pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
         let walk = self.walk(cx, request, Mode::Pieces).await?;
         let events = stream::unfold(walk, |mut walk| async move {
@@ -317,24 +332,32 @@ impl RouterEngine {
         check_tag(request.tag.as_deref())?;
         let (request, mut asked) = chat_request(request)?;
         asked.thrifty = self.0.budgets.is_thrifty(&cx.tenant, asked.tag.as_deref()).await?;
+        let short = request.messages.iter().map(|message| message.content.len()).sum::<usize>() <= SHORT;
         let (models, named) = (self.0.models.items(), asked.needs.model.clone());
-        // A long text takes a model's tokenizer its time.
-        let count = blocking(move || {
+        let count = move || {
             let chosen = |model: &Arc<dyn ChatModel>| named.as_ref().is_none_or(|named| *named == model.profile().id);
             let steps = models.into_iter().map(|model| measure(&request, chosen(&model), model));
             Ok((steps.collect::<Vec<_>>(), request))
-        });
-        let (mut measured, request) = cx.run(count).await?;
+        };
+        // A long text takes a model's tokenizer its time; for a short one another thread would take longer.
+        let (mut measured, request) = if short { count()? } else { cx.run(blocking(count)).await? };
         let now = Instant::now();
         let states: Vec<_> = measured.iter().map(|step| self.state(step, now)).collect();
         asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
         asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
         let router = self.router();
-        let (plan, asked, states) = if router.waits() {
-            cx.run(blocking(move || Ok((router.route(&asked, &states)?, asked, states)))).await?
+        let decided = if router.waits() {
+            let (asked, states) = (asked.clone(), states.clone());
+            cx.run(blocking(move || router.route(&asked, &states))).await
         } else {
-            (router.route(&asked, &states)?, asked, states)
+            router.route(&asked, &states)
         };
+        let plan = decided.map_err(|error| {
+            // Those that are left alone are what stands in the way.
+            let soonest = self.soonest(measured.iter().map(Step::id));
+            let closed = error.kind() == ErrorKind::CircuitOpen && !soonest.is_zero();
+            if closed { error.with("retry_after_ms", in_ms(soonest)) } else { error }
+        })?;
         let mut take = |id: &str| {
             let at = measured.iter().position(|step| step.model.profile().id == id);
             at.map(|at| measured.swap_remove(at)).ok_or_else(|| {
@@ -349,7 +372,7 @@ impl RouterEngine {
     fn state(&self, step: &Step, now: Instant) -> ModelState {
         let profile = step.model.profile();
         ModelState {
-            breaker: self.0.breakers.state(&profile.id, now),
+            breaker: self.breakers().state(&profile.id, now),
             input_tokens: Some(step.input_tokens),
             max_output_tokens: Some(step.max_output_tokens),
             profile: Arc::new(profile.clone()),
@@ -361,18 +384,25 @@ impl RouterEngine {
     }
 
     pub(super) fn breakers(&self) -> &Breakers {
-        &self.0.breakers
+        self.0.admission.breakers()
     }
 
-    /// Leave to call `model`.
-    ///
-    /// # Errors
-    /// `CircuitOpen` when it failed too often.
-    pub(super) fn admit(&self, model: &str) -> Result<Permit> {
-        self.0.breakers.admit(model, Instant::now()).ok_or_else(|| {
-            Error::new(ErrorKind::CircuitOpen, "the model failed too often and is left alone for a while; call later")
-                .with("model", model)
-        })
+    pub(super) fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    pub(super) fn first_pieces(&self) -> &FirstPieces {
+        &self.0.first_pieces
+    }
+
+    pub(super) fn config(&self) -> &RouterConfig {
+        &self.0.config
+    }
+
+    /// How long it takes until one of `models` that are left alone may be called again; zero when one may now.
+    pub(super) fn soonest<'a>(&self, models: impl Iterator<Item = &'a str>) -> Duration {
+        let now = Instant::now();
+        models.map(|model| self.breakers().left(model, now)).filter(|left| !left.is_zero()).min().unwrap_or_default()
     }
 
     pub(super) fn budgets(&self) -> &Budgets {
@@ -494,7 +524,7 @@ impl Engine for RouterEngine {
         let now = Instant::now();
         let models = self.0.models.items();
         let usable =
-            |model: &&Arc<dyn ChatModel>| self.0.breakers.state(&model.profile().id, now) != super::BreakerState::Open;
+            |model: &&Arc<dyn ChatModel>| self.breakers().state(&model.profile().id, now) != super::BreakerState::Open;
         match (models.len(), models.iter().filter(usable).count()) {
             (0, _) => Health::bad("there is no model; get one with `triune models pull smollm2-135m`"),
             (all, 0) => Health::bad(format!("all {all} models failed too often and are left alone for a while")),

@@ -230,7 +230,9 @@ async fn counting_tokens_can_be_cancelled_and_holds_nobody_up() {
     let rig = rig(vec![Scripted::local("a").counts_for(Duration::from_secs(2)).says(&["never"])]);
     let late = rig.cx.child().within(Duration::from_millis(20));
     let began = Instant::now();
-    let error = rig.engine.generate(&late, ask()).await.unwrap_err();
+    let mut long = ask();
+    long.prompt = super::super::Prompt::Text("word ".repeat(1000));
+    let error = rig.engine.generate(&late, long).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Timeout && began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 

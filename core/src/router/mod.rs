@@ -1,7 +1,9 @@
 //! Which model serves a request: routing, execution with fallbacks and breakers, budgets and the ledger.
 
+mod admission;
 #[cfg_attr(not(test), expect(dead_code, reason = "the executor takes it next"))]
 mod answers;
+mod attempt;
 mod backoff;
 mod bill;
 mod breaker;
@@ -9,13 +11,18 @@ mod budgets;
 mod cache;
 mod cheapest;
 mod chosen;
+mod concurrency;
 mod config;
 mod engine;
 mod executor;
+mod failover;
+mod hedge;
 mod layer;
 mod ledger;
+mod limit;
 mod request;
 mod route;
+mod seam;
 mod single;
 #[cfg_attr(not(test), expect(dead_code, reason = "the executor takes it next"))]
 mod structured;
@@ -29,7 +36,7 @@ pub use budgets::{BudgetConfig, BudgetScope, BudgetState};
 pub use cache::LmdbCache;
 pub use cheapest::CheapestRouter;
 pub use chosen::{Choice, Chooser, ChosenRouter};
-pub use config::RouterConfig;
+pub use config::{Reroute, RouterConfig};
 pub use engine::RouterEngine;
 pub use layer::{RetryLayer, TimeoutLayer};
 pub use ledger::{

@@ -101,7 +101,7 @@ impl Single<'_> {
         call: &(impl Fn(Context) -> BoxFuture<'c, Result<Answer<T>>> + Send),
     ) -> Result<Answer<T>> {
         self.cx.check()?;
-        let permit = self.engine.admit(self.model)?;
+        let leave = self.engine.admission().enter_now(self.model)?;
         let charge = Charge {
             id,
             tag: None,
@@ -128,7 +128,7 @@ impl Single<'_> {
             Err(_) if self.cx.check().is_err() => Outcome::Neutral,
             Err(error) => Outcome::of(error),
         };
-        self.engine.tell_breaker(self.cx, self.model, permit.record(outcome, Instant::now()));
+        self.engine.tell_breaker(self.cx, self.model, leave.record(outcome, None, Instant::now()));
         self.cx.emit(EventKind::Attempted {
             model: self.model.to_owned(),
             attempt,
@@ -145,14 +145,11 @@ impl Single<'_> {
 impl RouterEngine {
     /// Says that a breaker opened or closed.
     pub(super) fn tell_breaker(&self, cx: &Context, model: &str, change: Option<Change>) {
+        let Some(change) = change else { return };
         let model = model.to_owned();
         match change {
-            Some(Change::Opened) => {
-                let for_ms = self.breakers().open_for().as_millis() as u64;
-                cx.emit(EventKind::BreakerOpened { model, for_ms });
-            }
-            Some(Change::Closed) => cx.emit(EventKind::BreakerClosed { model }),
-            None => {}
+            Change::Opened(time) => cx.emit(EventKind::BreakerOpened { model, for_ms: time.as_millis() as u64 }),
+            Change::Closed => cx.emit(EventKind::BreakerClosed { model }),
         }
     }
 }

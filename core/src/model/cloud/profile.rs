@@ -55,6 +55,8 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         key: key_name(config, seller, official),
         ends: listed.filter(|_| official).and_then(|listed| listed.ends),
         priced_on: priced_on.and_then(|listed| listed.priced_on),
+        rate_limit: config.rate_limit,
+        first_token_timeout_ms: config.first_token_timeout_ms,
     })
 }
 

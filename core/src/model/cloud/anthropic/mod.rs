@@ -61,7 +61,7 @@ impl ChatModel for AnthropicModel {
         check(&self.profile, &request)?;
         let input_tokens = estimate_tokens(&request);
         let body = wire::body(&self.profile, &self.name, &request, input_tokens)?;
-        let response = cx.run(self.client.post("messages", &self.profile.id, &body)).await?;
+        let response = cx.run(self.client.post_for_events("messages", &self.profile.id, &body)).await?;
         let parser = wire::MessageParser::new(input_tokens);
         Ok(deltas(cx, &self.client, &self.profile.id, events(response, &self.profile.id), parser))
     }

@@ -60,12 +60,12 @@ impl ChatModel for OpenAiModel {
         match self.api {
             OpenAiApi::Chat => {
                 let body = wire::body(&self.profile, &self.name, self.dialect, &request)?;
-                let response = cx.run(self.client.post("chat/completions", id, &body)).await?;
+                let response = cx.run(self.client.post_for_events("chat/completions", id, &body)).await?;
                 Ok(deltas(cx, &self.client, id, events(response, id), wire::ChatParser::new(tokens)))
             }
             OpenAiApi::Responses => {
                 let body = responses::body(&self.profile, &self.name, &request)?;
-                let response = cx.run(self.client.post("responses", id, &body)).await?;
+                let response = cx.run(self.client.post_for_events("responses", id, &body)).await?;
                 Ok(deltas(cx, &self.client, id, events(response, id), ResponseParser::new(tokens)))
             }
         }

@@ -53,6 +53,8 @@ impl OpenAiEmbedder {
             base_url: config.base_url.as_deref(),
             api_key: config.api_key.as_deref(),
             api_key_env: config.api_key_env.as_deref(),
+            more_keys: &[],
+            connect: None,
         };
         let client = Client::new(protocol(config.provider), &access)?;
         let listed = seller(config.provider).listed(prices, &config.source);

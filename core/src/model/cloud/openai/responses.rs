@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, ServiceTier, Usage, estimate_tokens},
+    model::{
+        ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, ServiceTier, Usage,
+        estimate_tokens,
+    },
 };
 
 /// Tokens of an answer that the API takes at least.
