@@ -85,7 +85,20 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// `Invalid` when the template refuses the messages, such as two of the user in a row.
+    ///
+    /// A last message of the assistant is the beginning of the answer: it stands after the words with which the template
+    /// has the model begin, as if the model had written it.
     pub(super) fn encode(&self, tokenizer: &Tokenizer, request: &ChatRequest) -> Result<Vec<u32>> {
+        if let Some((last, before)) = request.messages.split_last()
+            && last.role == Role::Assistant
+            && last.tool_calls.is_empty()
+            && !before.is_empty()
+        {
+            let before = ChatRequest { messages: before.to_vec(), ..request.clone() };
+            let mut tokens = self.encode(tokenizer, &before)?;
+            tokens.extend(tokenizer.encode_plain(&last.content)?);
+            return Ok(tokens);
+        }
         let has_calls = request.messages.iter().any(|message| !message.tool_calls.is_empty());
         let told = !self.knows_tools && (has_calls || !request.tools.is_empty());
         let messages = if told { Cow::Owned(tell_of_tools(request)) } else { Cow::Borrowed(&request.messages) };
