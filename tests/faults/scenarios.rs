@@ -188,7 +188,10 @@ pub mod ours {
     use futures_util::StreamExt;
     use triune::{
         Context, NanoUsd, Registry,
-        model::{ChatModel, ModelConfig, Price, Prices, Provider, cloud::{AnthropicModel, OpenAiModel}},
+        model::{
+            ChatModel, ModelConfig, Price, Prices, Provider,
+            cloud::{AnthropicModel, OpenAiModel},
+        },
         router::{CheapestRouter, GenerateRequest, RouterConfig, RouterEngine, StreamEvent},
         store::{Store, StoreConfig},
     };
@@ -215,7 +218,12 @@ pub mod ours {
         config
     }
 
-    pub fn model(url: &str, provider: Provider, name: &str, change: impl FnOnce(&mut ModelConfig)) -> Arc<dyn ChatModel> {
+    pub fn model(
+        url: &str,
+        provider: Provider,
+        name: &str,
+        change: impl FnOnce(&mut ModelConfig),
+    ) -> Arc<dyn ChatModel> {
         let mut config = ModelConfig::default();
         config.provider = provider;
         config.source = name.into();

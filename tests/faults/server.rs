@@ -154,7 +154,14 @@ impl Connection {
         let place = {
             let mut log = self.shared.log.lock().unwrap();
             let key = asked.key.clone();
-            log.push(Logged { model: model.clone(), at, key, last_role: last_role.clone(), good: false, refused_prefill });
+            log.push(Logged {
+                model: model.clone(),
+                at,
+                key,
+                last_role: last_role.clone(),
+                good: false,
+                refused_prefill,
+            });
             log.len() - 1
         };
         let anthropic = asked.path.ends_with("/messages");
@@ -277,13 +284,15 @@ impl Connection {
             _ => "stop",
         };
         if anthropic {
-            let reasons = HashMap::from([("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal")]);
+            let reasons =
+                HashMap::from([("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal")]);
             let (delta, usage) = (json!({ "stop_reason": reasons[finish] }), json!({ "output_tokens": words.len() }));
             self.event(&json!({ "type": "message_delta", "delta": delta, "usage": usage })).await?;
             self.event(&json!({ "type": "message_stop" })).await?;
         } else {
             self.event(&chunk(body, &json!({}), Some(finish))).await?;
-            let usage = json!({ "prompt_tokens": read, "completion_tokens": words.len(), "total_tokens": read + words.len() });
+            let usage =
+                json!({ "prompt_tokens": read, "completion_tokens": words.len(), "total_tokens": read + words.len() });
             let mut last = chunk(body, &json!({}), None);
             (last["choices"], last["usage"]) = (json!([]), usage);
             self.event(&last).await?;

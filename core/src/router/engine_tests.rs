@@ -114,7 +114,9 @@ async fn a_stream_falls_back_and_goes_on_where_it_broke_off() {
     let rig1 = rig(vec![Scripted::local("a").fails(unauthorized), Scripted::local("b").says(&["o", "k"])]);
     let (text, reply) = pieces(&rig1).await;
     assert_eq!((text.as_str(), reply.unwrap().text.as_str()), ("ok", "ok"));
-    let broken = || vec![Scripted::remote("a", 10).fails_after(&["abc "], unauthorized), Scripted::remote("b", 20).says(&["def"])];
+    let broken = || {
+        vec![Scripted::remote("a", 10).fails_after(&["abc "], unauthorized), Scripted::remote("b", 20).says(&["def"])]
+    };
     let rig2 = rig(broken());
     let (text, reply) = pieces(&rig2).await;
     let reply = reply.unwrap();
@@ -160,7 +162,8 @@ async fn a_refusal_of_the_request_is_reported_unless_the_settings_say_otherwise(
     fn refused() -> Error {
         Error::new(ErrorKind::Rejected, "filtered").with("filter", "request")
     }
-    let models = || vec![Arc::new(Scripted::local("a").fails_at_once(refused)), Arc::new(Scripted::local("b").says(&["ok"]))];
+    let models =
+        || vec![Arc::new(Scripted::local("a").fails_at_once(refused)), Arc::new(Scripted::local("b").says(&["ok"]))];
     let rig1 = rig_with(RouterConfig::default(), models());
     assert_eq!(rig1.engine.generate(&rig1.cx, ask()).await.unwrap_err().kind(), ErrorKind::Rejected);
     let rig2 = rig_with(RouterConfig { reroute_filtered: Reroute::Always, ..RouterConfig::default() }, models());

@@ -52,7 +52,8 @@ pub(super) struct Seam {
 
 impl Seam {
     fn new(given: &str) -> Self {
-        let word_at = given.rfind(char::is_whitespace).map_or(0, |at| at + given[at..].chars().next().map_or(0, char::len_utf8));
+        let word_at =
+            given.rfind(char::is_whitespace).map_or(0, |at| at + given[at..].chars().next().map_or(0, char::len_utf8));
         Self {
             given: given.to_owned(),
             last_word: given[word_at..].to_owned(),
@@ -115,12 +116,15 @@ impl Seam {
 
     /// Ends of what was given that would be a repetition, longest first: the last word, which is asked for, or more.
     fn tails(&self) -> impl Iterator<Item = &str> {
-        let (given, least) = (self.given.as_str(), if self.last_word.is_empty() { REPEATED } else { self.last_word.len() });
+        let (given, least) =
+            (self.given.as_str(), if self.last_word.is_empty() { REPEATED } else { self.last_word.len() });
         let longest = given.len().saturating_sub(1024);
-        (longest..given.len()).filter(move |at| {
-            let rest = given.len() - at;
-            given.is_char_boundary(*at) && (rest == least || rest >= least.max(REPEATED))
-        }).map(move |at| &given[at..])
+        (longest..given.len())
+            .filter(move |at| {
+                let rest = given.len() - at;
+                given.is_char_boundary(*at) && (rest == least || rest >= least.max(REPEATED))
+            })
+            .map(move |at| &given[at..])
     }
 }
 
@@ -142,7 +146,9 @@ mod tests {
     #[test]
     fn what_is_repeated_is_said_once() {
         let whole = "The quick brown fox jumps over the lazy dog.";
-        for given in ["The quick brown fox", "The quick bro", "The quick ", "The", "The quick brown fox jumps over the lazy "] {
+        for given in
+            ["The quick brown fox", "The quick bro", "The quick ", "The", "The quick brown fox jumps over the lazy "]
+        {
             let rest_of_word = &whole[given.rfind(' ').map_or(0, |at| at + 1)..];
             for again in [whole, rest_of_word, &whole[given.trim_end().len()..]] {
                 let letters: Vec<_> = again.split_inclusive(' ').collect();

@@ -149,8 +149,7 @@ impl Client {
             let asked = retry_after_ms(response.headers(), SystemTime::now());
             // An error whose body breaks off is still the error of its status.
             let text = read(response, ERROR_BODY, model).await.unwrap_or_default();
-            let refusal =
-                Refusal { status, retry_after_ms: asked, body: &text, key_from: &self.key_from, model };
+            let refusal = Refusal { status, retry_after_ms: asked, body: &text, key_from: &self.key_from, model };
             let error = failure::error(refusal);
             let next = self.keys.instead_of(key, &error, asked.map(Duration::from_millis), Instant::now());
             key = next.ok_or(error)?;

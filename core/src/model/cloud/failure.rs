@@ -137,7 +137,11 @@ mod tests {
             (429, r#"{"error":{"code":"insufficient_quota"}}"#, ErrorKind::OverBudget),
             (400, r#"{"error":{"message":"Your credit balance is too low to go on"}}"#, ErrorKind::OverBudget),
             (402, "", ErrorKind::OverBudget),
-            (400, r#"{"error":{"message":"You have reached your specified API usage limits."}}"#, ErrorKind::OverBudget),
+            (
+                400,
+                r#"{"error":{"message":"You have reached your specified API usage limits."}}"#,
+                ErrorKind::OverBudget,
+            ),
             (429, r#"{"error":{"message":"You exceeded your current quota, check billing"}}"#, ErrorKind::OverBudget),
             (400, r#"{"error":{"code":"content_policy_violation"}}"#, ErrorKind::Rejected),
             (422, "", ErrorKind::Invalid),

@@ -30,8 +30,7 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     pub(super) fn new(headers: Vec<HeaderValue>) -> Self {
-        let headers: Vec<_> =
-            if headers.is_empty() { vec![None] } else { headers.into_iter().map(Some).collect() };
+        let headers: Vec<_> = if headers.is_empty() { vec![None] } else { headers.into_iter().map(Some).collect() };
         let rest = Mutex::new(vec![None; headers.len()]);
         Self { headers, rest }
     }

@@ -68,7 +68,10 @@ mod tests {
         assert_eq!(wait(&[("retry-after", date)]), Some(3000));
         assert_eq!(wait(&[("retry-after", date), ("date", "Sun, 06 Nov 1994 08:49:30 GMT")]), Some(10_000));
         assert_eq!(wait(&[("retry-after", "Sat, 05 Nov 1994 08:49:40 GMT")]), Some(0), "it is over");
-        assert_eq!(wait(&[("retry-after", "Thu, 29 Feb 2024 00:00:00 GMT")]), Some((1_709_164_800 - 784_111_777) * 1000));
+        assert_eq!(
+            wait(&[("retry-after", "Thu, 29 Feb 2024 00:00:00 GMT")]),
+            Some((1_709_164_800 - 784_111_777) * 1000)
+        );
         assert_eq!(wait(&[("retry-after", "Sun, 06 Foo 1994 08:49:40 GMT")]), None);
     }
 }
