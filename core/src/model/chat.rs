@@ -268,7 +268,8 @@ const MOST_CACHE_MARKS: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChatRequest {
-    /// The chat so far; the last message is what is answered.
+    /// The chat so far; the last message is what is answered. Where it is the assistant's, a local model writes on from
+    /// there; what a remote one does is the provider's to say.
     pub messages: Vec<Message>,
     /// Tools the model may call.
     pub tools: Vec<FunctionSpec>,

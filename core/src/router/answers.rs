@@ -30,12 +30,23 @@ pub enum ExactCache {
     All,
 }
 
+/// How an answer was found that had been given before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CacheHit {
+    /// To the same request.
+    Exact,
+    /// To one that means the same.
+    Semantic,
+}
+
 /// Settings of the cache of answers. Answers of one tenant are never given to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AnswerCacheConfig {
-    /// Which answers are given again to the same request, by the same model. Default `deterministic`.
+    /// Which answers are given again to the same request, as long as the models are the same. Default `deterministic`.
     pub exact: ExactCache,
     /// How long, in seconds. Default: a day.
     pub ttl_s: u64,
@@ -82,15 +93,16 @@ pub(super) struct Kept {
 /// Where a request is found again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Of the whole request and the model that answers it first.
+    /// Of the whole request and its scope.
     exact: [u8; 32],
     /// Of all but the text of the last message; none where that text is not all that is asked.
     rest: Option<[u8; 32]>,
 }
 
 impl Place {
-    /// Of `request`, which `model` would answer first, as far as `config` lets its answer be kept.
-    pub(super) fn of(config: &AnswerCacheConfig, request: &ChatRequest, model: &str) -> Option<Self> {
+    /// Of `request`, as far as `config` lets its answer be kept. `scope` is what else an answer depends on: the models
+    /// that there are, and what is needed of them.
+    pub(super) fn of(config: &AnswerCacheConfig, request: &ChatRequest, scope: &[u8]) -> Option<Self> {
         let sampling = &request.sampling;
         let by_chance = sampling.temperature != Some(0.0) && sampling.seed.is_none();
         match config.exact {
@@ -98,21 +110,21 @@ impl Place {
             ExactCache::Deterministic if by_chance => return None,
             ExactCache::Deterministic | ExactCache::All => {}
         }
-        let exact = digest(request, model)?;
+        let exact = digest(request, scope)?;
         let last = request.messages.last().filter(|last| last.role == Role::User && last.images.is_empty());
         let rest = last.filter(|_| request.tools.is_empty()).and_then(|_| {
             let mut rest = request.clone();
             rest.messages.last_mut()?.content.clear();
-            digest(&rest, model)
+            digest(&rest, scope)
         });
         Some(Self { exact, rest })
     }
 }
 
-fn digest(request: &ChatRequest, model: &str) -> Option<[u8; 32]> {
+fn digest(request: &ChatRequest, scope: &[u8]) -> Option<[u8; 32]> {
     let mut hash = Sha256::new();
-    hash.update((model.len() as u64).to_be_bytes());
-    hash.update(model);
+    hash.update((scope.len() as u64).to_be_bytes());
+    hash.update(scope);
     hash.update(serde_json::to_vec(request).ok()?);
     Some(hash.finalize().into())
 }
@@ -147,9 +159,9 @@ impl Answers {
         }
     }
 
-    /// Whether requests are compared by what they mean.
-    pub(super) fn is_semantic(&self) -> bool {
-        self.threshold.is_some()
+    /// Whether the request at `place` is compared with others by what it means.
+    pub(super) fn compares(&self, place: &Place) -> bool {
+        self.threshold.is_some() && place.rest.is_some()
     }
 
     /// The answer that was given at `place`.
@@ -188,7 +200,7 @@ impl Answers {
         }
         let value = serde_json::to_vec(answer).map_err(|e| Error::unexpected("an answer is no JSON").caused_by(e))?;
         self.cache.put(cx, &key(&place.exact), value, Some(self.ttl)).await?;
-        if let (Some(vector), Some(rest), true) = (vector, place.rest, self.is_semantic()) {
+        if let (Some(vector), Some(rest)) = (vector, place.rest) {
             let mut near = self.near.lock().unwrap_or_else(PoisonError::into_inner);
             let neighbours = near.entry((cx.tenant.to_string(), rest)).or_default();
             neighbours.push_front(Neighbour { vector, exact: place.exact });
@@ -268,16 +280,16 @@ mod tests {
     fn chance_is_kept_only_when_it_is_said_so() {
         let config = AnswerCacheConfig::default();
         let by_chance = ChatRequest::user("a");
-        assert!(Place::of(&config, &by_chance, "m").is_none());
+        assert!(Place::of(&config, &by_chance, b"m").is_none());
         let all = AnswerCacheConfig { exact: ExactCache::All, ..config.clone() };
-        assert!(Place::of(&all, &by_chance, "m").is_some());
+        assert!(Place::of(&all, &by_chance, b"m").is_some());
         let off = AnswerCacheConfig { exact: ExactCache::Off, ..config.clone() };
-        assert!(Place::of(&off, &asked("a"), "m").is_none());
-        let place = |request: &ChatRequest, model| Place::of(&config, request, model).unwrap();
-        assert_ne!(place(&asked("a"), "m"), place(&asked("a"), "n"), "another model answers otherwise");
+        assert!(Place::of(&off, &asked("a"), b"m").is_none());
+        let place = |request: &ChatRequest, scope: &[u8]| Place::of(&config, request, scope).unwrap();
+        assert_ne!(place(&asked("a"), b"m"), place(&asked("a"), b"n"), "other models answer otherwise");
         let mut longer = asked("a");
         longer.sampling.max_tokens = Some(9);
-        assert_ne!(place(&asked("a"), "m").exact, place(&longer, "m").exact);
+        assert_ne!(place(&asked("a"), b"m").exact, place(&longer, b"m").exact);
     }
 
     #[tokio::test]
@@ -285,7 +297,7 @@ mod tests {
         let config = AnswerCacheConfig::default();
         let (_folder, answers) = open(&config);
         let (ada, bob) = (Context::new().tenant("ada"), Context::new().tenant("bob"));
-        let place = Place::of(&config, &asked("a"), "m").unwrap();
+        let place = Place::of(&config, &asked("a"), b"m").unwrap();
         assert_eq!(answers.same(&ada, &place).await.unwrap(), None);
         let cut = Kept { finish_reason: FinishReason::Length, ..answer("x") };
         answers.keep(&ada, &place, None, &cut).await.unwrap();
@@ -300,7 +312,7 @@ mod tests {
         let config = AnswerCacheConfig { semantic: Some(0.9), ..AnswerCacheConfig::default() };
         let (_folder, answers) = open(&config);
         let cx = Context::new().tenant("ada");
-        let place = |request: &ChatRequest| Place::of(&config, request, "m").unwrap();
+        let place = |request: &ChatRequest| Place::of(&config, request, b"m").unwrap();
         answers.keep(&cx, &place(&asked("a")), Some(vec![1.0, 0.0]), &answer("x")).await.unwrap();
         let other = place(&asked("b"));
         assert_eq!(answers.alike(&cx, &other, &[0.95, 0.312]).await.unwrap(), Some(answer("x")));

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
+    CacheHit,
     budgets::{Budgets, Clock, Holds, Purpose},
     engine::RouterEngine,
     ledger::{Decision, Ledger, LedgerEntry},
@@ -118,6 +119,11 @@ impl Bill {
     /// The request was refused: it costs nothing.
     pub(super) fn refused(&mut self) {
         self.begun = false;
+    }
+
+    /// No model is asked: the answer was given before.
+    pub(super) fn from_cache(&mut self, hit: CacheHit) {
+        self.entry.cache_hit = Some(hit);
     }
 
     /// The model says what it took: that is what a failure from here on costs.

@@ -1,7 +1,7 @@
 //! The router at work: chooses models, has the plan walked, and answers about money.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -12,35 +12,32 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, LedgerEntry, LedgerQuery,
-    LedgerTotals, ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
-    admission::{Admission, in_ms},
-    attempt::Step,
+    LedgerTotals, LmdbCache, RoutePlan, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
+    admission::Admission,
+    answers::Answers,
     breaker::{BreakerPolicy, Breakers},
     budgets::{BudgetState, Budgets, system_clock},
     executor::{Mode, Walk},
     hedge::FirstPieces,
-    ledger::{Candidate, Decision, Ledger, LedgerGroup, LedgerGroupTotals, Policy, Replay, check_tag, check_tenant},
+    kept::Before,
+    ledger::{Ledger, LedgerGroup, LedgerGroupTotals, Policy, Replay, check_tenant},
+    prepare::chat_request,
     single::{Answer, Answered, PaidEmbedder, Single},
+    structured::Form,
 };
 use crate::{
     context::Context,
     engine::{Engine, Health, Registry},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     model::{
-        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, ModelProfile,
-        Price, PriceWarning, Prices, ReasoningEffort, Reranker, ResponseFormat, estimate_tokens,
+        ChatModel, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, ModelProfile, Price,
+        PriceWarning, Prices, Reranker, estimate_tokens,
     },
     money::Day,
     monitor::EventKind,
     runtime::blocking,
     store::Store,
 };
-
-/// Tokens an answer may have when the request does not say.
-const DEFAULT_MAX_TOKENS: u64 = 1024;
-
-/// Bytes of a text whose tokens are counted in less time than another thread takes to begin.
-const SHORT: usize = 2048;
 
 /// The engine `router`: every request to the cheapest model that meets its needs, with fallbacks, breakers, budgets
 /// and a ledger. Cheap to clone.
@@ -57,6 +54,7 @@ struct Inner {
     prices: Prices,
     reference: Price,
     budgets: Budgets,
+    answers: Answers,
     admission: Admission,
     first_pieces: FirstPieces,
     config: RouterConfig,
@@ -87,6 +85,8 @@ impl RouterEngine {
     ) -> Result<Self> {
         let prices = Prices::load(config.prices.as_deref())?;
         let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
+        config.cache.validate()?;
+        let answers_store = store.clone();
         let breakers = Breakers::new(BreakerPolicy {
             failures: config.breaker_failures,
             open_for: Duration::from_millis(config.breaker_open_ms),
@@ -104,6 +104,7 @@ impl RouterEngine {
             prices,
             reference,
             budgets: Budgets::new(&config.budgets, config.durable_holds, store, system_clock)?,
+            answers: Answers::new(&config.cache, Arc::new(LmdbCache::new(answers_store))),
             admission: Admission::new(breakers, config.max_concurrency),
             first_pieces: FirstPieces::default(),
             config,
@@ -170,7 +171,10 @@ impl RouterEngine {
     /// Each model of the plan is tried, errors that may go away more than once, until one answers; an error that lies
     /// in the request ends it at once. Before each try its highest cost is held on every budget it spends from.
     pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
-        let mut walk = self.walk(cx, request, Mode::Whole).await?;
+        let mut walk = match self.begin(cx, request, Mode::Whole).await? {
+            Begun::Kept(reply) => return Ok(*reply),
+            Begun::Walk(walk) => walk,
+        };
         while let Some(event) = walk.next().await? {
             if let StreamEvent::Done { reply } = event {
                 return Ok(*reply);
@@ -182,7 +186,10 @@ impl RouterEngine {
     /// Answers `request` piece by piece. When a model fails after text was given out, another one goes on where the text
     /// broke off; an answer that has a form cannot go on, and the failure is an error of the stream.
     pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
-        let walk = self.walk(cx, request, Mode::Pieces).await?;
+        let walk = match self.begin(cx, request, Mode::Pieces).await? {
+            Begun::Kept(reply) => return Ok(in_one_piece(reply)),
+            Begun::Walk(walk) => walk,
+        };
         let events = stream::unfold(walk, |mut walk| async move {
             let event = walk.next().await.transpose()?;
             Some((event, walk))
@@ -231,7 +238,8 @@ impl RouterEngine {
 
     /// The models that would be tried for `request`, and why; nothing is called.
     pub async fn route(&self, cx: &Context, request: &GenerateRequest) -> Result<RoutePlan> {
-        Ok(self.prepare(cx, request.clone()).await?.plan)
+        let (request, asked) = chat_request(request.clone())?;
+        Ok(self.prepare(cx, request, asked).await?.plan)
     }
 
     /// Entries of the ledger, newest first.
@@ -318,65 +326,25 @@ impl RouterEngine {
         models.iter().filter_map(|model| Some((model.profile().id.clone(), model.local_statistics()?))).collect()
     }
 
-    async fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
+    async fn begin(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Begun> {
         cx.check()?;
-        let Prepared { request, plan, steps, decision } = self.prepare(cx, request).await?;
+        check_tenant(&cx.tenant)?;
+        let (request, asked) = chat_request(request)?;
+        let form = Form::of(&request.response_format).map_err(|e| e.during("RouterEngine::generate"))?;
+        let keeping = match self.kept(cx, &request, &asked).await? {
+            Before::Answered(reply) => return Ok(Begun::Kept(reply)),
+            Before::Not(keeping) => keeping,
+        };
+        let prepared = self.prepare(cx, request, asked).await?;
+        let plan = &prepared.plan;
         let models: Vec<_> = plan.steps.iter().map(|step| step.model.clone()).collect();
         let reason = plan.steps.first().map(|step| step.reason.clone()).unwrap_or_default();
         cx.emit(EventKind::Routed { models, reason });
-        Ok(Walk::new(self.clone(), cx, request, plan, steps, mode, decision))
+        Ok(Begun::Walk(Box::new(Walk::new(self.clone(), cx, prepared, mode, (form, keeping)))))
     }
 
-    async fn prepare(&self, cx: &Context, request: GenerateRequest) -> Result<Prepared> {
-        check_tenant(&cx.tenant)?;
-        check_tag(request.tag.as_deref())?;
-        let (request, mut asked) = chat_request(request)?;
-        asked.thrifty = self.0.budgets.is_thrifty(&cx.tenant, asked.tag.as_deref()).await?;
-        let short = request.messages.iter().map(|message| message.content.len()).sum::<usize>() <= SHORT;
-        let (models, named) = (self.0.models.items(), asked.needs.model.clone());
-        let count = move || {
-            let chosen = |model: &Arc<dyn ChatModel>| named.as_ref().is_none_or(|named| *named == model.profile().id);
-            let steps = models.into_iter().map(|model| measure(&request, chosen(&model), model));
-            Ok((steps.collect::<Vec<_>>(), request))
-        };
-        // A long text takes a model's tokenizer its time; for a short one another thread would take longer.
-        let (mut measured, request) = if short { count()? } else { cx.run(blocking(count)).await? };
-        let now = Instant::now();
-        let states: Vec<_> = measured.iter().map(|step| self.state(step, now)).collect();
-        asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
-        asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
-        let router = self.router();
-        let decided = if router.waits() {
-            let (asked, states) = (asked.clone(), states.clone());
-            cx.run(blocking(move || router.route(&asked, &states))).await
-        } else {
-            router.route(&asked, &states)
-        };
-        let plan = decided.map_err(|error| {
-            // Those that are left alone are what stands in the way.
-            let soonest = self.soonest(measured.iter().map(Step::id));
-            let closed = error.kind() == ErrorKind::CircuitOpen && !soonest.is_zero();
-            if closed { error.with("retry_after_ms", in_ms(soonest)) } else { error }
-        })?;
-        let mut take = |id: &str| {
-            let at = measured.iter().position(|step| step.model.profile().id == id);
-            at.map(|at| measured.swap_remove(at)).ok_or_else(|| {
-                Error::not_found("the router named a model that is not there, or named it twice").with("model", id)
-            })
-        };
-        let steps = plan.steps.iter().map(|step| take(&step.model)).collect::<Result<_>>()?;
-        let candidates = states.iter().map(candidate).collect();
-        Ok(Prepared { request, plan, steps, decision: Decision { request: asked, candidates } })
-    }
-
-    fn state(&self, step: &Step, now: Instant) -> ModelState {
-        let profile = step.model.profile();
-        ModelState {
-            breaker: self.breakers().state(&profile.id, now),
-            input_tokens: Some(step.input_tokens),
-            max_output_tokens: Some(step.max_output_tokens),
-            profile: Arc::new(profile.clone()),
-        }
+    pub(super) fn answers(&self) -> &Answers {
+        &self.0.answers
     }
 
     pub(super) fn router(&self) -> Arc<dyn Router> {
@@ -430,64 +398,18 @@ impl RouterEngine {
     }
 }
 
-/// A request that is ready to be walked.
-struct Prepared {
-    request: ChatRequest,
-    plan: RoutePlan,
-    steps: VecDeque<Step>,
-    decision: Decision,
+/// How a request begins.
+enum Begun {
+    /// With an answer that was given before.
+    Kept(Box<GenerateReply>),
+    /// With the first model.
+    Walk(Box<Walk>),
 }
 
-fn candidate(state: &ModelState) -> Candidate {
-    let (input_tokens, output_tokens) = (state.input_tokens.unwrap_or(0), state.max_output_tokens.unwrap_or(0));
-    Candidate {
-        model: state.profile.id.clone(),
-        input_tokens,
-        max_output_tokens: output_tokens,
-        max_cost: state.profile.price.most(input_tokens, output_tokens),
-        quality: state.profile.quality,
-        breaker: state.breaker,
-    }
-}
-
-/// What is asked of a model, and what that needs.
-fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)> {
-    let GenerateRequest {
-        prompt,
-        system,
-        mut needs,
-        tools,
-        tool_choice,
-        parallel_tool_calls,
-        response_format,
-        sampling,
-        tag,
-    } = request;
-    let messages = prompt.into_messages(system);
-    if messages.is_empty() {
-        return Err(Error::invalid("a chat has at least one message").during("RouterEngine::generate"));
-    }
-    needs.tools |= !tools.is_empty();
-    needs.json_schema |= matches!(response_format, ResponseFormat::JsonSchema { .. });
-    needs.grammar |= response_format.needs_grammar();
-    needs.images |= messages.iter().any(|message| !message.images.is_empty());
-    needs.reasoning |= sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None);
-    let request = ChatRequest { messages, tools, tool_choice, parallel_tool_calls, response_format, sampling };
-    request.validate().map_err(|e| e.during("RouterEngine::generate"))?;
-    Ok((request, RouteRequest { needs, tag, ..RouteRequest::default() }))
-}
-
-/// What `request` is for `model`: its tokens, and those its answer may have. They are estimated where the model cannot
-/// be chosen.
-fn measure(request: &ChatRequest, can_be_chosen: bool, model: Arc<dyn ChatModel>) -> Step {
-    // A model that cannot count refuses the request when it is called; until then the usual estimate stands.
-    let counted = can_be_chosen.then(|| model.count_tokens(request).ok()).flatten();
-    let input_tokens = counted.unwrap_or_else(|| request.estimate_tokens());
-    let left = model.profile().context_length.saturating_sub(input_tokens);
-    // A full context leaves no room: one token is asked for, which does not fit either.
-    let default = DEFAULT_MAX_TOKENS.min(left).max(1);
-    let max_output_tokens = request.sampling.max_tokens.map_or(default, u64::from);
-    Step { model, input_tokens, max_output_tokens }
+/// An answer that is there as a stream.
+fn in_one_piece(reply: Box<GenerateReply>) -> GenerateStream {
+    let text = (!reply.text.is_empty()).then(|| StreamEvent::Text { text: reply.text.clone() });
+    stream::iter(text.into_iter().chain([StreamEvent::Done { reply }]).map(Ok)).boxed()
 }
 
 #[async_trait]

@@ -5,7 +5,7 @@ use crate::{
     error::ErrorKind,
     money::{Budget, NanoUsd, Period},
     monitor::{Event, FnSink},
-    router::{BudgetConfig, CheapestRouter},
+    router::{BudgetConfig, CheapestRouter, Reroute},
     store::{StoreConfig, Unit},
 };
 
@@ -110,15 +110,96 @@ async fn when_all_fail_the_last_error_tells_the_story_and_is_not_retried_again()
 }
 
 #[tokio::test]
-async fn a_stream_falls_back_only_before_text_was_given_out() {
+async fn a_stream_falls_back_and_goes_on_where_it_broke_off() {
     let rig1 = rig(vec![Scripted::local("a").fails(unauthorized), Scripted::local("b").says(&["o", "k"])]);
     let (text, reply) = pieces(&rig1).await;
     assert_eq!((text.as_str(), reply.unwrap().text.as_str()), ("ok", "ok"));
-    let rig2 = rig(vec![Scripted::local("a").fails_after(&["x"], unauthorized), Scripted::local("b").says(&["ok"])]);
-    let (text, error) = pieces(&rig2).await;
-    assert_eq!((text.as_str(), error.unwrap_err().kind()), ("x", ErrorKind::Unauthorized));
-    let rig3 = rig(vec![Scripted::local("a").fails_after(&["x"], unauthorized), Scripted::local("b").says(&["ok"])]);
-    assert_eq!(rig3.engine.generate(&rig3.cx, ask()).await.unwrap().text, "ok", "a whole answer can fall back");
+    let broken = || {
+        vec![Scripted::remote("a", 10).fails_after(&["abc "], unauthorized), Scripted::remote("b", 20).says(&["def"])]
+    };
+    let rig2 = rig(broken());
+    let (text, reply) = pieces(&rig2).await;
+    let reply = reply.unwrap();
+    assert_eq!((text.as_str(), reply.text.as_str(), reply.model.as_str()), ("abc def", "abc def", "b"));
+    assert_eq!(reply.cost, NanoUsd(10 * (10 + 2) + 20 * 11), "both are paid");
+    assert_eq!((reply.usage.input_tokens, reply.usage.output_tokens), (20, 2));
+    rig2.store.flush().await.unwrap();
+    assert_eq!(rig2.engine.totals(None).unwrap().cost, reply.cost);
+    let rig3 = rig(broken());
+    assert_eq!(rig3.engine.generate(&rig3.cx, ask()).await.unwrap().text, "def", "a whole answer begins anew");
+    let config = RouterConfig { continue_answers: false, ..RouterConfig::default() };
+    let rig4 = rig_with(config, broken().into_iter().map(Arc::new).collect());
+    let (text, error) = pieces(&rig4).await;
+    assert_eq!((text.as_str(), error.unwrap_err().kind()), ("abc ", ErrorKind::Unauthorized));
+}
+
+#[tokio::test]
+async fn when_nobody_can_go_on_the_caller_hears_why_it_broke_off() {
+    let first = Scripted::local("a").fails_after(&["abc "], unauthorized);
+    let rig = rig(vec![first, Scripted::local("b").fails_at_once(|| Error::invalid("it takes no such chat"))]);
+    let (text, error) = pieces(&rig).await;
+    let error = error.unwrap_err();
+    assert_eq!((text.as_str(), error.kind()), ("abc ", ErrorKind::Unauthorized));
+    assert!(error.to_string().contains("a UNAUTHORIZED, b INVALID"), "{error}");
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_a_failure_and_is_paid_for() {
+    let first = Scripted::remote("a", 10).says(&[]).says(&[]);
+    let rig1 = rig(vec![first, Scripted::remote("b", 20).says(&["ok"])]);
+    let reply = rig1.engine.generate(&rig1.cx, ask()).await.unwrap();
+    assert_eq!((reply.model.as_str(), reply.cost), ("b", NanoUsd(2 * 100 + 220)));
+    let rig2 = rig(vec![Scripted::remote("a", 10).says(&[]).says(&[])]);
+    assert_eq!(rig2.engine.generate(&rig2.cx, ask()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let rig3 = rig(vec![Scripted::remote("a", 10).says(&[])]);
+    let mut stops = ask();
+    stops.sampling.stop = vec!["x".into()];
+    assert_eq!(rig3.engine.generate(&rig3.cx, stops).await.unwrap().text, "", "a stop text may come first");
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_request_is_reported_unless_the_settings_say_otherwise() {
+    fn refused() -> Error {
+        Error::new(ErrorKind::Rejected, "filtered").with("filter", "request")
+    }
+    let models =
+        || vec![Arc::new(Scripted::local("a").fails_at_once(refused)), Arc::new(Scripted::local("b").says(&["ok"]))];
+    let rig1 = rig_with(RouterConfig::default(), models());
+    assert_eq!(rig1.engine.generate(&rig1.cx, ask()).await.unwrap_err().kind(), ErrorKind::Rejected);
+    let rig2 = rig_with(RouterConfig { reroute_filtered: Reroute::Always, ..RouterConfig::default() }, models());
+    assert_eq!(rig2.engine.generate(&rig2.cx, ask()).await.unwrap().model, "b");
+}
+
+#[tokio::test]
+async fn an_exhausted_account_is_left_alone_at_once_and_the_error_says_for_how_long() {
+    fn no_money() -> Error {
+        Error::new(ErrorKind::OverBudget, "no money")
+    }
+    let model = Arc::new(Scripted::local("a").fails_at_once(no_money));
+    let rig = rig_with(RouterConfig { exhausted_ms: 60_000, ..RouterConfig::default() }, vec![model.clone()]);
+    let first = rig.engine.generate(&rig.cx, ask()).await.unwrap_err();
+    let then = rig.engine.generate(&rig.cx, ask()).await.unwrap_err();
+    for (error, kind) in [(first, ErrorKind::OverBudget), (then, ErrorKind::CircuitOpen)] {
+        let wait: u64 = error.facts()["retry_after_ms"].parse().unwrap();
+        assert!(error.kind() == kind && (50_000..=60_000).contains(&wait), "{error}");
+    }
+    assert_eq!(model.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_late_model_gets_company_and_the_loser_is_stopped_and_paid() {
+    let first = (0..20).fold(Scripted::remote("a", 10), |model, _| model.says(&["x"])).hangs();
+    let second = Arc::new(Scripted::remote("b", 20).says(&["ok"]));
+    let config = RouterConfig { hedge: true, ..RouterConfig::default() };
+    let rig = rig_with(config, vec![Arc::new(first), second.clone()]);
+    for _ in 0..20 {
+        assert_eq!(rig.engine.generate(&rig.cx, ask()).await.unwrap().model, "a");
+    }
+    assert_eq!(second.calls(), 0, "nobody was late");
+    let reply = rig.engine.generate(&rig.cx, ask()).await.unwrap();
+    let tried: Vec<_> = reply.attempts.iter().map(|a| (a.model.as_str(), a.code.as_deref())).collect();
+    assert_eq!(tried, [("a", Some("CANCELLED")), ("b", None)]);
+    assert_eq!(reply.cost, NanoUsd(10 * 10 + 20 * 11), "what the loser read is paid");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! [`super::failover`] says what follows a failure.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
@@ -9,13 +10,17 @@ use std::{
 
 use super::{
     Attempt, Decision, GenerateReply, RouteOutcome, RoutePlan, StreamEvent,
+    answers::Kept,
     attempt::{Live, Step, TimeLeft, record_answer},
     backoff::Backoff,
     bill::{Bill, Charge},
     breaker::Outcome,
     engine::RouterEngine,
     hedge::late,
+    kept::Keeping,
+    prepare::Prepared,
     seam,
+    structured::Form,
 };
 use crate::{
     context::Context,
@@ -43,6 +48,10 @@ pub(super) struct Walk {
     /// The models not yet given up; the first is the one tried.
     pub(super) steps: VecDeque<Step>,
     pub(super) mode: Mode,
+    /// The form that the answer must have.
+    form: Form,
+    /// Where the answer is kept for requests to come.
+    keeping: Option<Keeping>,
     /// What all attempts together may cost.
     max_cost: Option<NanoUsd>,
     /// The caller's name of the task.
@@ -83,11 +92,9 @@ impl Walk {
     pub(super) fn new(
         engine: RouterEngine,
         cx: &Context,
-        request: ChatRequest,
-        plan: RoutePlan,
-        steps: VecDeque<Step>,
+        Prepared { request, plan, steps, decision }: Prepared,
         mode: Mode,
-        decision: Decision,
+        (form, keeping): (Form, Option<Keeping>),
     ) -> Self {
         let backoff = Backoff::new(engine.first_wait());
         Self {
@@ -97,6 +104,8 @@ impl Walk {
             plan,
             steps,
             mode,
+            form,
+            keeping,
             max_cost: decision.request.needs.max_cost,
             tag: decision.request.tag.clone(),
             decision: Arc::new(decision),
@@ -189,8 +198,8 @@ impl Walk {
     /// What speaks against giving out an answer that ended without an error; the walk then goes on as after a failure,
     /// and the attempt is paid for. Only while nothing of it was given out. A verifier that accepts a cheap answer or
     /// has a better model asked belongs here.
-    fn objection(&self, finish_reason: FinishReason) -> Option<Error> {
-        let live = self.live.as_ref()?;
+    fn objection(&mut self, finish_reason: FinishReason) -> Option<Error> {
+        let live = self.live.as_mut()?;
         let others = self.steps.len() > 1;
         if !self.given.is_empty() || self.mode == Mode::Pieces && !live.text.is_empty() {
             return None;
@@ -208,6 +217,17 @@ impl Walk {
             let again = finish_reason != FinishReason::Length;
             let nothing = || Error::new(ErrorKind::Unavailable, message).retryable(again).with("cut_off", true);
             return (others || !live.step.model.profile().local).then(nothing);
+        }
+        // What was cut short has no form, and says so by its finish reason.
+        if finish_reason == FinishReason::Stop && live.tool_calls.is_empty() && self.mode == Mode::Whole {
+            match self.form.read(&live.text) {
+                Ok(Cow::Borrowed(_)) => {}
+                Ok(Cow::Owned(mended)) => live.text = mended,
+                Err(fault) => {
+                    let message = format!("the answer is not of the form that was asked for: {fault}");
+                    return Some(Error::new(ErrorKind::Rejected, message).retryable(true));
+                }
+            }
         }
         None
     }
@@ -356,32 +376,45 @@ impl Walk {
             code: None,
             latency_ms,
         });
-        let paid = live.bill.pay(usage).await?;
+        let text = if self.given.is_empty() { live.text } else { std::mem::take(&mut self.given) + &live.text };
+        let answer = Kept {
+            text,
+            tool_calls: live.tool_calls,
+            logprobs: live.logprobs,
+            finish_reason,
+            model: model.clone(),
+            usage: Usage {
+                input_tokens: usage.input_tokens + self.given_usage.input_tokens,
+                output_tokens: usage.output_tokens + self.given_usage.output_tokens,
+                ..usage
+            },
+        };
+        // Together: both wait for the same commit.
+        let keep = self.engine.keep(&self.cx, self.keeping.take(), &answer);
+        let (paid, ()) = tokio::join!(live.bill.pay(usage), keep);
+        let paid = paid?;
         record_answer(&live.span, usage, finish_reason, paid.cost);
         let outcome = RouteOutcome { model: model.clone(), code: None, latency_ms, cost: paid.cost };
         self.engine.router().observe(&outcome);
         self.attempts.push(Attempt { model: model.clone(), code: None, message: None, latency_ms });
         let cost = paid.cost + self.wasted;
-        let text = if self.given.is_empty() { live.text } else { std::mem::take(&mut self.given) + &live.text };
+        let Kept { text, tool_calls, logprobs, finish_reason, model, usage } = answer;
         Ok(StreamEvent::Done {
             reply: Box::new(GenerateReply {
                 id: self.id.clone(),
                 text,
-                tool_calls: live.tool_calls,
-                logprobs: live.logprobs,
+                tool_calls,
+                logprobs,
                 finish_reason,
                 model,
-                usage: Usage {
-                    input_tokens: usage.input_tokens + self.given_usage.input_tokens,
-                    output_tokens: usage.output_tokens + self.given_usage.output_tokens,
-                    ..usage
-                },
+                usage,
                 cost,
                 reference_cost: paid.reference_cost,
                 saved: paid.reference_cost - cost,
                 latency_ms: self.started.elapsed().as_millis() as u64,
                 attempts: std::mem::take(&mut self.attempts),
                 route: std::mem::take(&mut self.plan),
+                cache_hit: None,
             }),
         })
     }

@@ -29,8 +29,11 @@ impl Walk {
         // The caller's own end says nothing about the model.
         let left = self.cx.check().err();
         let again = left.is_none() && self.may_retry(&error);
+        // However it ended, an answer that had begun was cut off.
+        let begun = self.live.as_ref().is_some_and(|live| live.pieces > 0);
         let outcome = match (&left, again) {
             (Some(_), _) => Outcome::Neutral,
+            _ if begun && error.kind() == ErrorKind::Unavailable => Outcome::CutOff,
             (None, true) => Outcome::of(&error),
             (None, false) => Outcome::last(&error),
         };

@@ -1,7 +1,6 @@
 //! Which model serves a request: routing, execution with fallbacks and breakers, budgets and the ledger.
 
 mod admission;
-#[cfg_attr(not(test), expect(dead_code, reason = "the executor takes it next"))]
 mod answers;
 mod attempt;
 mod backoff;
@@ -17,21 +16,22 @@ mod engine;
 mod executor;
 mod failover;
 mod hedge;
+mod kept;
 mod layer;
 mod ledger;
 mod limit;
+mod prepare;
 mod request;
 mod route;
 mod seam;
 mod single;
-#[cfg_attr(not(test), expect(dead_code, reason = "the executor takes it next"))]
 mod structured;
 #[cfg(test)]
 mod testkit;
 
 use std::fmt;
 
-pub use answers::{AnswerCacheConfig, ExactCache, calibrate_semantic};
+pub use answers::{AnswerCacheConfig, CacheHit, ExactCache, calibrate_semantic};
 pub use budgets::{BudgetConfig, BudgetScope, BudgetState};
 pub use cache::LmdbCache;
 pub use cheapest::CheapestRouter;

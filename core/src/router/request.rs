@@ -6,7 +6,7 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RoutePlan,
+    CacheHit, RoutePlan,
     budgets::BudgetState,
     ledger::{LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, Replay},
 };
@@ -170,6 +170,9 @@ pub struct GenerateReply {
     pub attempts: Vec<Attempt>,
     /// Why these models, in this order.
     pub route: RoutePlan,
+    /// How the answer was found, when it had been given before: no model was asked, and it cost nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_hit: Option<CacheHit>,
 }
 
 /// A piece of a streamed answer.

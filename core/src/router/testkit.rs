@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use crate::{
     context::Context,
     error::{Error, Result},
-    model::{ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, Usage},
+    model::{Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, Usage},
     money::NanoUsd,
 };
 
@@ -63,6 +63,11 @@ impl Scripted {
         model.profile.local = false;
         model.profile.price = Price::new(price, price);
         model
+    }
+
+    /// Changes what it can do.
+    pub(super) fn offers(&mut self, change: impl FnOnce(&mut Capabilities)) {
+        change(&mut self.profile.capabilities);
     }
 
     fn act(self, act: Act) -> Self {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{ServiceTier, Usage},
     money::{Day, NanoUsd},
-    router::{BreakerState, RouteRequest},
+    router::{BreakerState, CacheHit, RouteRequest},
 };
 
 /// One call, or what a failed or dropped attempt of one cost.
@@ -58,6 +58,9 @@ pub struct LedgerEntry {
     /// Whether the provider did not say what it took: tokens and cost are then as high as they can be, or as far as the
     /// answer had come.
     pub estimated: bool,
+    /// How the answer was found, when it had been given before: no model was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_hit: Option<CacheHit>,
     /// What the choice of the model was made from; of calls that a router decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
