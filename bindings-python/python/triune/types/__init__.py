@@ -23,10 +23,10 @@ from .model import (
     Usage,
 )
 from .monitor import Event, Health, Latency, LocalStatistics, Metrics, ModelMetrics
-from .options import CallOptions, GenerateOptions, ModelProfile, Needs, Profile, SolveOptions, price
+from .options import CallOptions, GenerateOptions, LedgerFilter, LedgerOptions, ModelProfile, Needs, Profile, SolveOptions, price
 from .parallel import RunReport, Task, TaskCall, TaskResult
 from .recall import Hit, Item, Neighbour, Relation, Why
-from .router import LedgerEntry, LedgerTotals
+from .router import BudgetState, LedgerEntry, LedgerGroup, LedgerTotals, ModelReplay, Period, PriceWarning, Replay
 from .team import Agent, Epic, EpicPlan, EpicReport, EpicTask, Planner, TaskReport
 
 __all__ = [
