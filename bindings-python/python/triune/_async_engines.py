@@ -9,6 +9,7 @@ from . import _requests as ask
 from ._functions import Functions
 from .types import (
     Agent,
+    BudgetState,
     CallOptions,
     Check,
     CreativeSolution,
@@ -19,9 +20,14 @@ from .types import (
     Hit,
     Item,
     LedgerEntry,
+    LedgerGroup,
+    LedgerOptions,
     LedgerTotals,
     ModelInfo,
+    ModelProfile,
     Neighbour,
+    PriceWarning,
+    Replay,
     RoutePlan,
     RunReport,
     SolveOptions,
