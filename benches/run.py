@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 PROGRAMS = {
     "first": "load, prefill, decode, embeddings, store, recall, empty task, calls from Python and Node",
     "batching": "many answers of one local model at once, beside the slots of llama.cpp's server",
+    "budget": "one dollar, 200 calls at once, faults and 50 kills: what was overspent, and whether the ledger is right",
     "embed": "the local embedder beside onnxruntime and sentence-transformers: speed, agreement, cold start, memory",
     "inference": "local models beside llama.cpp: speed, memory, and whether they agree",
     "router-faults": "the sixteen faults of FailoverBench against the router, beside litellm's",

@@ -4,6 +4,7 @@ import { generateRequest } from './generate.js'
 import type {
   Agent,
   ArtifactKind,
+  BudgetState,
   CallOptions,
   Constraint,
   CreativeSolution,
@@ -14,10 +15,13 @@ import type {
   GenerateOptions,
   JsonSchema,
   LedgerEntry,
+  LedgerFilter,
   LedgerTotals,
   Message,
   ModelProfile,
   Needs,
+  PriceWarning,
+  Replay,
   RoutePlan,
 } from './types.js'
 import { fromWire } from './wire.js'
@@ -78,11 +82,16 @@ export class Gates {
   }
 }
 
-export interface LedgerOptions extends CallOptions {
-  /** From this time on, in milliseconds since the Unix epoch. */
-  sinceMs?: number
+export interface LedgerOptions extends CallOptions, LedgerFilter {
   /** At most this many, newest first. Default 100. */
   limit?: number
+}
+
+export interface ReplayOptions extends CallOptions, LedgerFilter {
+  /** One model for all calls. */
+  always?: string
+  /** The models the router chooses among. Default: those there are now. */
+  models?: ModelProfile[]
 }
 
 /** What models cost and saved, and which one would serve a request. */
@@ -97,6 +106,36 @@ export class RouterFacet {
   /** What every call cost and saved; of `tenant` when it is given. */
   ledger(options: LedgerOptions = {}): Promise<LedgerEntry[]> {
     return this.#caller.ask('router', 'ledger', { tenant: options.tenant, ...withoutCall(options) }, options)
+  }
+
+  /** Sums of the ledger by tenant, tag, model, key or day; those of none are under the empty text. */
+  async totalsBy(
+    by: 'tenant' | 'tag' | 'model' | 'key' | 'day',
+    options: CallOptions & LedgerFilter = {},
+  ): Promise<Record<string, LedgerTotals>> {
+    const of = { tenant: options.tenant, ...withoutCall(options) }
+    type Group = { group: string; totals: LedgerTotals }
+    const groups = await this.#caller.ask<Group[]>('router', 'groups', { by, of }, options)
+    return Object.fromEntries(groups.map(({ group, totals }) => [group, totals]))
+  }
+
+  /** What past calls would have cost with another policy: `always` one model, by its id or its name in the price table, or
+   * else as the router decides now, among `models` or those there are. */
+  replay(options: ReplayOptions = {}): Promise<Replay> {
+    const { always, models, ...rest } = withoutCall(options)
+    const of = { tenant: options.tenant, ...rest }
+    return this.#caller.ask('router', 'replay', { model: always, models, of }, options)
+  }
+
+  /** How the budgets of the settings stand, in their order. */
+  budgets(options: CallOptions = {}): Promise<BudgetState[]> {
+    return this.#caller.ask('router', 'budgets', {}, options)
+  }
+
+  /** Which models there are that their providers end within 30 days or have ended, and whose prices are older than 90
+   * days. */
+  priceWarnings(options: CallOptions = {}): Promise<PriceWarning[]> {
+    return this.#caller.ask('router', 'price_warnings', {}, options)
   }
 
   /** Sums of the ledger; of `tenant` when it is given. */

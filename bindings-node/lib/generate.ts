@@ -4,8 +4,8 @@ import { toWire } from './wire.js'
 
 /** A request for text, in the form of the engine. */
 export function generateRequest(prompt: string | Message[], options: GenerateOptions = {}): object {
-  const { system, tools, toolChoice, parallelToolCalls, responseFormat, ...rest } = withoutCall(options)
+  const { system, tools, toolChoice, parallelToolCalls, responseFormat, tag, ...rest } = withoutCall(options)
   const { model, localOnly, minQuality, maxCostUsd, maxLatencyMs, ...sampling } = rest
   const needs = { model, localOnly, minQuality, maxCostUsd, maxLatencyMs }
-  return toWire({ prompt, system, needs, tools, toolChoice, parallelToolCalls, responseFormat, sampling }) as object
+  return toWire({ prompt, system, needs, tools, toolChoice, parallelToolCalls, responseFormat, sampling, tag }) as object
 }

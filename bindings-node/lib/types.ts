@@ -28,14 +28,38 @@ export type Priority = 'interactive' | 'normal' | 'background'
 
 // Models ------------------------------------------------------------------------------------------------------------
 
-/** Dollars for a million tokens. */
-export interface Price {
+/** Dollars for a million tokens, by their kinds. */
+export interface TokenPrice {
   /** Tokens read. */
   inputUsd?: number
-  /** Tokens read from the provider's cache. */
-  cachedUsd?: number
   /** Tokens written. */
   outputUsd?: number
+  /** Tokens read from the provider's cache. Default: as `inputUsd`. */
+  cachedUsd?: number
+  /** Tokens put into the provider's cache for some minutes. Default: as `inputUsd`. */
+  cacheWriteUsd?: number
+  /** Tokens put into the provider's cache for an hour or longer. Default: as `cacheWriteUsd`. */
+  cacheWrite1hUsd?: number
+  /** Tokens of thought. Default: as `outputUsd`. */
+  reasoningUsd?: number
+}
+
+/** What a model costs. */
+export interface Price extends TokenPrice {
+  /** Tokens of images read. Default: as `inputUsd`. */
+  imageInputUsd?: number
+  /** Tokens of images written. Default: as `outputUsd`. */
+  imageOutputUsd?: number
+  /** One image made, beside its tokens. Default: nothing. */
+  perImageUsd?: number
+  /** What requests of more than so many `tokens` cost. Default: no more. */
+  above?: (TokenPrice & { tokens: number })[]
+  /** What calls in a batch cost. Default: the same. */
+  batch?: Price
+  /** What calls cost that are served when there is room. Default: the same. */
+  flex?: Price
+  /** What calls cost that are served before others. Default: the same. */
+  priority?: Price
 }
 
 /** What a model can do beyond text. Default: nothing. */
@@ -70,6 +94,12 @@ export interface ModelProfile {
   quality?: number
   /** Time to a usual answer, as far as known. */
   latencyMs?: number
+  /** The name of the provider's key that pays for it, never the key itself. */
+  key?: string
+  /** The day on which its provider ends it, as far as known. */
+  ends?: string
+  /** Of which day its price is, where it comes from a table. */
+  pricedOn?: string
 }
 
 /** One message of a chat. */
@@ -167,6 +197,8 @@ export interface GenerateOptions extends CallOptions, Needs, Sampling {
   /** Whether it may call more than one at once. Default: as the model likes. */
   parallelToolCalls?: boolean
   responseFormat?: ResponseFormat
+  /** Your name of the task, such as `summarise`: what the router learns, budgets and the ledger go by. 1 to 64 bytes. */
+  tag?: string
 }
 
 /** Tokens read and written. */
@@ -174,7 +206,22 @@ export interface Usage {
   inputTokens: number
   /** Tokens of the request that the provider had cached. */
   cachedTokens: number
+  /** Tokens of the request that the provider put into its cache for some minutes. */
+  cacheWriteTokens: number
+  /** Tokens of the request that the provider put into its cache for an hour or longer. */
+  cacheWrite1hTokens: number
+  /** Tokens of the request that are images. */
+  imageInputTokens: number
+  /** Tokens of the answer, thoughts included. */
   outputTokens: number
+  /** Tokens of the answer that the model thought and did not say. */
+  reasoningTokens: number
+  /** Tokens of the answer that are images. */
+  imageOutputTokens: number
+  /** Images made, where images are priced each. */
+  images: number
+  /** How the provider served the call. */
+  tier: 'standard' | 'batch' | 'flex' | 'priority'
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter'
@@ -263,18 +310,129 @@ export interface ImageReply extends Pick<Cost, 'costUsd' | 'costNanoUsd'> {
   latencyMs: number
 }
 
-/** One call in the ledger. */
+/** One call in the ledger, or what a failed attempt of one cost. */
 export interface LedgerEntry extends Cost, Usage {
+  /** The id of the reply; attempts that failed before it have the same. */
   id: string
   atMs: number
   tenant: string
+  /** Your name of the task. */
+  tag?: string
   model: string
+  /** The name of the key that paid, never the key itself. */
+  key?: string
+  latencyMs: number
+  /** Whether it is an attempt without an answer. */
+  failed: boolean
+  /** Whether the provider did not say what it took. */
+  estimated: boolean
+  /** What the choice of the model was made from. */
+  decision?: Decision
 }
 
-/** Sums over entries of the ledger. */
-export interface LedgerTotals extends Cost, Usage {
-  calls: number
+/** What a router decided from. */
+export interface Decision {
+  request: {
+    inputTokens: number
+    maxOutputTokens: number
+    needs: Needs & Record<string, unknown>
+    tag?: string
+    /** Whether a budget was past its soft limit. */
+    thrifty: boolean
+  }
+  candidates: {
+    model: string
+    inputTokens: number
+    maxOutputTokens: number
+    maxCostUsd: number
+    maxCostNanoUsd: number
+    quality?: number
+    breaker: 'closed' | 'half_open' | 'open'
+  }[]
 }
+
+/** Which entries of the ledger. Absent fields are for all. */
+export interface LedgerFilter {
+  /** Of this task. */
+  tag?: string
+  /** Of this model. */
+  model?: string
+  /** Paid with the key of this name. */
+  key?: string
+  /** From this time on, in milliseconds since the Unix epoch. */
+  sinceMs?: number
+  /** Before this time, in milliseconds since the Unix epoch. */
+  untilMs?: number
+}
+
+/** Sums over entries of the ledger. Failed attempts are apart, but for their cost. */
+export interface LedgerTotals extends Cost {
+  /** Calls that were answered. */
+  calls: number
+  inputTokens: number
+  cachedTokens: number
+  outputTokens: number
+  /** Attempts without an answer that cost something. */
+  failed: number
+  /** What these cost: part of the cost. */
+  wastedUsd: number
+  wastedNanoUsd: number
+  /** Tokens that these read and wrote; in none of the other sums. */
+  wastedTokens: number
+}
+
+/** What past calls cost, and what they would have cost with another policy. The tokens on another model are estimated from
+ * how both count the request; how good its answers would have been is not known. */
+export interface Replay {
+  /** Calls that were decided again. */
+  calls: number
+  /** What they cost. */
+  costUsd: number
+  costNanoUsd: number
+  /** What they would have cost. */
+  replayedCostUsd: number
+  replayedCostNanoUsd: number
+  /** Answered calls that could not be decided again; in neither sum. */
+  leftOut: number
+  leftOutCostUsd: number
+  leftOutCostNanoUsd: number
+  /** What failed attempts cost; in neither sum. */
+  wastedUsd: number
+  wastedNanoUsd: number
+  /** Which models would have served, and for how much. */
+  models: Record<string, { calls: number; costUsd: number; costNanoUsd: number }>
+}
+
+/** How a budget of the settings stands. */
+export interface BudgetState {
+  /** Of which tenant's calls; of all when absent. */
+  tenant?: string
+  key?: string
+  tag?: string
+  model?: string
+  period: 'day' | 'month' | 'total'
+  /** What they may spend. */
+  limitUsd: number
+  limitNanoUsd: number
+  /** Where it warns. */
+  softUsd?: number
+  softNanoUsd?: number
+  /** What they spent in this period. */
+  spentUsd: number
+  spentNanoUsd: number
+  /** What is held for calls on their way. */
+  heldUsd: number
+  heldNanoUsd: number
+  /** When the period is over; absent without an end. */
+  endsMs?: number
+}
+
+/** Something to know of the price of a model. */
+export type PriceWarning =
+  /** Its provider ends it within 30 days, or has ended it. */
+  | { type: 'ends'; model: string; on: string }
+  /** Its price is older than 90 days. */
+  | { type: 'old'; model: string; pricedOn: string }
 
 // Recall ------------------------------------------------------------------------------------------------------------
 

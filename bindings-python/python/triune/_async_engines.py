@@ -9,6 +9,7 @@ from . import _requests as ask
 from ._functions import Functions
 from .types import (
     Agent,
+    BudgetState,
     CallOptions,
     Check,
     CreativeSolution,
@@ -19,9 +20,14 @@ from .types import (
     Hit,
     Item,
     LedgerEntry,
+    LedgerGroup,
+    LedgerOptions,
     LedgerTotals,
     ModelInfo,
+    ModelProfile,
     Neighbour,
+    PriceWarning,
+    Replay,
     RoutePlan,
     RunReport,
     SolveOptions,
@@ -230,15 +236,35 @@ class AsyncRouter:
         return await self._do(ask.models(), call)
 
     async def ledger(
-        self,
-        *,
-        of_tenant: str | None = None,
-        since_ms: int | None = None,
-        limit: int | None = None,
-        **call: Unpack[CallOptions],
+        self, *, limit: int | None = None, **options: Unpack[LedgerOptions]
     ) -> list[LedgerEntry]:
         """See `Router.ledger`."""
-        return await self._do(ask.ledger(of_tenant, since_ms, limit), call)
+        of, call = ask.split(options)
+        return await self._do(ask.ledger(limit, **of), call)
+
+    async def totals_by(self, by: LedgerGroup, **options: Unpack[LedgerOptions]) -> dict[str, LedgerTotals]:
+        """See `Router.totals_by`."""
+        of, call = ask.split(options)
+        return await self._do(ask.totals_by(by, **of), call)
+
+    async def replay(
+        self,
+        *,
+        always: str | None = None,
+        models: Sequence[ModelProfile] | None = None,
+        **options: Unpack[LedgerOptions],
+    ) -> Replay:
+        """See `Router.replay`."""
+        of, call = ask.split(options)
+        return await self._do(ask.replay(always, models, **of), call)
+
+    async def budgets(self, **call: Unpack[CallOptions]) -> list[BudgetState]:
+        """See `Router.budgets`."""
+        return await self._do(ask.budgets(), call)
+
+    async def price_warnings(self, **call: Unpack[CallOptions]) -> list[PriceWarning]:
+        """See `Router.price_warnings`."""
+        return await self._do(ask.price_warnings(), call)
 
     async def totals(self, *, of_tenant: str | None = None, **call: Unpack[CallOptions]) -> LedgerTotals:
         """See `Router.totals`."""

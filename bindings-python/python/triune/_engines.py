@@ -9,6 +9,7 @@ from . import _requests as ask
 from ._functions import Functions
 from .types import (
     Agent,
+    BudgetState,
     CallOptions,
     Check,
     CreativeSolution,
@@ -19,9 +20,14 @@ from .types import (
     Hit,
     Item,
     LedgerEntry,
+    LedgerGroup,
+    LedgerOptions,
     LedgerTotals,
     ModelInfo,
+    ModelProfile,
     Neighbour,
+    PriceWarning,
+    Replay,
     RoutePlan,
     RunReport,
     SolveOptions,
@@ -247,15 +253,36 @@ class Router:
         return self._do(ask.models(), call)
 
     def ledger(
+        self, *, limit: int | None = None, **options: Unpack[LedgerOptions]
+    ) -> list[LedgerEntry]:
+        """What calls cost and saved, newest first, at most `limit` (default 100)."""
+        of, call = ask.split(options)
+        return self._do(ask.ledger(limit, **of), call)
+
+    def totals_by(self, by: LedgerGroup, **options: Unpack[LedgerOptions]) -> dict[str, LedgerTotals]:
+        """Sums of the ledger by tenant, tag, model, key or day; those of none are under the empty text."""
+        of, call = ask.split(options)
+        return self._do(ask.totals_by(by, **of), call)
+
+    def replay(
         self,
         *,
-        of_tenant: str | None = None,
-        since_ms: int | None = None,
-        limit: int | None = None,
-        **call: Unpack[CallOptions],
-    ) -> list[LedgerEntry]:
-        """What calls cost and saved, newest first: of one tenant, since a time, at most `limit` (default 100)."""
-        return self._do(ask.ledger(of_tenant, since_ms, limit), call)
+        always: str | None = None,
+        models: Sequence[ModelProfile] | None = None,
+        **options: Unpack[LedgerOptions],
+    ) -> Replay:
+        """What past calls would have cost with another policy: `always` one model, by its id or its name in the price table,
+        or else as the router decides now, among `models` or those there are."""
+        of, call = ask.split(options)
+        return self._do(ask.replay(always, models, **of), call)
+
+    def budgets(self, **call: Unpack[CallOptions]) -> list[BudgetState]:
+        """How the budgets of the settings stand, in their order."""
+        return self._do(ask.budgets(), call)
+
+    def price_warnings(self, **call: Unpack[CallOptions]) -> list[PriceWarning]:
+        """Which models there are that their providers end within 30 days or have ended, and whose prices are older than 90 days."""
+        return self._do(ask.price_warnings(), call)
 
     def totals(self, *, of_tenant: str | None = None, **call: Unpack[CallOptions]) -> LedgerTotals:
         """Sums of the ledger, of one tenant or of all."""

@@ -12,6 +12,7 @@ from ._schema import describe
 from .errors import InvalidError
 from .types import (
     Agent,
+    BudgetState,
     CallOptions,
     Check,
     CreativeSolution,
@@ -27,6 +28,8 @@ from .types import (
     Message,
     ModelInfo,
     Neighbour,
+    PriceWarning,
+    Replay,
     Reply,
     RoutePlan,
     RunReport,
@@ -112,6 +115,7 @@ def generate_body(
     max_tokens: int | None = None,
     logprobs: int | None = None,
     reasoning_effort: str | None = None,
+    tag: str | None = None,
     **needs: Any,
 ) -> dict[str, Any]:
     sampling = present(
@@ -137,6 +141,7 @@ def generate_body(
         parallel_tool_calls=parallel_tool_calls,
         response_format=form,
         sampling=sampling,
+        tag=tag,
     )
 
 
@@ -168,9 +173,33 @@ def generate_image(prompt: str, size: str | None, count: int) -> Request[ImageRe
     return Request("router", present(do="image", prompt=prompt, size=size, count=count), ImageReply.from_json)
 
 
-def ledger(tenant: str | None, since_ms: int | None, limit: int | None) -> Request[list[LedgerEntry]]:
-    body = present(do="ledger", tenant=tenant, since_ms=since_ms, limit=limit)
+def _entries(of_tenant: str | None = None, **rest: Any) -> dict[str, Any]:
+    """LedgerFilter in the form of the engine."""
+    return present(tenant=of_tenant, **rest)
+
+
+def ledger(limit: int | None, **of: Any) -> Request[list[LedgerEntry]]:
+    body = {"do": "ledger", **_entries(limit=limit, **of)}
     return Request("router", body, lambda data: read_list(LedgerEntry.from_json, data))
+
+
+def totals_by(by: str, **of: Any) -> Request[dict[str, LedgerTotals]]:
+    body = {"do": "groups", "by": by, "of": _entries(**of)}
+    return Request("router", body, lambda data: {one["group"]: LedgerTotals.from_json(one["totals"]) for one in data})
+
+
+def replay(always: str | None, models: Sequence[Mapping[str, Any]] | None, **of: Any) -> Request[Replay]:
+    profiles = None if models is None else list(models)
+    body = present(do="replay", model=always, models=profiles, of=_entries(**of))
+    return Request("router", body, Replay.from_json)
+
+
+def budgets() -> Request[list[BudgetState]]:
+    return Request("router", {"do": "budgets"}, lambda data: read_list(BudgetState.from_json, data))
+
+
+def price_warnings() -> Request[list[PriceWarning]]:
+    return Request("router", {"do": "price_warnings"}, lambda data: read_list(PriceWarning.from_json, data))
 
 
 def totals(tenant: str | None) -> Request[LedgerTotals]:

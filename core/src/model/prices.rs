@@ -228,10 +228,7 @@ impl Entry<'_> {
     /// None when nothing in the entry has a price that is known here.
     fn price(&self) -> Result<Option<Price>> {
         let tiered = self.tiered()?;
-        let standard = match tiered.is_empty() {
-            true => self.of_tier(STANDARD, None)?,
-            false => Self::from_tiers(tiered),
-        };
+        let standard = if tiered.is_empty() { self.of_tier(STANDARD, None)? } else { Self::from_tiers(tiered) };
         let Some(mut price) = standard else { return Ok(None) };
         let tier = |suffix| self.of_tier(suffix, Some(&price)).map(|tier| tier.map(Box::new));
         let (batch, flex, priority) = (tier(BATCH)?, tier(FLEX)?, tier(PRIORITY)?);

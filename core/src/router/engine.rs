@@ -295,14 +295,12 @@ impl RouterEngine {
             let models = models.into_iter().map(Arc::new).collect();
             return self.replay(cx, query, self.router(), models).await;
         };
-        let profile = match models.unwrap_or_default().into_iter().chain(now()).find(|profile| profile.id == name) {
-            Some(profile) => profile,
-            None => {
-                let mut listed = ModelProfile::local(name.clone(), 0);
-                listed.price = self.0.prices.price(&name)?;
-                listed
-            }
+        let known = models.unwrap_or_default().into_iter().chain(now()).find(|profile| profile.id == name);
+        let listed = || {
+            let price = self.0.prices.price(&name)?;
+            Ok(ModelProfile { price, ..ModelProfile::local(name.clone(), 0) })
         };
+        let profile = known.map_or_else(listed, Ok)?;
         self.replay_always(cx, query, profile).await
     }
 
@@ -316,7 +314,8 @@ impl RouterEngine {
     pub fn price_warnings(&self) -> Vec<PriceWarning> {
         let models = self.0.models.items();
         let image = self.0.image_model.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let profiles = models.iter().map(|model| model.profile()).chain(image.iter().map(|model| model.profile()));
+        let chat = models.iter().map(ChatModel::profile);
+        let profiles = chat.chain(image.iter().map(|model| model.profile()));
         Prices::warnings(profiles, Day::today())
     }
 

@@ -23,16 +23,36 @@ from .model import (
     Usage,
 )
 from .monitor import Event, Health, Latency, LocalStatistics, Metrics, ModelMetrics
-from .options import CallOptions, GenerateOptions, ModelProfile, Needs, Profile, SolveOptions, price
+from .options import (
+    CallOptions,
+    GenerateOptions,
+    LedgerFilter,
+    LedgerOptions,
+    ModelProfile,
+    Needs,
+    Profile,
+    SolveOptions,
+    price,
+)
 from .parallel import RunReport, Task, TaskCall, TaskResult
 from .recall import Hit, Item, Neighbour, Relation, Why
-from .router import LedgerEntry, LedgerTotals
+from .router import (
+    BudgetState,
+    LedgerEntry,
+    LedgerGroup,
+    LedgerTotals,
+    ModelReplay,
+    Period,
+    PriceWarning,
+    Replay,
+)
 from .team import Agent, Epic, EpicPlan, EpicReport, EpicTask, Planner, TaskReport
 
 __all__ = [
     "Agent",
     "Artifact",
     "Attempt",
+    "BudgetState",
     "CallOptions",
     "ChatRequest",
     "Check",
@@ -53,6 +73,9 @@ __all__ = [
     "Item",
     "Latency",
     "LedgerEntry",
+    "LedgerFilter",
+    "LedgerGroup",
+    "LedgerOptions",
     "LedgerTotals",
     "LocalStatistics",
     "Message",
@@ -60,12 +83,16 @@ __all__ = [
     "ModelInfo",
     "ModelMetrics",
     "ModelProfile",
+    "ModelReplay",
     "Needs",
     "Neighbour",
     "PassedOver",
+    "Period",
     "Planner",
+    "PriceWarning",
     "Profile",
     "Relation",
+    "Replay",
     "Reply",
     "RoutePlan",
     "RouteStep",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from .._json import NANO_USD, present, read, read_list
@@ -109,9 +109,24 @@ class Usage:
     cached_tokens: int = 0
     """Tokens of the request that the provider had cached."""
     output_tokens: int = 0
+    """Tokens of the answer, thoughts included."""
+    cache_write_tokens: int = 0
+    """Tokens of the request that the provider put into its cache for some minutes."""
+    cache_write_1h_tokens: int = 0
+    """Tokens of the request that the provider put into its cache for an hour or longer."""
+    image_input_tokens: int = 0
+    """Tokens of the request that are images."""
+    reasoning_tokens: int = 0
+    """Tokens of the answer that the model thought and did not say."""
+    image_output_tokens: int = 0
+    """Tokens of the answer that are images."""
+    images: int = 0
+    """Images made, where images are priced each."""
+    tier: Literal["standard", "batch", "flex", "priority"] = "standard"
+    """How the provider served the call."""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("input_tokens", "cached_tokens", "output_tokens")}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +287,17 @@ class ModelInfo:
     local: bool
     """Whether prompts stay in this process."""
     context_length: int
-    price: dict[str, int]
-    """Nano-dollars for a million tokens: `input`, `cached`, `output`."""
+    price: dict[str, Any]
+    """Nano-dollars for a million tokens, see `triune.price`; kinds of tokens without a price of their own are left out."""
     capabilities: dict[str, bool]
     quality: float | None
     latency_ms: int | None
+    key: str | None = None
+    """The name of the provider's key that pays for it, never the key itself."""
+    ends: str | None = None
+    """The day on which its provider ends it, as far as known."""
+    priced_on: str | None = None
+    """Of which day its price is, where it comes from a table."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -76,6 +76,29 @@ class GenerateOptions(Needs, CallOptions, total=False):
     """Log-probabilities wanted: of the chosen token and of this many likeliest ones. At most 20."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None
     """How long the model may reason before it answers; needs the capability `reasoning`, but for `"none"`."""
+    tag: str | None
+    """Your name of the task, such as "summarise": what the router learns, budgets and the ledger go by. 1 to 64 bytes."""
+
+
+class LedgerFilter(TypedDict, total=False):
+    """Which entries of the ledger. Absent keys are for all."""
+
+    of_tenant: str | None
+    """Of this tenant."""
+    tag: str | None
+    """Of this task."""
+    model: str | None
+    """Of this model."""
+    key: str | None
+    """Paid with the key of this name."""
+    since_ms: int | None
+    """From this time on, in milliseconds since the Unix epoch."""
+    until_ms: int | None
+    """Before this time, in milliseconds since the Unix epoch."""
+
+
+class LedgerOptions(LedgerFilter, CallOptions, total=False):
+    """What calls take that look at a part of the ledger."""
 
 
 class SolveOptions(Needs, CallOptions, total=False):
@@ -105,7 +128,7 @@ class Profile(TypedDict, total=False):
     """Tokens of a text that are read; the rest is cut off."""
     local: bool
     """Whether texts stay in this process. Default true."""
-    price: Mapping[str, int]
+    price: Mapping[str, Any]
     """What it costs, see `triune.price`. Default: nothing."""
 
 
@@ -120,7 +143,7 @@ class ModelProfile(TypedDict, total=False):
     """Whose model it is. Default `host`."""
     local: bool
     """Whether prompts stay in this process. Default true."""
-    price: Mapping[str, int]
+    price: Mapping[str, Any]
     """What it costs, see `triune.price`. Default: nothing."""
     capabilities: Mapping[str, bool]
     """What it can do beyond text: `tools`, `json_schema`, `grammar`, `images`, `logprobs`,
@@ -131,11 +154,46 @@ class ModelProfile(TypedDict, total=False):
     """Time to a usual answer."""
 
 
-def price(*, input: float, output: float, cached: float | None = None) -> dict[str, int]:
-    """The price of a model from dollars for a million tokens.
+def price(
+    *,
+    input: float,
+    output: float,
+    cached: float | None = None,
+    cache_write: float | None = None,
+    cache_write_1h: float | None = None,
+    reasoning: float | None = None,
+    image_input: float | None = None,
+    image_output: float | None = None,
+    per_image: float | None = None,
+    above: Mapping[int, Mapping[str, Any]] | None = None,
+    batch: Mapping[str, Any] | None = None,
+    flex: Mapping[str, Any] | None = None,
+    priority: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The price of a model from dollars for a million tokens; `per_image` is for one image made.
 
-    >>> price(input=0.15, output=0.60)
-    {'input': 150000000, 'cached': 150000000, 'output': 600000000}
+    A kind of token without a price of its own costs what the kind does that it is part of. `above` has what requests
+    of more than so many tokens cost, `batch`, `flex` and `priority` what calls cost that are served so; each of them is
+    a price from this function.
+
+    >>> price(input=0.15, output=0.60, cached=0.075)
+    {'input': 150000000, 'output': 600000000, 'cached': 75000000}
+    >>> price(input=1, output=5, above={200_000: price(input=2, output=7.5)})["above"]
+    [{'tokens': 200000, 'input': 2000000000, 'output': 7500000000}]
     """
-    usd = {"input": input, "cached": input if cached is None else cached, "output": output}
-    return {kind: round(amount * NANO_USD) for kind, amount in usd.items()}
+    usd = {
+        "input": input,
+        "output": output,
+        "cached": cached,
+        "cache_write": cache_write,
+        "cache_write_1h": cache_write_1h,
+        "reasoning": reasoning,
+        "image_input": image_input,
+        "image_output": image_output,
+        "per_image": per_image,
+    }
+    nano: dict[str, Any] = {kind: round(amount * NANO_USD) for kind, amount in usd.items() if amount is not None}
+    if above:
+        nano["above"] = [{"tokens": tokens, **long} for tokens, long in sorted(above.items())]
+    served = {"batch": batch, "flex": flex, "priority": priority}
+    return nano | {how: dict(tier) for how, tier in served.items() if tier is not None}

@@ -53,7 +53,7 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         quality: config.quality,
         latency_ms: config.latency_ms,
         key: key_name(config, seller, official),
-        ends: listed.filter(|_| official).and_then(|listed| listed.ends),
+        ends: listed.filter(|_| official || config.price.is_none()).and_then(|listed| listed.ends),
         priced_on: priced_on.and_then(|listed| listed.priced_on),
         rate_limit: config.rate_limit,
         first_token_timeout_ms: config.first_token_timeout_ms,
@@ -106,9 +106,9 @@ mod tests {
         assert_eq!(listed.key.as_deref(), Some("OPENAI_API_KEY"));
         own.price = Some(Price::default());
         own.api_key = Some("sk-secret".into());
-        let priced = profile(&own, &prices, OPENAI, false).unwrap();
-        assert_eq!(days(&priced), [None, None], "one's own price and server are one's own affair");
-        assert_eq!(priced.key.as_deref(), Some("api_key"));
+        let mine = profile(&own, &prices, OPENAI, false).unwrap();
+        assert_eq!(days(&mine), [None, None], "one's own price and server are one's own affair");
+        assert_eq!(mine.key.as_deref(), Some("api_key"));
         own.api_key = None;
         assert_eq!(profile(&own, &prices, OPENAI, false).unwrap().key, None);
     }

@@ -46,7 +46,7 @@ pub(super) struct Budgets {
     clock: Clock,
     /// Whether what is held is written before a request is sent.
     durable: bool,
-    budgets: Vec<Limited>,
+    all: Vec<Limited>,
     /// What this process holds without having written it, by scope and start of the period.
     held: Arc<Mutex<BTreeMap<(ScopeId, u64), NanoUsd>>>,
     /// Soft limits that were told to be passed, by scope and start of the period.
@@ -65,7 +65,7 @@ struct Limited {
 
 impl fmt::Debug for Budgets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Budgets").field("budgets", &self.budgets.len()).finish_non_exhaustive()
+        f.debug_struct("Budgets").field("budgets", &self.all.len()).finish_non_exhaustive()
     }
 }
 
@@ -187,7 +187,7 @@ impl Budgets {
             store,
             clock,
             durable,
-            budgets,
+            all: budgets,
             held: Arc::default(),
             told: Mutex::default(),
             ready: OnceCell::new(),
@@ -214,7 +214,7 @@ impl Budgets {
         }
         let call = cx.budget.iter().map(|budget| budget.reserve(amount)).collect::<Result<_>>()?;
         let now = self.now_ms();
-        let ours: Vec<_> = self.budgets.iter().filter(|budget| budget.scope.covers(purpose.entry)).collect();
+        let ours: Vec<_> = self.all.iter().filter(|budget| budget.scope.covers(purpose.entry)).collect();
         if ours.is_empty() {
             return Ok(Holds { call, kept: None });
         }
@@ -272,7 +272,7 @@ impl Budgets {
         let soft =
             |budget: &&Limited| budget.soft.is_some() && budget.scope.model.is_none() && budget.scope.key.is_none();
         let entry = LedgerEntry { tenant: tenant.into(), tag: tag.map(str::to_owned), ..LedgerEntry::default() };
-        let ours: Vec<_> = self.budgets.iter().filter(soft).filter(|budget| budget.scope.covers(&entry)).collect();
+        let ours: Vec<_> = self.all.iter().filter(soft).filter(|budget| budget.scope.covers(&entry)).collect();
         if ours.is_empty() {
             return Ok(false);
         }
@@ -291,7 +291,7 @@ impl Budgets {
     pub(super) async fn states(&self) -> Result<Vec<BudgetState>> {
         self.ready().await?;
         let now = self.now_ms();
-        let states = self.budgets.iter().map(|budget| {
+        let states = self.all.iter().map(|budget| {
             let start = budget.scope.period.start_ms(now);
             let spent = self.store.read(|read| rows::spent(read, budget.id, start))?;
             Ok(BudgetState {
@@ -315,7 +315,7 @@ impl Budgets {
     /// Makes the scopes known to the store: from now on every process counts what is spent in them.
     async fn ready(&self) -> Result<()> {
         let make = || async {
-            let scopes: Vec<_> = self.budgets.iter().map(|budget| (budget.id, budget.scope.clone())).collect();
+            let scopes: Vec<_> = self.all.iter().map(|budget| (budget.id, budget.scope.clone())).collect();
             let now = self.now_ms();
             self.store
                 .write(move |write| {
@@ -347,7 +347,7 @@ impl Limited {
             id: self.id,
             start_ms: period.start_ms(now),
             ends_ms: period.end_ms(now),
-            limit: self.limit,
+            most: self.limit,
             name: self.scope.to_string(),
         }
     }
@@ -359,14 +359,14 @@ pub(super) struct Limit {
     id: ScopeId,
     start_ms: u64,
     ends_ms: Option<u64>,
-    limit: NanoUsd,
+    most: NanoUsd,
     name: String,
 }
 
 impl Limit {
     /// What is taken with `amount` on top of `taken`.
     fn check(&self, taken: NanoUsd, amount: NanoUsd) -> Result<NanoUsd> {
-        if taken + amount <= self.limit {
+        if taken + amount <= self.most {
             return Ok(taken + amount);
         }
         let message = "the budget does not cover this call; raise it, wait for its next period or ask for less";
@@ -374,8 +374,8 @@ impl Limit {
             .during("Budgets::reserve")
             .with("budget", &self.name)
             .with("needed", amount)
-            .with("left", self.limit - taken)
-            .with("limit", self.limit);
+            .with("left", self.most - taken)
+            .with("limit", self.most);
         if let Some(ends_ms) = self.ends_ms {
             error = error.with("ends_ms", ends_ms);
         }
