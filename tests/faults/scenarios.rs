@@ -243,7 +243,7 @@ pub mod ours {
             let registry: Registry<dyn ChatModel> = Registry::new("model");
             for (at, name) in models.iter().enumerate() {
                 let nano = NanoUsd(1_000_000 * (at as i64 + 1));
-                let price = Some(Price { input: nano, cached: nano, output: nano });
+                let price = Some(Price { input: nano, output: nano, ..Price::default() });
                 let model = model(url, provider, name, |config| config.price = price);
                 registry.register(name, model).unwrap();
             }
