@@ -214,8 +214,11 @@ impl Connection {
         self.shared.log.lock().unwrap()[place].good = true;
         let said = last["content"].as_str().unwrap_or_default().trim_end();
         let continued = last_role == "assistant" && !said.is_empty() && ANSWER.starts_with(said);
+        // A form is kept to: the same as a text of JSON.
+        let in_json = format!("\"{ANSWER}\"");
         let text = match fault {
             "empty" | "thought" | "filtered" => "",
+            _ if !asked.body["response_format"].is_null() => &in_json,
             _ if continued => &ANSWER[said.len()..],
             _ => ANSWER,
         };
