@@ -131,6 +131,12 @@ impl LocalModel {
         self.tokenizer.encode_plain(text)
     }
 
+    /// The tokens after which an answer is over.
+    #[cfg(feature = "cli")]
+    pub(crate) fn end_tokens(&self) -> impl Iterator<Item = u32> {
+        self.tokenizer.end_tokens()
+    }
+
     /// The likeliest `top` tokens after `tokens`, with their log-probabilities: what parity with other engines is
     /// measured by. Blocks.
     ///
