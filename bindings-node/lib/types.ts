@@ -148,6 +148,11 @@ export interface GenerateOptions extends CallOptions, Needs, Sampling {
   /** Tools the model may call; the caller runs them. */
   tools?: FunctionSpec[]
   responseFormat?: ResponseFormat
+  /**
+   * Answers wanted, 1 to 64; the others are the `alternatives` of the reply. Each is billed for the whole prompt, which a
+   * local model reads once. Not for streams. Default 1.
+   */
+  n?: number
 }
 
 /** Tokens read and written. */
@@ -215,6 +220,8 @@ export interface Reply extends Cost {
   attempts: Attempt[]
   /** Why these models, in this order. */
   route: RoutePlan
+  /** The other answers, where more than one was asked for, each with what it took. */
+  alternatives?: Reply[]
 }
 
 export interface ImageOptions extends CallOptions {

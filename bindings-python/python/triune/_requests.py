@@ -109,6 +109,7 @@ def generate_body(
     stop: Sequence[str] = (),
     max_tokens: int | None = None,
     logprobs: int | None = None,
+    n: int | None = None,
     **needs: Any,
 ) -> dict[str, Any]:
     sampling = present(
@@ -131,6 +132,7 @@ def generate_body(
         tools=[_tool(tool) for tool in tools] or None,
         response_format=form,
         sampling=sampling,
+        n=n,
     )
 
 

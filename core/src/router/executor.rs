@@ -335,6 +335,7 @@ impl Walk {
                 latency_ms: self.started.elapsed().as_millis() as u64,
                 attempts: std::mem::take(&mut self.attempts),
                 route: std::mem::take(&mut self.plan),
+                alternatives: Vec::new(),
             }),
         })
     }

@@ -70,6 +70,9 @@ class GenerateOptions(Needs, CallOptions, total=False):
     """Tokens to write at most."""
     logprobs: int | None
     """Log-probabilities wanted: of the chosen token and of this many likeliest ones. At most 20."""
+    n: int | None
+    """Answers wanted, 1 to 64; the others are the `alternatives` of the reply. Each is billed for the whole prompt, which a
+    local model reads once. Not for streams. Default 1."""
 
 
 class SolveOptions(Needs, CallOptions, total=False):
