@@ -295,7 +295,7 @@ impl Weights<'_> {
 }
 
 /// `weights` in blocks of type `Q8_0`: a scale of 16 bits, and 32 numbers of eight.
-fn eight_bits(weights: &[f32]) -> Vec<u8> {
+pub(super) fn eight_bits(weights: &[f32]) -> Vec<u8> {
     let mut blocks = Vec::with_capacity(weights.len() / BLOCK * Quantised::Q8_0.file_bytes());
     for block in weights.as_chunks::<BLOCK>().0 {
         let largest = block.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
