@@ -38,7 +38,7 @@ const BAR: &str = "{spinner} {msg:40} {bar:24} {pos}/{len} {elapsed:>5}";
 
 #[derive(Debug, Args)]
 pub(super) struct BenchModel {
-    /// A GGUF file, or the name of a chat model that was pulled.
+    /// A GGUF file, a folder as transformers saves it, or the name of a chat model that was pulled.
     model: String,
     /// Threads to compute on. Default: one a core.
     #[arg(long)]
@@ -55,7 +55,8 @@ pub(super) struct BenchModel {
 #[derive(Serialize)]
 struct Figure<'a> {
     model: &'a str,
-    figure: &'static str,
+    #[serde(rename = "figure")]
+    name: &'static str,
     value: f64,
     unit: &'static str,
     /// What it is of.
@@ -150,7 +151,7 @@ impl Sheet<'_> {
     fn add(&mut self, figure: &'static str, value: f64, unit: &'static str, of: impl Into<String>) -> Result<()> {
         // More digits than the machine's noise has tell nothing.
         let value = (value * 10.0).round() / 10.0;
-        let figure = Figure { model: self.name, figure, value, unit, of: of.into(), threads: self.threads };
+        let figure = Figure { model: self.name, name: figure, value, unit, of: of.into(), threads: self.threads };
         if self.json {
             let line = serde_json::to_string(&figure)
                 .map_err(|e| Error::unexpected("a figure has no JSON form").caused_by(e))?;
@@ -163,8 +164,8 @@ impl Sheet<'_> {
     fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(["FIGURE", "VALUE", "UNIT", "OF"]);
-        for Figure { figure, value, unit, of, .. } in &self.figures {
-            table.add_row([*figure, &format!("{value:.1}"), unit, of]);
+        for Figure { name, value, unit, of, .. } in &self.figures {
+            table.add_row([*name, &format!("{value:.1}"), unit, of]);
         }
         if let Some(values) = table.column_mut(1) {
             values.set_cell_alignment(CellAlignment::Right);
@@ -285,7 +286,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/llama3.gguf");
         let mut sheet = Sheet { name: "tiny", threads: 1, json: false, figures: Vec::new(), bar: bar() };
         bench("", false).measure(&Context::new(), &path, &mut sheet).await.unwrap();
-        let names: Vec<_> = sheet.figures.iter().map(|figure| figure.figure).collect();
+        let names: Vec<_> = sheet.figures.iter().map(|figure| figure.name).collect();
         let wanted =
             ["load", "first token", "prefill", "decode", "decode of 8", "decode of 32", "weights", "remembered"];
         assert_eq!(names[..8], wanted);

@@ -351,7 +351,7 @@ impl CallParser {
             Scanned::NoJson => opening,
         };
         let calls = match self.named.take() {
-            Some(name) => self.call_of(name, &self.held[opening..end]).into_iter().collect(),
+            Some(name) => self.call_of(&name, &self.held[opening..end]).into_iter().collect(),
             None => self.calls_in(&self.held[opening..end]),
         };
         let rest = self.held.split_off(end);
@@ -423,7 +423,7 @@ impl CallParser {
     }
 
     /// The call of a tool whose name came before its arguments.
-    fn call_of(&self, name: String, arguments: &str) -> Option<ToolCall> {
+    fn call_of(&self, name: &str, arguments: &str) -> Option<ToolCall> {
         let arguments: Value = serde_json::from_str(arguments).ok()?;
         let call = json!({"name": name, "arguments": arguments});
         self.read(call, self.before + self.calls)

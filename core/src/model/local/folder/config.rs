@@ -40,7 +40,8 @@ pub(super) struct Config {
     query_pre_attn_scalar: Option<f64>,
     final_logit_softcapping: Option<f64>,
     attn_logit_softcapping: Option<f64>,
-    quantization_config: Option<Json>,
+    #[serde(rename = "quantization_config")]
+    quantization: Option<Json>,
     pub(super) bos_token_id: Option<Json>,
     pub(super) eos_token_id: Option<Json>,
 }
@@ -109,7 +110,7 @@ impl Config {
 
     /// What would change the answers, and is not computed.
     fn check(&self) -> Result<()> {
-        if self.quantization_config.is_some() {
+        if self.quantization.is_some() {
             return Err(unsupported(
                 "the weights in the folder are quantised in a form of transformers; take the original model, or a GGUF file",
             ));
@@ -128,8 +129,8 @@ impl Config {
         }
         // The largest Gemma 3 divides by another number, as the loader knows.
         if let Some(scalar) = self.query_pre_attn_scalar
-            && scalar != self.head()? as f64
-            && scalar != (self.hidden_size / self.num_attention_heads.max(1)) as f64
+            && !is(scalar, self.head()? as f64)
+            && !is(scalar, (self.hidden_size / self.num_attention_heads.max(1)) as f64)
         {
             return Err(unsupported("a query_pre_attn_scalar other than the width of a head is not supported"));
         }
@@ -200,7 +201,7 @@ impl Config {
             "llama3" => return Ok(()),
             "yarn" => {
                 let factor = number(rope, "factor").unwrap_or(1.0);
-                let told = |name: &str, usual: f64| number(rope, name).is_none_or(|value| value == usual);
+                let told = |name: &str, usual: f64| number(rope, name).is_none_or(|value| is(value, usual));
                 if !told("beta_fast", 32.0) || !told("beta_slow", 1.0) || rope.contains_key("mscale") {
                     return Err(unsupported(
                         "YaRN with numbers of its own (beta_fast, beta_slow, mscale) is not supported",
@@ -300,6 +301,10 @@ impl Config {
         };
         Some(format!("blk.{layer}.{part}.{kind}"))
     }
+}
+
+fn is(number: f64, other: f64) -> bool {
+    (number - other).abs() < 1e-6
 }
 
 fn number(rope: &Map<String, Json>, key: &str) -> Option<f64> {

@@ -103,7 +103,9 @@ impl Folder {
             Some(Place::Made(numbers)) => Ok(numbers[which.start as usize..which.end as usize].to_vec()),
             Some(Place::Shard { at, name, plus }) => {
                 let mut numbers = self.shards[*at].some(name, which)?;
-                numbers.iter_mut().for_each(|number| *number += plus);
+                for number in &mut numbers {
+                    *number += plus;
+                }
                 Ok(numbers)
             }
         }

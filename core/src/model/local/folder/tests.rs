@@ -62,7 +62,7 @@ struct Twin {
 }
 
 impl Twin {
-    fn new(name: &str, special: Json) -> Self {
+    fn new(name: &str, special: &Json) -> Self {
         let (folder, gguf) = (tempfile::tempdir().unwrap(), Checkpoint::open(&fixture(name)).unwrap());
         let twin = Self { folder, gguf };
         let mut config = twin.sizes();
@@ -170,7 +170,9 @@ impl Twin {
                 numbers = apart(&numbers, info.dims[0] as usize, self.of_architecture("attention.key_length") as usize);
             }
             if architecture == "gemma3" && name.ends_with("norm.weight") {
-                numbers.iter_mut().for_each(|number| *number -= 1.0);
+                for number in &mut numbers {
+                    *number -= 1.0;
+                }
             }
             let (file, shape) = (at % 2, info.dims.iter().rev().collect::<Vec<_>>());
             let begin = data[file].len();
@@ -277,7 +279,7 @@ fn apart(numbers: &[f32], cols: usize, head: usize) -> Vec<f32> {
 #[test]
 fn a_folder_gives_the_scores_of_the_converted_file() {
     for (name, special) in families() {
-        let twin = Twin::new(name, special);
+        let twin = Twin::new(name, &special);
         let vocabulary = twin.head().texts("tokenizer.ggml.tokens").unwrap().len() as u32;
         for context in [256, 2048] {
             let exact = LocalConfig::default().full_precision().context_length(context).threads(1);
@@ -315,7 +317,7 @@ fn a_tokenizer_json_gives_the_tokens_of_the_converted_file() {
         " <|im_end|>",
     ];
     for (name, special) in families() {
-        let twin = Twin::new(name, special);
+        let twin = Twin::new(name, &special);
         let (file, folder) =
             (Tokenizer::new(twin.head()).unwrap(), Checkpoint::open(twin.path()).unwrap().tokenizer().unwrap());
         for text in texts {
@@ -338,7 +340,7 @@ fn a_tokenizer_json_gives_the_tokens_of_the_converted_file() {
 #[tokio::test]
 async fn a_folder_answers_by_its_template_and_its_end_tokens() {
     let (name, special) = families().swap_remove(3);
-    let twin = Twin::new(name, special);
+    let twin = Twin::new(name, &special);
     let mut template = String::new();
     write!(template, "{{% for m in messages %}}{}{{{{ m.content }}}}{}{{% endfor %}}", twin.text(0), twin.text(1))
         .unwrap();
@@ -371,7 +373,7 @@ fn what_is_not_sound_or_not_supported_is_told() {
         let (name, own) = families().swap_remove(3);
         let mut all = own.as_object().unwrap().clone();
         all.extend(special.as_object().unwrap().clone());
-        let twin = Twin::new(name, Json::Object(all));
+        let twin = Twin::new(name, &Json::Object(all));
         spoil(&twin);
         LocalModel::load("folder", twin.path(), &LocalConfig::default()).unwrap_err()
     };
@@ -418,14 +420,16 @@ fn factors_of_llama_3_are_those_of_transformers() {
         "original_max_position_embeddings": 8192});
     let twin = Twin::new(
         name,
-        json!({"model_type": "llama", "head_dim": 64, "rope_theta": 500_000.0, "rope_scaling": scaling}),
+        &json!({"model_type": "llama", "head_dim": 64, "rope_theta": 500_000.0, "rope_scaling": scaling}),
     );
     let config: Config = required(twin.path(), "config.json").unwrap();
     let factors = config.rope_factors().unwrap();
     let [(name, factors)] = factors.as_slice() else { panic!("{factors:?}") };
     assert_eq!((*name, factors.len()), ("rope_freqs.weight", 32));
     let near = |at: usize, wanted: f32| assert!((factors[at] - wanted).abs() < 1e-3, "{at}: {} {wanted}", factors[at]);
-    [(0, 1.0), (14, 1.0), (15, 1.651_329), (16, 3.292_262), (17, 9.666_729), (18, 32.0), (31, 32.0)]
-        .map(|(at, wanted)| near(at, wanted));
+    for (at, wanted) in [(0, 1.0), (14, 1.0), (15, 1.651_329), (16, 3.292_262), (17, 9.666_729), (18, 32.0), (31, 32.0)]
+    {
+        near(at, wanted);
+    }
     assert!(matches!(config.metadata().unwrap()["llama.rope.freq_base"], Value::Float(500_000.0)));
 }
