@@ -649,6 +649,8 @@ export interface EmbedderConfig {
   dimensions?: number
   /** Local: the numbers of the weights. Default `f32`. */
   precision?: 'f32' | 'int8'
+  /** Local: where it computes. A GPU has to be built in. Default `cpu`. */
+  device?: 'cpu' | 'cuda' | 'metal'
   /** Local: what stands before a query. Default: what the model was trained with, as far as its files or name say so. */
   queryPrompt?: string
   /** Local: what stands before every other text. Default: as for `queryPrompt`. */

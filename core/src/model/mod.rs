@@ -22,7 +22,7 @@ pub use chat::{
     ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
     Sampling, TokenLogprob, ToolCall, Usage, collect,
 };
-pub use config::{EmbedderConfig, LocalConfig, ModelConfig, Precision, Provider, RerankerConfig};
+pub use config::{Device, EmbedderConfig, LocalConfig, ModelConfig, Precision, Provider, RerankerConfig};
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};

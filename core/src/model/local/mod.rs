@@ -5,6 +5,7 @@ mod bert;
 mod chat;
 mod checkpoint;
 mod decoder;
+mod device;
 mod embed;
 mod encoder;
 mod family;
