@@ -140,15 +140,14 @@ impl Config {
     fn head(&self) -> Result<u64> {
         let divided = self.hidden_size.checked_div(self.num_attention_heads);
         let head = self.head_dim.or(divided).filter(|head| (1..=1 << 12).contains(head));
-        head.ok_or_else(|| {
-            corrupt("the sizes in config.json do not fit together; expected heads that divide the width")
-        })
+        head.ok_or_else(unfit)
     }
 
     /// Numbers of a head that are turned.
     fn rotated(&self) -> Result<u64> {
         let part = self.partial_rotary_factor.or_else(|| number(self.rope("full_attention")?, "partial_rotary_factor"));
-        Ok((self.head()? as f64 * part.unwrap_or(1.0)) as u64)
+        let (head, part) = (self.head()?, part.unwrap_or(1.0));
+        if (0.0..=1.0).contains(&part) { Ok((head as f64 * part) as u64) } else { Err(unfit()) }
     }
 
     /// How positions of a kind of layers are turned, where the file says so.
@@ -315,6 +314,10 @@ fn integer(number: u64) -> Result<Value> {
     i64::try_from(number)
         .map(Value::Integer)
         .map_err(|_| corrupt("config.json has a size above 2^63; expected a smaller one"))
+}
+
+fn unfit() -> Error {
+    corrupt("the sizes in config.json do not fit together; expected heads that divide the width")
 }
 
 fn unsupported(message: impl Into<String>) -> Error {

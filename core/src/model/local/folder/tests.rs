@@ -1,5 +1,6 @@
 use std::{fmt::Write as _, path::PathBuf};
 
+use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::{
@@ -432,4 +433,27 @@ fn factors_of_llama_3_are_those_of_transformers() {
         near(at, wanted);
     }
     assert!(matches!(config.metadata().unwrap()["llama.rope.freq_base"], Value::Float(500_000.0)));
+}
+
+proptest! {
+    #[test]
+    fn a_changed_config_never_panics(at in 0_usize..400, text in "[0-9]{1,19}|-|null|\\{|\\}|\\[|\"|e|,|:", cut in 0_usize..20) {
+        let mut config = json!({
+            "model_type": "llama", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 9, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "rms_norm_eps": 1e-5, "max_position_embeddings": 64, "layer_types": ["full_attention"],
+            "rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192},
+        })
+        .to_string();
+        let at = at % config.len();
+        config.replace_range(at..(at + cut).min(config.len()), &text);
+        if let Ok(config) = serde_json::from_str::<Config>(&config) {
+            if let Ok(metadata) = config.metadata() {
+                prop_assert!(metadata.contains_key("general.architecture"));
+            }
+            let factors = config.rope_factors().unwrap_or_default();
+            prop_assert!(factors.iter().all(|(_, factors)| factors.len() <= 1 << 12));
+            config.tensor(&text);
+        }
+    }
 }
