@@ -4,8 +4,9 @@ import { toWire } from './wire.js'
 
 /** A request for text, in the form of the engine. */
 export function generateRequest(prompt: string | Message[], options: GenerateOptions = {}): object {
-  const { system, tools, toolChoice, parallelToolCalls, responseFormat, tag, ...rest } = withoutCall(options)
+  const { system, tools, toolChoice, parallelToolCalls, responseFormat, tag, n, ...rest } = withoutCall(options)
   const { model, localOnly, minQuality, maxCostUsd, maxLatencyMs, ...sampling } = rest
   const needs = { model, localOnly, minQuality, maxCostUsd, maxLatencyMs }
-  return toWire({ prompt, system, needs, tools, toolChoice, parallelToolCalls, responseFormat, sampling, tag }) as object
+  const asked = { prompt, system, needs, tools, toolChoice, parallelToolCalls, responseFormat, sampling, tag, n }
+  return toWire(asked) as object
 }

@@ -199,6 +199,11 @@ export interface GenerateOptions extends CallOptions, Needs, Sampling {
   responseFormat?: ResponseFormat
   /** Your name of the task, such as `summarise`: what the router learns, budgets and the ledger go by. 1 to 64 bytes. */
   tag?: string
+  /**
+   * Answers wanted, 1 to 64; the others are the `alternatives` of the reply. Each is billed for the whole prompt, which a
+   * local model reads once. Not for streams. Default 1.
+   */
+  n?: number
 }
 
 /** Tokens read and written. */
@@ -281,6 +286,8 @@ export interface Reply extends Cost {
   attempts: Attempt[]
   /** Why these models, in this order. */
   route: RoutePlan
+  /** The other answers, where more than one was asked for, each with what it took. */
+  alternatives?: Reply[]
 }
 
 export interface ImageOptions extends CallOptions {
@@ -819,6 +826,8 @@ export interface EmbedderConfig {
   dimensions?: number
   /** Local: the numbers of the weights. Default `f32`. */
   precision?: 'f32' | 'int8'
+  /** Local: where it computes. A GPU has to be built in. Default `cpu`. */
+  device?: 'cpu' | 'cuda' | 'metal'
   /** Local: what stands before a query. Default: what the model was trained with, as far as its files or name say so. */
   queryPrompt?: string
   /** Local: what stands before every other text. Default: as for `queryPrompt`. */

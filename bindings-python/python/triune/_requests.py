@@ -116,6 +116,7 @@ def generate_body(
     logprobs: int | None = None,
     reasoning_effort: str | None = None,
     tag: str | None = None,
+    n: int | None = None,
     **needs: Any,
 ) -> dict[str, Any]:
     sampling = present(
@@ -142,6 +143,7 @@ def generate_body(
         response_format=form,
         sampling=sampling,
         tag=tag,
+        n=n,
     )
 
 

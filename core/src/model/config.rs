@@ -43,7 +43,8 @@ pub struct ModelConfig {
     pub id: Option<String>,
     /// How it is reached. Default `local`.
     pub provider: Provider,
-    /// Local: a path, a catalogue name (`smollm2-135m`) or a hub id (`owner/repo` or `owner/repo:file.gguf`).
+    /// Local: a path of a GGUF file or of a folder as transformers saves it, a catalogue name (`smollm2-135m`) or a hub id
+    /// (`owner/repo:file.gguf`).
     /// Cloud: the provider's name of the model, such as `gpt-4o-mini`.
     pub source: String,
     /// `openai` only: the way of chatting, `chat` or `responses`. Default `chat`.
@@ -197,6 +198,20 @@ pub enum Precision {
     Int8,
 }
 
+/// Where an encoder computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Device {
+    /// On the processor, by kernels of triune's own.
+    #[default]
+    Cpu,
+    /// On the first NVIDIA GPU, by candle: candle-core must be built with its feature `cuda`.
+    Cuda,
+    /// On the GPU of a Mac, by candle: candle-core must be built with its feature `metal`.
+    Metal,
+}
+
 /// The embedder.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -216,6 +231,8 @@ pub struct EmbedderConfig {
     pub dimensions: Option<usize>,
     /// Local: the numbers of the weights, `f32` or `int8`. Default `f32`.
     pub precision: Precision,
+    /// Local: where it computes, `cpu`, `cuda` or `metal`. Default `cpu`. A GPU has the weights in `f32`.
+    pub device: Device,
     /// Local: what stands before a query, the blank after it included. Default: what the model was trained with, as
     /// far as its files or its name say so.
     pub query_prompt: Option<String>,

@@ -25,7 +25,7 @@ pub use chat::{
     CacheFor, ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ReasoningEffort,
     ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, collect,
 };
-pub use config::{EmbedderConfig, LocalConfig, ModelConfig, OpenAiApi, Precision, Provider, RerankerConfig};
+pub use config::{Device, EmbedderConfig, LocalConfig, ModelConfig, OpenAiApi, Precision, Provider, RerankerConfig};
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};

@@ -29,7 +29,7 @@ pub(super) async fn open_chat(cx: &Context, config: &ModelConfig, budget: &Memor
 
 pub(super) async fn open_embedder(cx: &Context, source: &str, config: &EmbedderConfig) -> Result<Arc<dyn Embedder>> {
     let source = source.to_owned();
-    let mut settings = LocalEmbedderConfig::default().precision(config.precision);
+    let mut settings = LocalEmbedderConfig::default().precision(config.precision).device(config.device);
     if let Some(prompt) = &config.query_prompt {
         settings = settings.query_prompt(prompt);
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, future::try_join_all, stream};
 
 use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, LedgerEntry, LedgerQuery,
@@ -170,7 +170,17 @@ impl RouterEngine {
     ///
     /// Each model of the plan is tried, errors that may go away more than once, until one answers; an error that lies
     /// in the request ends it at once. Before each try its highest cost is held on every budget it spends from.
+    ///
+    /// Several answers (`n`) are written at once; when one of them fails for good, the others are stopped.
     pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
+        let each = request.each().map_err(|e| e.during("RouterEngine::generate"))?;
+        let all = each.into_iter().map(|request| self.generate_one(cx, request).boxed());
+        let mut replies = try_join_all(all).await?.into_iter();
+        let first = replies.next().ok_or_else(|| Error::unexpected("no answer was asked for"))?;
+        Ok(GenerateReply { alternatives: replies.collect(), ..first })
+    }
+
+    async fn generate_one(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
         let mut walk = match self.begin(cx, request, Mode::Whole).await? {
             Begun::Kept(reply) => return Ok(*reply),
             Begun::Walk(walk) => walk,
@@ -185,7 +195,14 @@ impl RouterEngine {
 
     /// Answers `request` piece by piece. When a model fails after text was given out, another one goes on where the text
     /// broke off; an answer that has a form cannot go on, and the failure is an error of the stream.
+    ///
+    /// # Errors
+    /// `Invalid` for more than one answer: a stream is of one.
     pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
+        if request.n != 1 {
+            return Err(Error::invalid("a stream has one answer; leave n out, or ask without a stream")
+                .during("RouterEngine::stream"));
+        }
         let walk = match self.begin(cx, request, Mode::Pieces).await? {
             Begun::Kept(reply) => return Ok(in_one_piece(reply)),
             Begun::Walk(walk) => walk,

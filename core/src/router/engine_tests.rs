@@ -83,6 +83,40 @@ async fn the_local_model_answers_and_the_saving_is_in_the_ledger() {
 }
 
 #[tokio::test]
+async fn several_answers_are_calls_of_their_own_and_cost_what_one_may_together() {
+    let rig = rig(vec![Scripted::remote("a", 1000).says(&["x"]).says(&["y"]).says(&["z"])]);
+    let request = |n| GenerateRequest { n, ..ask() };
+    let reply = rig.engine.generate(&rig.cx, request(3)).await.unwrap();
+    // They are asked for at once; which is asked first nobody knows.
+    let mut texts: Vec<_> = [&reply].into_iter().chain(&reply.alternatives).map(|reply| reply.text.as_str()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["x", "y", "z"]);
+    // A request has 10 tokens and each answer one, at 1000 nano-dollars.
+    assert!(reply.cost == NanoUsd(11_000) && reply.alternatives.iter().all(|other| other.cost == reply.cost));
+    let ledger = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap();
+    assert_eq!(ledger.len(), 3);
+    assert_eq!(rig.engine.totals(None).unwrap().cost, NanoUsd(33_000));
+
+    for n in [0, 65] {
+        assert_eq!(rig.engine.generate(&rig.cx, request(n)).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(rig.engine.stream(&rig.cx, request(2)).await.map(drop).unwrap_err().kind(), ErrorKind::Invalid);
+    // Ten and a hundred tokens at most, for each of two.
+    let mut bounded = request(2);
+    bounded.needs.max_cost = Some(NanoUsd(2 * 110_000 - 1));
+    let error = rig.engine.generate(&rig.cx, bounded).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OverBudget, "{error}");
+}
+
+#[test]
+fn each_of_several_answers_has_a_seed_of_its_own() {
+    let mut request = GenerateRequest { n: 3, ..ask() };
+    request.sampling.seed = Some(u64::MAX);
+    let seeds: Vec<_> = request.each().unwrap().into_iter().map(|one| (one.n, one.sampling.seed)).collect();
+    assert_eq!(seeds, [(1, Some(u64::MAX)), (1, Some(0)), (1, Some(1))]);
+}
+
+#[tokio::test]
 async fn a_passing_failure_is_retried_and_a_lasting_one_goes_to_the_next_model() {
     let first = Scripted::local("a").fails_at_once(unavailable).cut_off(&["x"]);
     let rig = rig(vec![first, Scripted::local("b").fails_at_once(unauthorized), Scripted::local("c").says(&["ok"])]);

@@ -415,6 +415,7 @@ impl Walk {
                 attempts: std::mem::take(&mut self.attempts),
                 route: std::mem::take(&mut self.plan),
                 cache_hit: None,
+                alternatives: Vec::new(),
             }),
         })
     }

@@ -106,6 +106,7 @@ impl RouterEngine {
             attempts: Vec::new(),
             route: RoutePlan::default(),
             cache_hit: Some(hit),
+            alternatives: Vec::new(),
         })))
     }
 }

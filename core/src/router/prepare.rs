@@ -114,6 +114,7 @@ pub(super) fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, Rou
         response_format,
         sampling,
         tag,
+        n: _,
     } = request;
     check_tag(tag.as_deref())?;
     let messages = prompt.into_messages(system);

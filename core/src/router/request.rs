@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     engine::FunctionSpec,
-    error::Result,
+    error::{Error, Result},
     model::{
         FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, PriceWarning,
         ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, Usage,
@@ -102,12 +102,42 @@ pub struct GenerateRequest {
     /// bytes; never a text of a user.
     #[serde(default)]
     pub tag: Option<String>,
+    /// Answers wanted, 1 to 64. Each is a call of its own: it takes the next seed after the one before it, it is billed
+    /// for the whole prompt, and may be of another model when one fails. A local model reads the prompt once. Default 1.
+    #[serde(default = "one")]
+    pub n: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl GenerateRequest {
+    /// Answers of a request at most.
+    const MOST: u32 = 64;
+
     /// Asks `prompt` of any model.
     pub fn new(prompt: impl Into<String>) -> Self {
         Self::from(Prompt::Text(prompt.into()))
+    }
+
+    /// The requests, of one answer each, that together are this one.
+    ///
+    /// # Errors
+    /// `Invalid` for a number of answers out of range.
+    pub(super) fn each(self) -> Result<Vec<Self>> {
+        if !(1..=Self::MOST).contains(&self.n) {
+            return Err(Error::invalid(format!("n is {}; it must be in [1, {}]", self.n, Self::MOST)));
+        }
+        let n = self.n;
+        let of = |at| {
+            let mut one = Self { n: 1, ..self.clone() };
+            one.sampling.seed = self.sampling.seed.map(|seed| seed.wrapping_add(u64::from(at)));
+            // All together may cost no more than the call may.
+            one.needs.max_cost = self.needs.max_cost.map(|most| NanoUsd(most.0 / i64::from(n)));
+            one
+        };
+        Ok((0..n).map(of).collect())
     }
 }
 
@@ -123,6 +153,7 @@ impl From<Prompt> for GenerateRequest {
             response_format: ResponseFormat::Text,
             sampling: Sampling::default(),
             tag: None,
+            n: one(),
         }
     }
 }
@@ -173,6 +204,9 @@ pub struct GenerateReply {
     /// How the answer was found, when it had been given before: no model was asked, and it cost nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_hit: Option<CacheHit>,
+    /// The other answers, where more than one was asked for, each with what it took.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<GenerateReply>,
 }
 
 /// A piece of a streamed answer.

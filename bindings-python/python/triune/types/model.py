@@ -229,12 +229,15 @@ class Reply(Costed):
     """Every model tried, failed ones first."""
     route: RoutePlan = field(default_factory=lambda: RoutePlan([], []))
     """Why these models, in this order."""
+    alternatives: list[Reply] = field(default_factory=list)
+    """The other answers, where more than one was asked for, each with what it took."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return read(
             cls,
             data,
+            alternatives=read_list(Reply.from_json, data.get("alternatives")),
             usage=read(Usage, data["usage"]),
             tool_calls=read_list(ToolCall.from_json, data["tool_calls"]),
             logprobs=read_list(TokenLogprob.from_json, data["logprobs"]),

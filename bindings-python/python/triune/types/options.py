@@ -78,6 +78,9 @@ class GenerateOptions(Needs, CallOptions, total=False):
     """How long the model may reason before it answers; needs the capability `reasoning`, but for `"none"`."""
     tag: str | None
     """Your name of the task, such as "summarise": what the router learns, budgets and the ledger go by. 1 to 64 bytes."""
+    n: int | None
+    """Answers wanted, 1 to 64; the others are the `alternatives` of the reply. Each is billed for the whole prompt, which a
+    local model reads once. Not for streams. Default 1."""
 
 
 class LedgerFilter(TypedDict, total=False):

@@ -2,8 +2,6 @@
 
 use std::{
     fmt,
-    fs::{File, Metadata},
-    io::BufReader,
     panic::resume_unwind,
     path::Path,
     sync::Arc,
@@ -18,7 +16,7 @@ use super::{
     answer::{Answer, Form},
     decoder::{Part, Scores, Scratch},
     family,
-    gguf::{Gguf, corrupt},
+    gguf::corrupt,
     grammar::Grammars,
     kernel::Pool,
     pages::{Memory, Pages},
@@ -27,6 +25,7 @@ use super::{
     template::ChatTemplate,
     tokenizer::Tokenizer,
     tools::Tools,
+    weights::Checkpoint,
 };
 use crate::{
     context::Context,
@@ -52,7 +51,7 @@ const GUESS: usize = 8;
 /// Bytes of what is remembered.
 const MEMORY: u64 = 512 << 20;
 
-/// A chat model, read from a GGUF file. Its answers are written together: they share the
+/// A chat model, read from a GGUF file or from a folder as transformers saves it. Its answers are written together: they share the
 /// weights, the threads, and what the model remembers of a common beginning. What an answer says does not depend on
 /// what is written beside it.
 ///
@@ -118,7 +117,7 @@ impl LocalModel {
         self.load_ms
     }
 
-    /// Bytes of the file.
+    /// Bytes of the file, or of the weights in the folder.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -129,6 +128,12 @@ impl LocalModel {
     /// None that a text can cause.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
         self.tokenizer.encode_plain(text)
+    }
+
+    /// The tokens after which an answer is over.
+    #[cfg(feature = "cli")]
+    pub(crate) fn end_tokens(&self) -> impl Iterator<Item = u32> {
+        self.tokenizer.end_tokens()
     }
 
     /// The likeliest `top` tokens after `tokens`, with their log-probabilities: what parity with other engines is
@@ -260,24 +265,23 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
             "concurrency is at least 1, and threads are 1 to {MOST_THREADS}; correct the settings of the model"
         )));
     }
-    let (file, facts) = open(path)?;
-    let (bytes, changed) = (facts.len(), facts.modified().ok());
-    let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?;
-    let most = family::context_length(&gguf)?;
+    let checkpoint = Checkpoint::open(path)?;
+    let (bytes, stamp) = (checkpoint.bytes(), checkpoint.stamp());
+    let most = family::context_length(&checkpoint.head)?;
     let context_length = config.context_length.unwrap_or(most.min(CONTEXT));
     if !(2..=most).contains(&context_length) {
         return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
     }
     let full_precision = config.full_precision;
-    let weights = move |gguf: &Gguf, path: &Path| family::load(gguf, path, context_length, full_precision);
+    let weights = move |checkpoint: &Checkpoint| family::load(checkpoint, context_length, full_precision);
     // The tokenizer takes about as long as the weights.
     let (tokenizer, decoder) = std::thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| Tokenizer::new(&gguf));
-        let decoder = budget.within(bytes, || weights(&gguf, path));
+        let tokenizer = scope.spawn(|| checkpoint.tokenizer());
+        let decoder = budget.within(bytes, || weights(&checkpoint));
         (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
     });
     let (tokenizer, decoder) = (Arc::new(tokenizer?), decoder?);
-    let template = ChatTemplate::new(&gguf)?.map(Arc::new);
+    let template = ChatTemplate::new(&checkpoint.head)?.map(Arc::new);
     let limits = Limits { context: context_length as usize, ..limits };
     let (path, its) = (path.to_owned(), Arc::clone(&tokenizer));
     let written_by = move |decoder, before| {
@@ -285,14 +289,13 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
     };
     let first = written_by(decoder, LocalStatistics::default());
     let again = move |before| {
-        let (file, facts) = open(&path)?;
-        if (facts.len(), facts.modified().ok()) != (bytes, changed) {
+        let checkpoint = Checkpoint::open(&path)?;
+        if checkpoint.stamp() != stamp {
             return Err(
                 corrupt("the file changed after the model was opened; open it again").with("path", path.display())
             );
         }
-        let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?;
-        Ok(written_by(weights(&gguf, &path)?, before))
+        Ok(written_by(weights(&checkpoint)?, before))
     };
     let idle = config.idle_unload_s.map(Duration::from_secs);
     let tools = template.as_ref().is_some_and(|template| template.knows_tools());
@@ -307,18 +310,6 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
         load_ms: started.elapsed().as_millis() as u64,
         bytes,
     })
-}
-
-fn open(path: &Path) -> Result<(File, Metadata)> {
-    let file = File::open(path).map_err(|e| {
-        Error::not_found("there is no model file here; name a file that exists, or run `triune models pull`")
-            .caused_by(e)
-    })?;
-    let facts = file.metadata().map_err(|e| corrupt("the size of the file cannot be read").caused_by(e))?;
-    if !facts.is_file() {
-        return Err(Error::invalid("a chat model is one GGUF file, and this is no file"));
-    }
-    Ok((file, facts))
 }
 
 /// What the profile does not promise is refused, not half done.

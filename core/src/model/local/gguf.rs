@@ -45,7 +45,7 @@ pub(super) struct TensorInfo {
 }
 
 /// The checked head of a GGUF file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Gguf {
     pub(super) metadata: BTreeMap<String, Value>,
     pub(super) tensors: BTreeMap<String, TensorInfo>,

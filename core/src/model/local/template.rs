@@ -260,6 +260,8 @@ fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{
         super::{gguf::Value, testing},
         *,
@@ -373,5 +375,22 @@ mod tests {
         request.messages.insert(0, Message::system("Be brief."));
         assert!(prompt(plain, &request).starts_with("<system>Be brief.\n\n# Tools"));
         assert_eq!(prompt(plain, &ChatRequest::user("x")), "<user>x", "nothing is told where there are none");
+    }
+
+    proptest! {
+        /// A template comes with a file, and may be anything.
+        #[test]
+        fn any_template_gives_a_prompt_or_an_error(
+            source in "(\\{% for m in messages %\\}|\\{% endfor %\\}|\\{% if tools %\\}|\\{% else %\\}|\\{% endif %\\}|\\{\\{ m\\.content \\}\\}|\\{\\{ messages\\[0\\]|\\[-1\\]|\\['role'\\]|\\|tojson|\\.split\\('<'\\)| \\}\\}|\\{% set x = 'é' \\* 9 %\\}|\\{% macro f\\(\\) %\\}|\\{\\{ f\\(\\) \\}\\}|<\\|im_end\\|>|a|\\{|%|\\}| ){0,12}",
+            content in "\\PC{0,12}",
+        ) {
+            let tokenizer = Tokenizer::new(&testing::tiny_gguf()).unwrap();
+            if let Ok(template) = ChatTemplate::of_source(&source) {
+                let request = ChatRequest { tools: vec![FunctionSpec::new("f")], ..ChatRequest::user(content) };
+                if let Ok(tokens) = template.encode(&tokenizer, &request) {
+                    prop_assert!(tokens.iter().all(|&token| (token as usize) < tokenizer.len()));
+                }
+            }
+        }
     }
 }
