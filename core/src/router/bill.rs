@@ -122,7 +122,7 @@ impl Bill {
     }
 
     /// No model is asked: the answer was given before.
-    pub(super) fn from_cache(&mut self, hit: CacheHit) {
+    pub(super) fn take_from_cache(&mut self, hit: CacheHit) {
         self.entry.cache_hit = Some(hit);
     }
 

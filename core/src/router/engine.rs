@@ -451,6 +451,7 @@ impl Engine for RouterEngine {
             }
             RouterRequest::Budgets {} => RouterReply::Budgets(self.budget_states(cx).await?),
             RouterRequest::PriceWarnings {} => RouterReply::PriceWarnings(self.price_warnings()),
+            RouterRequest::Explain { id } => RouterReply::Explained { text: self.explain(cx, &id).await? },
             RouterRequest::Models {} => {
                 RouterReply::Models(self.0.models.items().iter().map(|model| model.profile().clone()).collect())
             }

@@ -64,9 +64,9 @@ impl RouterEngine {
     /// The vector of `text`; none without an embedder, or when it fails.
     async fn meaning(&self, cx: &Context, text: &str) -> Result<Option<Vec<f32>>> {
         let Ok(embedder) = self.embedder() else { return Ok(None) };
-        let embedded = cx.run(embedder.embed_queries(cx, vec![text.to_owned()])).await;
+        let found = cx.run(embedder.embed_queries(cx, vec![text.to_owned()])).await;
         cx.check()?;
-        Ok(or_nothing(embedded.map(|vectors| vectors.into_iter().next())).map(|embedding| embedding.vector))
+        Ok(or_nothing(found.map(|vectors| vectors.into_iter().next())).map(|embedding| embedding.vector))
     }
 
     /// An answer given again: it costs nothing, and what it would have cost is in the ledger.
@@ -89,7 +89,7 @@ impl RouterEngine {
             decision: None,
         };
         let mut bill = Bill::open(self, cx, charge).await?;
-        bill.from_cache(hit);
+        bill.take_from_cache(hit);
         let paid = bill.pay(kept.usage).await?;
         Ok(Before::Answered(Box::new(GenerateReply {
             id,

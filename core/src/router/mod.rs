@@ -14,6 +14,7 @@ mod concurrency;
 mod config;
 mod engine;
 mod executor;
+mod explain;
 mod failover;
 mod hedge;
 mod kept;

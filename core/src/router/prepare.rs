@@ -64,7 +64,7 @@ impl RouterEngine {
             })
         };
         let steps = plan.steps.iter().map(|step| take(&step.model)).collect::<Result<_>>()?;
-        let candidates = states.iter().map(candidate).collect();
+        let candidates = states.iter().map(|state| candidate(state, &plan)).collect();
         Ok(Prepared { request, plan, steps, decision: Decision { request: asked, candidates } })
     }
 
@@ -87,15 +87,21 @@ pub(super) struct Prepared {
     pub(super) decision: Decision,
 }
 
-fn candidate(state: &ModelState) -> Candidate {
+fn candidate(state: &ModelState, plan: &RoutePlan) -> Candidate {
+    let id = &state.profile.id;
+    let step = plan.steps.iter().zip(1..).find(|(step, _)| step.model == *id);
+    let passed_over = plan.passed_over.iter().find(|passed| passed.model == *id);
+    let reason = step.map(|(step, _)| &step.reason).or(passed_over.map(|passed| &passed.reason));
     let (input_tokens, output_tokens) = (state.input_tokens.unwrap_or(0), state.max_output_tokens.unwrap_or(0));
     Candidate {
-        model: state.profile.id.clone(),
+        model: id.clone(),
         input_tokens,
         max_output_tokens: output_tokens,
         max_cost: state.profile.price.most(input_tokens, output_tokens),
         quality: state.profile.quality,
         breaker: state.breaker,
+        turn: step.map(|(_, turn)| turn),
+        reason: reason.cloned().unwrap_or_default(),
     }
 }
 

@@ -314,6 +314,11 @@ pub enum RouterRequest {
     Budgets {},
     /// What is to be known of the prices of the models there are.
     PriceWarnings {},
+    /// A decision in words.
+    Explain {
+        /// The id of the reply.
+        id: String,
+    },
     /// The models there are.
     Models {},
     /// What the models in this process did and hold.
@@ -345,6 +350,11 @@ pub enum RouterReply {
     Budgets(Vec<BudgetState>),
     /// To `price_warnings`.
     PriceWarnings(Vec<PriceWarning>),
+    /// To `explain`.
+    Explained {
+        /// In words.
+        text: String,
+    },
     /// To `models`.
     Models(Vec<ModelProfile>),
     /// To `local_statistics`.

@@ -127,6 +127,10 @@ pub struct Candidate {
     pub quality: Option<f64>,
     /// Whether it could be tried.
     pub breaker: BreakerState,
+    /// When it was to be tried: 1 for the first; none for a model that was passed over.
+    pub turn: Option<u32>,
+    /// Why.
+    pub reason: String,
 }
 
 /// Which entries.
