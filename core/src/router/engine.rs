@@ -287,7 +287,7 @@ impl RouterEngine {
         let models = self.0.models.items();
         let image = self.0.image_model.read().unwrap_or_else(PoisonError::into_inner).clone();
         let chat = models.iter().map(ChatModel::profile);
-        let profiles = chat.chain(image.iter().map(ImageModel::profile));
+        let profiles = chat.chain(image.iter().map(|model| model.profile()));
         Prices::warnings(profiles, Day::today())
     }
 
