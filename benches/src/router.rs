@@ -43,7 +43,9 @@ fn main() {
             ["decision", calls] => decision(calls.parse().unwrap()).await,
             ["serve", token_ms] => serve(token_ms.parse().unwrap()).await,
             ["streams", url, at_once, rounds] => streams(url, at_once.parse().unwrap(), rounds.parse().unwrap()).await,
-            _ => panic!("faults <scale> <python> <script> | decision <calls> | serve <ms> | streams <url> <n> <rounds>"),
+            _ => {
+                panic!("faults <scale> <python> <script> | decision <calls> | serve <ms> | streams <url> <n> <rounds>")
+            }
         }
     });
 }
@@ -58,11 +60,8 @@ async fn faults(scale: f64, python: &str, script: &str) {
         let others = verdicts.iter().filter(|(_, verdict)| *verdict != Verdict::Pass);
         others.map(|(scenario, verdict)| format!("{} {verdict:?}", scenario.id)).collect::<Vec<_>>().join("; ")
     };
-    let note = format!(
-        "FailoverBench v0.1, times x {scale}; not passed here: [{}]; there: [{}]",
-        told(&ours),
-        told(&theirs)
-    );
+    let note =
+        format!("FailoverBench v0.1, times x {scale}; not passed here: [{}]; there: [{}]", told(&ours), told(&theirs));
     let (ours, theirs) = (passed(&ours), passed(&theirs));
     println!(
         "{}",
@@ -86,8 +85,10 @@ async fn peer_faults(scale: f64, python: &str, script: &str) -> (String, Vec<(Sc
     for scenario in SCENARIOS {
         let server = FaultServer::start(Pace::scaled(scale)).await;
         let (count, apart) = if scenario.id == "S15" { SEQUENCE } else { (1, Duration::ZERO) };
-        plays.push(json!({ "id": scenario.id, "url": server.url, "primary": scenario.model, "fallback": scenario.fallback,
-                           "count": count, "apart_s": apart.as_secs_f64() * scale, "timeout_s": 30.0 * scale }));
+        plays.push(
+            json!({ "id": scenario.id, "url": server.url, "primary": scenario.model, "fallback": scenario.fallback,
+                           "count": count, "apart_s": apart.as_secs_f64() * scale, "timeout_s": 30.0 * scale }),
+        );
         servers.push(server);
     }
     let mut stdin = child.stdin.take().unwrap();

@@ -66,6 +66,17 @@ export interface ModelProfile {
   quality?: number
   /** Time to a usual answer, as far as known. */
   latencyMs?: number
+  /** What it may be asked in a minute. */
+  rateLimit?: RateLimit
+  /** Longest time until it begins to answer, where that is not the router's. */
+  firstTokenTimeoutMs?: number
+}
+
+/** The provider's rate limit of a model, kept to before the provider has to say so. Absent is no limit. */
+export interface RateLimit {
+  requestsPerMinute?: number
+  /** Of requests and of the most their answers may have; what an answer did not use is given back. */
+  tokensPerMinute?: number
 }
 
 /** One message of a chat. */
@@ -622,7 +633,16 @@ export interface ModelConfig {
   source: string
   baseUrl?: string
   apiKey?: string
+  /** Default: `OPENAI_API_KEY` or `ANTHROPIC_API_KEY`. May hold several keys, with commas between them. */
   apiKeyEnv?: string
+  /** Cloud: more keys, each tried when those before it were refused, told to slow down or out of money. */
+  apiKeys?: string[]
+  /** Cloud: what the provider lets it be asked in a minute. Default: no limit of ours. */
+  rateLimit?: RateLimit
+  /** Cloud: longest time to reach the server. Default: the router's. */
+  connectTimeoutMs?: number
+  /** Cloud: longest time until it begins to answer; 0 for none. More for a model that thinks first. Default: the router's. */
+  firstTokenTimeoutMs?: number
   contextLength?: number
   /** Local: how it runs. */
   local?: LocalConfig

@@ -16,6 +16,7 @@ use super::{
     engine::RouterEngine,
     hedge::late,
     seam,
+    single::tell_breaker,
 };
 use crate::{
     context::Context,
@@ -338,7 +339,7 @@ impl Walk {
         let (model, latency_ms) = (live.step.id().to_owned(), live.latency_ms());
         let tokens = usage.input_tokens + usage.output_tokens;
         let change = live.leave.record(Outcome::Success, Some(tokens), Instant::now());
-        self.engine.tell_breaker(&self.cx, &model, change);
+        tell_breaker(&self.cx, &model, change);
         if let Some(first) = live.first_after.filter(|_| self.engine.config().hedge) {
             self.engine.first_pieces().note(&model, first);
         }

@@ -268,6 +268,10 @@ class ModelInfo:
     capabilities: dict[str, bool]
     quality: float | None
     latency_ms: int | None
+    rate_limit: dict[str, int] | None = None
+    """What it may be asked in a minute."""
+    first_token_timeout_ms: int | None = None
+    """Longest time until it begins to answer, where that is not the router's."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
