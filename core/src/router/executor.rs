@@ -273,11 +273,12 @@ impl Walk {
     async fn ask(&mut self, at: usize, longest: Duration) -> Result<Live> {
         let mut step =
             self.steps.get(at).cloned().ok_or_else(|| Error::unexpected("a plan without a model was walked"))?;
-        let profile = step.model.profile().clone();
+        let model = Arc::clone(&step.model);
+        let profile = model.profile();
         let (mut request, seam) = if self.given.is_empty() {
             (self.request.clone(), None)
         } else {
-            let (request, seam) = seam::go_on(&profile, &self.request, &self.given);
+            let (request, seam) = seam::go_on(profile, &self.request, &self.given);
             step.input_tokens += estimate_tokens(self.given.len()) + 64;
             let left = step.max_output_tokens.saturating_sub(self.given_usage.output_tokens);
             let room = profile.context_length.saturating_sub(step.input_tokens);
@@ -293,7 +294,7 @@ impl Walk {
                 .with("spent", self.wasted)
                 .with("limit", most));
         }
-        let leave = self.engine.admission().enter(&self.cx, &profile, tokens, longest).await?;
+        let leave = self.engine.admission().enter(&self.cx, profile, tokens, longest).await?;
         let holds = self.engine.budgets().reserve(&self.cx, worst)?;
         let bill = Bill::new(
             Arc::clone(self.engine.ledger_book()),
