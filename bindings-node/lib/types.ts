@@ -100,6 +100,17 @@ export interface ModelProfile {
   ends?: string
   /** Of which day its price is, where it comes from a table. */
   pricedOn?: string
+  /** What it may be asked in a minute. */
+  rateLimit?: RateLimit
+  /** Longest time until it begins to answer, where that is not the router's. */
+  firstTokenTimeoutMs?: number
+}
+
+/** The provider's rate limit of a model, kept to before the provider has to say so. Absent is no limit. */
+export interface RateLimit {
+  requestsPerMinute?: number
+  /** Of requests and of the most their answers may have; what an answer did not use is given back. */
+  tokensPerMinute?: number
 }
 
 /** One message of a chat. */
@@ -806,7 +817,16 @@ export interface ModelConfig {
   source: string
   baseUrl?: string
   apiKey?: string
+  /** Default: `OPENAI_API_KEY` or `ANTHROPIC_API_KEY`. May hold several keys, with commas between them. */
   apiKeyEnv?: string
+  /** Cloud: more keys, each tried when those before it were refused, told to slow down or out of money. */
+  apiKeys?: string[]
+  /** Cloud: what the provider lets it be asked in a minute. Default: no limit of ours. */
+  rateLimit?: RateLimit
+  /** Cloud: longest time to reach the server. Default: the router's. */
+  connectTimeoutMs?: number
+  /** Cloud: longest time until it begins to answer; 0 for none. More for a model that thinks first. Default: the router's. */
+  firstTokenTimeoutMs?: number
   contextLength?: number
   /** Local: how it runs. */
   local?: LocalConfig

@@ -89,8 +89,8 @@ pub fn judge(scenario: &Scenario, seen: &Seen, log: &[Logged], scale: f64) -> Ve
     let last = seen.calls.last().cloned().unwrap_or_default();
     let within = |window: f64| primary.iter().filter(|at| **at - primary[0] < window).count();
     let (mut required, mut advised) = (Vec::new(), Vec::new());
-    let mut require = |holds: bool, what: &str| (!holds).then(|| required.push(what.to_owned())).unwrap_or_default();
-    let mut advise = |holds: bool, what: &str| (!holds).then(|| advised.push(what.to_owned())).unwrap_or_default();
+    let mut require = |holds: bool, what: &str| required.extend((!holds).then(|| what.to_owned()));
+    let mut advise = |holds: bool, what: &str| advised.extend((!holds).then(|| what.to_owned()));
     // The longest a call may take before it counts as a hang.
     let longest = match scenario.id {
         "S02" | "S04" | "S08" | "S14" | "S16" => 40.0,
@@ -171,8 +171,8 @@ pub fn judge(scenario: &Scenario, seen: &Seen, log: &[Logged], scale: f64) -> Ve
         (true, true) => Verdict::Pass,
         (true, false) => Verdict::Partial(advised.join(", ")),
         (false, _) => {
-            let errors = seen.calls.iter().filter(|call| call.text.is_none()).map(|call| call.error.as_str());
-            Verdict::Safe(errors.last().unwrap_or_default().chars().take(120).collect())
+            let mut errors = seen.calls.iter().filter(|call| call.text.is_none()).map(|call| call.error.as_str());
+            Verdict::Safe(errors.next_back().unwrap_or_default().chars().take(120).collect())
         }
     }
 }

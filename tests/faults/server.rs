@@ -151,7 +151,7 @@ impl Connection {
             *count
         };
         let refused_prefill = model.contains("noprefill") && last_role == "assistant";
-        let place = {
+        let entry = {
             let mut log = self.shared.log.lock().unwrap();
             let key = asked.key.clone();
             log.push(Logged {
@@ -167,26 +167,11 @@ impl Connection {
         let anthropic = asked.path.ends_with("/messages");
         let pace = self.shared.pace;
         let fault = model.split('-').next().unwrap_or_default();
-        let refusal = match fault {
-            _ if refused_prefill => Some((400, "invalid_prefill", "the last message is not the user's", "")),
-            "s01" if attempt == 1 => Some((429, "rate_limit_exceeded", "slow down", "Retry-After: 2\r\n")),
-            "s02" => Some((429, "rate_limit_exceeded", "slow down", "")),
-            "s03" if attempt == 1 => Some((500, "server_error", "a fault", "")),
-            "s04" | "s16" => Some((503, "overloaded", "overloaded", "")),
-            "s12" => Some((400, "context_length_exceeded", "too long", "")),
-            "s13" => Some((400, "content_policy_violation", "rejected by the safety system", "")),
-            "s15" if at < pace.down => Some((503, "overloaded", "overloaded", "")),
-            "quota" => Some((429, "insufficient_quota", "You exceeded your current quota", "")),
-            "unpaid" => Some((402, "payment_required", "no credits", "")),
-            "limit" => Some((400, "invalid_request_error", "You have reached your specified API usage limits.", "")),
-            "later" => Some((429, "rate_limit_exceeded", "slow down", "Retry-After: 3600\r\n")),
-            "burst" if attempt <= 2 => Some((if attempt == 1 { 500 } else { 503 }, "server_error", "a fault", "")),
-            "keyed" if asked.key != "good" => Some(match asked.key.as_str() {
-                "slow" => (429, "rate_limit_exceeded", "slow down", ""),
-                "empty" => (429, "insufficient_quota", "no quota", ""),
-                _ => (401, "invalid_api_key", "no such key", ""),
-            }),
-            _ => None,
+        let down = at < self.shared.pace.down;
+        let refusal = if refused_prefill {
+            Some((400, "invalid_prefill", "the last message is not the user's", ""))
+        } else {
+            refusal(fault, attempt, down, &asked.key)
         };
         if let Some((status, code, message, header)) = refusal {
             let error = json!({ "type": "error", "error": { "message": message, "type": code, "code": code } });
@@ -211,7 +196,7 @@ impl Connection {
             }
             _ => {}
         }
-        self.shared.log.lock().unwrap()[place].good = true;
+        self.shared.log.lock().unwrap()[entry].good = true;
         let said = last["content"].as_str().unwrap_or_default().trim_end();
         let continued = last_role == "assistant" && !said.is_empty() && ANSWER.starts_with(said);
         // A form is kept to: the same as a text of JSON.
@@ -222,18 +207,6 @@ impl Connection {
             _ if continued => &ANSWER[said.len()..],
             _ => ANSWER,
         };
-        let broken = match fault {
-            "s08" | "s14" => Break::Cut(40),
-            "cut" => Break::Cut(12),
-            "s09" => Break::Stall(20),
-            "s10" => Break::Malformed(10),
-            "s11" => Break::NoDone,
-            "errors" => Break::Error(12),
-            "nofinish" => Break::NoFinish,
-            "thought" | "short" => Break::Finish("length"),
-            "filtered" => Break::Finish("content_filter"),
-            _ => Break::None,
-        };
         self.head(200, "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n").await?;
         if fault == "s07" {
             tokio::time::sleep(pace.slow_first).await;
@@ -242,7 +215,7 @@ impl Connection {
         let blanks = text.match_indices(' ').map(|(at, _)| at).chain([text.len()]);
         let ends = blanks.filter(|at| *at > 0);
         let words: Vec<_> = ends.scan(0, |from, to| Some(&text[std::mem::replace(from, to)..to])).collect();
-        self.stream(&asked.body, anthropic, &words, broken).await
+        self.stream(&asked.body, anthropic, &words, broken(fault)).await
     }
 
     async fn stream(&mut self, body: &Value, anthropic: bool, words: &[&str], broken: Break) -> std::io::Result<bool> {
@@ -358,6 +331,51 @@ impl Connection {
     async fn end(&mut self) -> std::io::Result<bool> {
         self.socket.write_all(b"0\r\n\r\n").await?;
         Ok(true)
+    }
+}
+
+/// Status, code, message and header with which `fault` refuses its n-th request, if it does.
+fn refusal(
+    fault: &str,
+    attempt: u32,
+    down: bool,
+    key: &str,
+) -> Option<(u16, &'static str, &'static str, &'static str)> {
+    match fault {
+        "s01" if attempt == 1 => Some((429, "rate_limit_exceeded", "slow down", "Retry-After: 2\r\n")),
+        "s02" => Some((429, "rate_limit_exceeded", "slow down", "")),
+        "s03" if attempt == 1 => Some((500, "server_error", "a fault", "")),
+        "s04" | "s16" => Some((503, "overloaded", "overloaded", "")),
+        "s12" => Some((400, "context_length_exceeded", "too long", "")),
+        "s13" => Some((400, "content_policy_violation", "rejected by the safety system", "")),
+        "s15" if down => Some((503, "overloaded", "overloaded", "")),
+        "quota" => Some((429, "insufficient_quota", "You exceeded your current quota", "")),
+        "unpaid" => Some((402, "payment_required", "no credits", "")),
+        "limit" => Some((400, "invalid_request_error", "You have reached your specified API usage limits.", "")),
+        "later" => Some((429, "rate_limit_exceeded", "slow down", "Retry-After: 3600\r\n")),
+        "burst" if attempt <= 2 => Some((if attempt == 1 { 500 } else { 503 }, "server_error", "a fault", "")),
+        "keyed" if key != "good" => Some(match key {
+            "slow" => (429, "rate_limit_exceeded", "slow down", ""),
+            "empty" => (429, "insufficient_quota", "no quota", ""),
+            _ => (401, "invalid_api_key", "no such key", ""),
+        }),
+        _ => None,
+    }
+}
+
+/// How the stream of `fault` breaks.
+fn broken(fault: &str) -> Break {
+    match fault {
+        "s08" | "s14" => Break::Cut(40),
+        "cut" => Break::Cut(12),
+        "s09" => Break::Stall(20),
+        "s10" => Break::Malformed(10),
+        "s11" => Break::NoDone,
+        "errors" => Break::Error(12),
+        "nofinish" => Break::NoFinish,
+        "thought" | "short" => Break::Finish("length"),
+        "filtered" => Break::Finish("content_filter"),
+        _ => Break::None,
     }
 }
 

@@ -140,21 +140,21 @@ impl Breaker {
         }
     }
 
-    /// Lets a call through, or not; a probe has its number.
-    fn admit(&mut self, now: Instant, policy: BreakerPolicy) -> Option<Option<u64>> {
+    /// Lets a call through, or not; a probe has its number, other calls have 0.
+    fn admit(&mut self, now: Instant, policy: BreakerPolicy) -> Option<u64> {
         match self.state(now) {
-            BreakerState::Closed => Some(None),
+            BreakerState::Closed => Some(0),
             BreakerState::HalfOpen => {
                 self.state = State::Probing { until: now + policy.probe_for };
                 self.probe += 1;
-                Some(Some(self.probe))
+                Some(self.probe)
             }
             BreakerState::Open => None,
         }
     }
 
-    fn record(&mut self, outcome: Outcome, probe: Option<u64>, now: Instant, policy: BreakerPolicy) -> Option<Change> {
-        let probing = matches!(self.state, State::Probing { .. }) && probe == Some(self.probe);
+    fn record(&mut self, outcome: Outcome, probe: u64, now: Instant, policy: BreakerPolicy) -> Option<Change> {
+        let probing = matches!(self.state, State::Probing { .. }) && probe == self.probe;
         if !probing && self.state != State::Closed {
             // A call from before the breaker opened, or a probe whose turn is over: it says nothing new.
             return None;
@@ -216,7 +216,7 @@ impl Breakers {
         Some(Permit { breakers: self.clone(), model: model.to_owned(), probe, open: true })
     }
 
-    fn record(&self, model: &str, outcome: Outcome, probe: Option<u64>, now: Instant) -> Option<Change> {
+    fn record(&self, model: &str, outcome: Outcome, probe: u64, now: Instant) -> Option<Change> {
         self.with(model, |breaker| breaker.record(outcome, probe, now, self.policy))
     }
 
@@ -238,7 +238,8 @@ impl Breakers {
 pub(super) struct Permit {
     breakers: Breakers,
     model: String,
-    probe: Option<u64>,
+    /// Its number, or 0 when it is none.
+    probe: u64,
     open: bool,
 }
 
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_never_reports_gives_its_turn_back() {
-        let policy = BreakerPolicy { probe_for: Duration::from_secs(60), ..POLICY };
+        let policy = BreakerPolicy { probe_for: Duration::from_mins(1), ..POLICY };
         let (breakers, now) = (Breakers::new(policy), Instant::now());
         for _ in 0..3 {
             fail(&breakers, now);
@@ -386,7 +387,7 @@ mod tests {
             for (what, seconds) in steps {
                 now += Duration::from_secs(seconds);
                 held.extend(breakers.admit("m", now));
-                prop_assert!(held.iter().filter(|permit| permit.probe.is_some()).count() <= 1);
+                prop_assert!(held.iter().filter(|permit| permit.probe > 0).count() <= 1);
                 let Some(permit) = (what < 3).then(|| held.pop()).flatten() else { continue };
                 let outcomes = [Outcome::Success, Outcome::Failure, Outcome::Neutral];
                 permit.record(outcomes[usize::from(what)], now);

@@ -20,6 +20,7 @@ use super::{
     kept::Keeping,
     prepare::Prepared,
     seam,
+    single::tell_breaker,
     structured::Form,
 };
 use crate::{
@@ -299,11 +300,12 @@ impl Walk {
     async fn ask(&mut self, at: usize, longest: Duration) -> Result<Live> {
         let mut step =
             self.steps.get(at).cloned().ok_or_else(|| Error::unexpected("a plan without a model was walked"))?;
-        let profile = step.model.profile().clone();
+        let model = Arc::clone(&step.model);
+        let profile = model.profile();
         let (mut request, seam) = if self.given.is_empty() {
             (self.request.clone(), None)
         } else {
-            let (request, seam) = seam::go_on(&profile, &self.request, &self.given);
+            let (request, seam) = seam::go_on(profile, &self.request, &self.given);
             step.input_tokens += estimate_tokens(self.given.len()) + 64;
             let left = step.max_output_tokens.saturating_sub(self.given_usage.output_tokens);
             let room = profile.context_length.saturating_sub(step.input_tokens);
@@ -318,7 +320,7 @@ impl Walk {
                 .with("spent", self.wasted)
                 .with("limit", most));
         }
-        let leave = self.engine.admission().enter(&self.cx, &profile, tokens, longest).await?;
+        let leave = self.engine.admission().enter(&self.cx, profile, tokens, longest).await?;
         let charge = Charge {
             id: &self.id,
             tag: self.tag.as_deref(),
@@ -365,7 +367,7 @@ impl Walk {
         let (model, latency_ms) = (live.step.id().to_owned(), live.latency_ms());
         let tokens = usage.input_tokens + usage.output_tokens;
         let change = live.leave.record(Outcome::Success, Some(tokens), Instant::now());
-        self.engine.tell_breaker(&self.cx, &model, change);
+        tell_breaker(&self.cx, &model, change);
         if let Some(first) = live.first_after.filter(|_| self.engine.config().hedge) {
             self.engine.first_pieces().note(&model, first);
         }

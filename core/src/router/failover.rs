@@ -10,6 +10,7 @@ use super::{
     breaker::Outcome,
     executor::{Mode, Walk},
     seam,
+    single::tell_breaker,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -114,7 +115,7 @@ impl Walk {
         if let Some(live) = failed {
             latency_ms = live.latency_ms();
             live.span.record("error.type", error.code());
-            self.engine.tell_breaker(&self.cx, &model, live.leave.record(outcome, None, Instant::now()));
+            tell_breaker(&self.cx, &model, live.leave.record(outcome, None, Instant::now()));
             cost = live.bill.give_up();
             self.wasted = self.wasted + cost;
         }

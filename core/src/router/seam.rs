@@ -66,7 +66,7 @@ impl Seam {
     /// What of `text` is new; empty while that is not clear.
     ///
     /// # Errors
-    /// `Unavailable` when the model began its answer anew, in other words than those that were given out.
+    /// `Rejected` when the model began its answer anew, in other words than those that were given out.
     pub(super) fn join(&mut self, text: &str) -> Result<String> {
         if self.joined || self.exact {
             return Ok(text.to_owned());
@@ -102,7 +102,7 @@ impl Seam {
         let common = given.bytes().zip(held.bytes()).take_while(|(a, b)| a == b).count();
         if common >= BEGUN_ANEW {
             let message = "the model began an answer anew that was to go on";
-            return Err(Error::new(ErrorKind::Unavailable, message).retryable(false));
+            return Err(Error::new(ErrorKind::Rejected, message));
         }
         let blank_before = self.given.is_empty() || self.given.ends_with(char::is_whitespace);
         Ok(if blank_before {
@@ -172,7 +172,7 @@ mod tests {
     fn an_answer_that_begins_anew_in_other_words_is_not_joined() {
         let given = "The capital of France is Paris, a city on the Seine";
         let error = joined(given, &["The capital of France is Paris, and it is large"]).unwrap_err();
-        assert!(error.kind() == ErrorKind::Unavailable && !error.is_retryable());
+        assert!(error.kind() == ErrorKind::Rejected && !error.is_retryable());
     }
 
     #[test]

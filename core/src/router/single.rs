@@ -128,7 +128,7 @@ impl Single<'_> {
             Err(_) if self.cx.check().is_err() => Outcome::Neutral,
             Err(error) => Outcome::of(error),
         };
-        self.engine.tell_breaker(self.cx, self.model, leave.record(outcome, None, Instant::now()));
+        tell_breaker(self.cx, self.model, leave.record(outcome, None, Instant::now()));
         self.cx.emit(EventKind::Attempted {
             model: self.model.to_owned(),
             attempt,
@@ -142,16 +142,14 @@ impl Single<'_> {
     }
 }
 
-impl RouterEngine {
-    /// Says that a breaker opened or closed.
-    pub(super) fn tell_breaker(&self, cx: &Context, model: &str, change: Option<Change>) {
-        let Some(change) = change else { return };
-        let model = model.to_owned();
-        match change {
-            Change::Opened(time) => cx.emit(EventKind::BreakerOpened { model, for_ms: time.as_millis() as u64 }),
-            Change::Closed => cx.emit(EventKind::BreakerClosed { model }),
-        }
-    }
+/// Says that a breaker opened or closed.
+pub(super) fn tell_breaker(cx: &Context, model: &str, change: Option<Change>) {
+    let Some(change) = change else { return };
+    let model = model.to_owned();
+    cx.emit(match change {
+        Change::Opened(time) => EventKind::BreakerOpened { model, for_ms: time.as_millis() as u64 },
+        Change::Closed => EventKind::BreakerClosed { model },
+    });
 }
 
 /// An embedder that is not of this process, or not free: tried more than once, left alone when it fails, and paid for.

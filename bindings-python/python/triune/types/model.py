@@ -301,6 +301,10 @@ class ModelInfo:
     """The day on which its provider ends it, as far as known."""
     priced_on: str | None = None
     """Of which day its price is, where it comes from a table."""
+    rate_limit: dict[str, int] | None = None
+    """What it may be asked in a minute."""
+    first_token_timeout_ms: int | None = None
+    """Longest time until it begins to answer, where that is not the router's."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -155,6 +155,10 @@ class ModelProfile(TypedDict, total=False):
     """How good its answers are, 0 to 1."""
     latency_ms: int | None
     """Time to a usual answer."""
+    rate_limit: Mapping[str, int] | None
+    """What it may be asked in a minute: `requests_per_minute`, `tokens_per_minute`. Default: no limit."""
+    first_token_timeout_ms: int | None
+    """Longest time until it begins to answer, where that is not the router's."""
 
 
 def price(
