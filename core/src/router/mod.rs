@@ -10,6 +10,7 @@ mod config;
 mod engine;
 mod executor;
 mod layer;
+pub mod learn;
 mod ledger;
 mod request;
 mod route;
