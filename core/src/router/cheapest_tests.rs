@@ -123,6 +123,28 @@ fn when_nothing_fits_the_error_says_why_for_each_model() {
     assert!(none.message().contains("triune models pull smollm2-135m"));
 }
 
+#[test]
+fn aims_out_of_range_are_refused_by_name() {
+    let needs = [
+        ("target_saving", Needs { target_saving: Some(1.5), ..Needs::default() }),
+        ("min_retention", Needs { min_retention: Some(f64::NAN), ..Needs::default() }),
+        ("confidence", Needs { confidence: Some(0.0), ..Needs::default() }),
+        ("two aims", Needs { target_saving: Some(0.5), min_retention: Some(0.9), ..Needs::default() }),
+    ];
+    for (named, needs) in needs {
+        let error = CheapestRouter.route(&asking(needs), &[local("mine")]).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_prompt_stays_out_of_what_is_logged() {
+    let request =
+        RouteRequest { prompt: Some("secret".into()), embedding: Some(vec![0.25]), ..RouteRequest::default() };
+    let shown = format!("{request:?}");
+    assert!(!shown.contains("secret") && !shown.contains("0.25"), "{shown}");
+}
+
 proptest::proptest! {
     #[test]
     fn every_model_is_named_once_and_the_order_of_the_input_does_not_matter(

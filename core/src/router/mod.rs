@@ -19,6 +19,7 @@ mod failover;
 mod hedge;
 mod kept;
 mod layer;
+pub mod learn;
 mod ledger;
 mod limit;
 mod prepare;

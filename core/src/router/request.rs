@@ -46,6 +46,38 @@ pub struct Needs {
     pub max_cost: Option<NanoUsd>,
     /// The model's usual latency may be at most this; a model of unknown latency qualifies.
     pub max_latency_ms: Option<u64>,
+    /// Spend this part less than the best single model would, (0, 1), and get the best quality that this buys. Only a
+    /// router that has learned can aim at it; over many requests, not in each.
+    pub target_saving: Option<f64>,
+    /// Keep this part of the best single model's quality, (0, 1), at the least cost. Only a router that has learned
+    /// can aim at it; over many requests, not in each.
+    pub min_retention: Option<f64>,
+    /// The chance that `min_retention` is kept, over the draw of the labels that were learned from: (0, 1), default
+    /// 0.9.
+    pub confidence: Option<f64>,
+}
+
+impl Needs {
+    /// Checks the ranges that the fields document.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn validate(&self) -> Result<()> {
+        let parts = [
+            ("target_saving", self.target_saving),
+            ("min_retention", self.min_retention),
+            ("confidence", self.confidence),
+        ];
+        for (name, part) in parts {
+            if let Some(part) = part.filter(|part| !(*part > 0.0 && *part < 1.0)) {
+                return Err(Error::invalid(format!("{name} is {part}; it must be between 0 and 1, such as 0.9")));
+            }
+        }
+        if self.target_saving.is_some() && self.min_retention.is_some() {
+            return Err(Error::invalid("target_saving and min_retention are two aims; give one of them"));
+        }
+        Ok(())
+    }
 }
 
 /// What is asked: one prompt, or a chat.
