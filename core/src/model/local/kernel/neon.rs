@@ -10,7 +10,7 @@ use half::f16;
 
 use super::{
     Activations, Matrix, Out,
-    format::{GROUP, Quantised},
+    format::Quantised,
     matrix::Data,
     product::{self, Floats, STRIDE, Simd, four, multiply_with},
 };
@@ -96,8 +96,19 @@ impl Simd for Neon<false> {
         // SAFETY: see `splat`; a block has four groups of bytes, and eight of activations.
         unsafe {
             for t in 0..T {
-                let first = sum_nibbles(weights[t], quants);
-                add_wide(&mut dots[t], first, sum_nibbles(weights[t].add(REGISTER), quants));
+                for half in 0..2 {
+                    let mut pairs = [[vdupq_n_s16(0); 2]; M];
+                    for group in 0..4 {
+                        let [first, second] = nibbles(weights[t].add(group * STRIDE + half * REGISTER));
+                        for m in 0..M {
+                            pairs[m] = add_products(pairs[m], first, four(quants[m], group));
+                            pairs[m] = add_products(pairs[m], second, four(quants[m], group + 4));
+                        }
+                    }
+                    for m in 0..M {
+                        dots[t][m][half] = add_pairs(dots[t][m][half], pairs[m]);
+                    }
+                }
             }
         }
     }
@@ -108,14 +119,10 @@ impl Simd for Neon<false> {
         weights: [*const u8; T],
         quants: [*const i8; M],
     ) {
-        // SAFETY: see `splat`; half a block has four groups. Of quants below 32 four fit in 16 bits, of those below 64 two.
-        unsafe {
-            if HALVES == 2 {
-                add_groups::<T, M, 8, 4>(dots, weights, quants);
-            } else {
-                add_groups::<T, M, 4, 2>(dots, weights, quants);
-            }
-        }
+        // Of quants below 32 four groups fit in 16 bits, of those below 64 two.
+        let deep = if HALVES == 2 { 4 } else { 2 };
+        // SAFETY: see `splat`; half a block has four groups.
+        unsafe { add_groups(dots, weights, quants, 4 * HALVES, deep) };
     }
 
     /// 2 x 128 x 127 fits in 16 bits, once.
@@ -126,7 +133,7 @@ impl Simd for Neon<false> {
         quants: [*const i8; M],
     ) {
         // SAFETY: see `splat`; a block has eight groups.
-        unsafe { add_groups::<T, M, 8, 1>(dots, weights, quants) };
+        unsafe { add_groups(dots, weights, quants, 8, 1) };
     }
 }
 
@@ -136,70 +143,43 @@ pub(super) unsafe fn convert(integers: [int32x4_t; 2]) -> [float32x4_t; 2] {
     unsafe { [vcvtq_f32_s32(integers[0]), vcvtq_f32_s32(integers[1])] }
 }
 
-/// The low halves of bytes.
+/// The low and the high halves of 16 bytes.
 #[inline(always)]
-pub(super) unsafe fn low(both: uint8x16_t) -> int8x16_t {
+pub(super) unsafe fn nibbles(from: *const u8) -> [int8x16_t; 2] {
     // SAFETY: as the caller promises.
-    unsafe { vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15))) }
+    unsafe {
+        let both = vld1q_u8(from);
+        [vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15))), vreinterpretq_s8_u8(vshrq_n_u8::<4>(both))]
+    }
 }
 
-/// The high halves of bytes.
+/// Adds the dot products of `groups` of bytes, `deep` of which fit in 16 bits.
 #[inline(always)]
-pub(super) unsafe fn high(both: uint8x16_t) -> int8x16_t {
-    // SAFETY: as the caller promises.
-    unsafe { vreinterpretq_s8_u8(vshrq_n_u8::<4>(both)) }
-}
-
-/// Adds the dot products of `GROUPS` groups of bytes, of which `DEEP` fit in 16 bits.
-#[inline(always)]
-unsafe fn add_groups<const T: usize, const M: usize, const GROUPS: usize, const DEEP: usize>(
+unsafe fn add_groups<const T: usize, const M: usize>(
     dots: &mut [[[int32x4_t; 2]; M]; T],
     weights: [*const u8; T],
     quants: [*const i8; M],
+    groups: usize,
+    deep: usize,
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        for group in (0..GROUPS).step_by(DEEP) {
-            let quants = quants.map(|quants| quants.add(group * GROUP));
-            for t in 0..T {
-                let weights = weights[t].add(group * STRIDE);
-                let first = sum_bytes::<M, DEEP>(weights, quants);
-                add_wide(&mut dots[t], first, sum_bytes::<M, DEEP>(weights.add(REGISTER), quants));
+        for t in 0..T {
+            for half in 0..2 {
+                for first in (0..groups).step_by(deep) {
+                    let mut pairs = [[vdupq_n_s16(0); 2]; M];
+                    for group in first..first + deep {
+                        let weights = vld1q_s8(weights[t].add(group * STRIDE + half * REGISTER).cast());
+                        for m in 0..M {
+                            pairs[m] = add_products(pairs[m], weights, four(quants[m], group));
+                        }
+                    }
+                    for m in 0..M {
+                        dots[t][m][half] = add_pairs(dots[t][m][half], pairs[m]);
+                    }
+                }
             }
         }
-    }
-}
-
-/// The dot products of a block of 4-bit quants of four rows, each as two sums.
-#[inline(always)]
-unsafe fn sum_nibbles<const M: usize>(weights: *const u8, quants: [*const i8; M]) -> [int16x8_t; M] {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let mut pairs = [[vdupq_n_s16(0); 2]; M];
-        for group in 0..4 {
-            let both = vld1q_u8(weights.add(group * STRIDE));
-            for m in 0..M {
-                pairs[m] = add_products(pairs[m], low(both), four(quants[m], group));
-                pairs[m] = add_products(pairs[m], high(both), four(quants[m], group + 4));
-            }
-        }
-        pairs.map(|pairs| vpaddq_s16(pairs[0], pairs[1]))
-    }
-}
-
-/// The dot products of `DEEP` groups of bytes of four rows, each as two sums.
-#[inline(always)]
-unsafe fn sum_bytes<const M: usize, const DEEP: usize>(weights: *const u8, quants: [*const i8; M]) -> [int16x8_t; M] {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let mut pairs = [[vdupq_n_s16(0); 2]; M];
-        for group in 0..DEEP {
-            let weights = vld1q_s8(weights.add(group * STRIDE).cast());
-            for m in 0..M {
-                pairs[m] = add_products(pairs[m], weights, four(quants[m], group));
-            }
-        }
-        pairs.map(|pairs| vpaddq_s16(pairs[0], pairs[1]))
     }
 }
 
@@ -213,11 +193,9 @@ unsafe fn add_products(to: [int16x8_t; 2], weights: int8x16_t, four: i32) -> [in
     }
 }
 
-/// Adds the two sums of each row, of the first four rows and of the second.
+/// Adds the four numbers of each row: first neighbours in 16 bits, then two of those to 32.
 #[inline(always)]
-unsafe fn add_wide<const M: usize>(to: &mut [[int32x4_t; 2]; M], first: [int16x8_t; M], second: [int16x8_t; M]) {
-    for m in 0..M {
-        // SAFETY: as the caller promises.
-        unsafe { to[m] = [vpadalq_s16(to[m][0], first[m]), vpadalq_s16(to[m][1], second[m])] };
-    }
+unsafe fn add_pairs(to: int32x4_t, pairs: [int16x8_t; 2]) -> int32x4_t {
+    // SAFETY: as the caller promises.
+    unsafe { vpadalq_s16(to, vpaddq_s16(pairs[0], pairs[1])) }
 }

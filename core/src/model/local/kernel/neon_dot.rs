@@ -12,7 +12,7 @@ use super::{
     Activations, Matrix, Out,
     format::{BLOCK, Quantised},
     matrix::Data,
-    neon::{Neon, REGISTER, convert, high, low},
+    neon::{Neon, REGISTER, convert, nibbles},
     product::{self, STRIDE, Simd, multiply_with},
 };
 
@@ -42,11 +42,20 @@ impl Simd for Neon<true> {
     ) {
         // SAFETY: see `splat_integer`; a block has four groups of bytes, and eight of activations.
         unsafe {
+            let early: [_; M] = std::array::from_fn(|m| vld1q_s8(quants[m]));
+            let late: [_; M] = std::array::from_fn(|m| vld1q_s8(quants[m].add(BLOCK / 2)));
             for t in 0..T {
-                let both = four_groups(weights[t]);
-                add_four_groups(&mut dots[t], both.map(|rows| rows.map(|both| low(both))), quants);
-                let late = quants.map(|quants| quants.add(BLOCK / 2));
-                add_four_groups(&mut dots[t], both.map(|rows| rows.map(|both| high(both))), late);
+                for half in 0..2 {
+                    let mut first = [vdupq_n_s8(0); 4];
+                    let mut second = first;
+                    for group in 0..4 {
+                        [first[group], second[group]] = nibbles(weights[t].add(group * STRIDE + half * REGISTER));
+                    }
+                    for m in 0..M {
+                        dots[t][m][half] = add_four(dots[t][m][half], first, early[m]);
+                        dots[t][m][half] = add_four(dots[t][m][half], second, late[m]);
+                    }
+                }
             }
         }
     }
@@ -57,17 +66,18 @@ impl Simd for Neon<true> {
         weights: [*const u8; T],
         quants: [*const i8; M],
     ) {
-        // SAFETY: see `splat_integer`; half a block has four groups.
+        // SAFETY: see `splat_integer`; half a block has four groups, which are 16 activations.
         unsafe {
-            for half in 0..HALVES {
-                let quants = quants.map(|quants| quants.add(half * BLOCK / 2));
+            for part in 0..HALVES {
+                let quants: [_; M] = std::array::from_fn(|m| vld1q_s8(quants[m].add(part * BLOCK / 2)));
                 for t in 0..T {
-                    let weights = four_groups(weights[t].add(half * 4 * STRIDE));
-                    add_four_groups(
-                        &mut dots[t],
-                        weights.map(|rows| rows.map(|byte| vreinterpretq_s8_u8(byte))),
-                        quants,
-                    );
+                    for half in 0..2 {
+                        let first = weights[t].add(4 * part * STRIDE + half * REGISTER);
+                        let weights = std::array::from_fn(|group| vld1q_s8(first.add(group * STRIDE).cast()));
+                        for m in 0..M {
+                            dots[t][m][half] = add_four(dots[t][m][half], weights, quants[m]);
+                        }
+                    }
                 }
             }
         }
@@ -84,38 +94,15 @@ impl Simd for Neon<true> {
     }
 }
 
-/// The bytes of four groups, for each of two times four rows.
+/// Adds the dot products of four groups of four rows with 16 activations.
 #[inline(always)]
-unsafe fn four_groups(from: *const u8) -> [[uint8x16_t; 4]; 2] {
+unsafe fn add_four(to: int32x4_t, weights: [int8x16_t; 4], quants: int8x16_t) -> int32x4_t {
     // SAFETY: as the caller promises.
-    let rows = |from: *const u8| unsafe { std::array::from_fn(|group| vld1q_u8(from.add(group * STRIDE))) };
-    // SAFETY: as the caller promises.
-    [rows(from), rows(unsafe { from.add(REGISTER) })]
-}
-
-/// Adds the dot products of four groups with 16 activations. Both registers of rows are written out: in a loop that the
-/// compiler leaves one, the sums would live in memory.
-#[inline(always)]
-unsafe fn add_four_groups<const M: usize>(
-    dots: &mut [[int32x4_t; 2]; M],
-    [first, second]: [[int8x16_t; 4]; 2],
-    quants: [*const i8; M],
-) {
-    for m in 0..M {
-        // SAFETY: as the caller promises.
-        unsafe {
-            let quants = vld1q_s8(quants[m]);
-            let [mut one, mut other] = dots[m];
-            one = add::<0>(one, first[0], quants);
-            other = add::<0>(other, second[0], quants);
-            one = add::<1>(one, first[1], quants);
-            other = add::<1>(other, second[1], quants);
-            one = add::<2>(one, first[2], quants);
-            other = add::<2>(other, second[2], quants);
-            one = add::<3>(one, first[3], quants);
-            other = add::<3>(other, second[3], quants);
-            dots[m] = [one, other];
-        }
+    unsafe {
+        let to = add::<0>(to, weights[0], quants);
+        let to = add::<1>(to, weights[1], quants);
+        let to = add::<2>(to, weights[2], quants);
+        add::<3>(to, weights[3], quants)
     }
 }
 
