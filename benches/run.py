@@ -22,6 +22,7 @@ PROGRAMS = {
     "batching": "many answers of one local model at once, beside the slots of llama.cpp's server",
     "embed": "the local embedder beside onnxruntime and sentence-transformers: speed, agreement, cold start, memory",
     "inference": "local models beside llama.cpp: speed, memory, and whether they agree",
+    "router-quality": "what the learned router saves on recorded answers of real models, at which quality",
     "kill": "25 SIGKILLs during stores, tasks and generations: what was lost, rerun or miscounted",
 }
 
@@ -33,11 +34,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.name is None:
         for name, what in PROGRAMS.items():
-            print(f"{name:8} {what}")
+            print(f"{name:14} {what}")
         return
     if arguments.name not in PROGRAMS:
         sys.exit(f"no program is called {arguments.name!r}; there are: {', '.join(PROGRAMS)}")
-    importlib.import_module(arguments.name).main(arguments.size)
+    importlib.import_module(arguments.name.replace("-", "_")).main(arguments.size)
 
 
 if __name__ == "__main__":
