@@ -25,6 +25,7 @@ PROGRAMS = {
     "inference": "local models beside llama.cpp: speed, memory, and whether they agree",
     "router-faults": "the sixteen faults of FailoverBench against the router, beside litellm's",
     "router-overhead": "what a decision takes, and what the router adds to a stream, beside litellm's",
+    "router-quality": "what the learned router saves on recorded answers of real models, at which quality",
     "kill": "25 SIGKILLs during stores, tasks and generations: what was lost, rerun or miscounted",
 }
 

@@ -354,8 +354,10 @@ impl TriuneBuilder {
 
         let models = Registry::new("model");
         let (engines, functions) = (Registry::new("engine"), Registry::new("function"));
+        let own_router = self.router.is_some();
         let policy = self.router.unwrap_or_else(|| Arc::new(CheapestRouter));
         let router = RouterEngine::new(config.router.clone(), policy, models, store.clone())?;
+        router.begin_to_learn(own_router).await?;
         let recall = RecallEngine::new(config.recall.clone(), store.clone(), router.clone(), runtime.clone())?;
         let parallel = ParallelEngine::new(
             config.parallel.clone(),

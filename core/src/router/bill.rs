@@ -131,6 +131,16 @@ impl Bill {
         self.known = Some((usage, self.price.cost(&usage)));
     }
 
+    /// What the model said it took; nothing before it did.
+    pub(super) fn usage(&self) -> Usage {
+        self.known.map(|(usage, _)| usage).unwrap_or_default()
+    }
+
+    /// What `usage` costs.
+    pub(super) fn cost(&self, usage: &Usage) -> NanoUsd {
+        self.price.cost(usage)
+    }
+
     /// The model wrote `bytes` of text.
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.written_bytes += bytes;

@@ -63,7 +63,7 @@ impl Walk {
         self.doubted = Some(Kept {
             text: live.text.clone(),
             tool_calls: live.tool_calls.clone(),
-            logprobs: live.logprobs.clone(),
+            logprobs: if self.request.sampling.logprobs.is_some() { live.logprobs.clone() } else { Vec::new() },
             finish_reason,
             model: live.step.id().to_owned(),
             usage,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnswerCacheConfig, BudgetConfig};
+use super::{AnswerCacheConfig, BudgetConfig, LearningConfig};
 
 /// Whether another model is asked when a provider's content filter steps in. A filter of another provider may see it
 /// otherwise, which is a help where the filter erred, and a hole where it did not.
@@ -60,6 +60,8 @@ pub struct RouterConfig {
     pub breaker_open_ms: u64,
     /// Which answers are given again to requests that were answered before.
     pub cache: AnswerCacheConfig,
+    /// What is learned of models and answers.
+    pub learning: LearningConfig,
     /// What calls may spend: of all, or of a tenant, key, tag or model; in a day, a month or in all. Default: no limit.
     pub budgets: Vec<BudgetConfig>,
     /// Whether what a call may cost is written to the folder before it is sent, where a budget covers it: one commit,
@@ -98,6 +100,7 @@ impl Default for RouterConfig {
             breaker_failures: 5,
             breaker_open_ms: 30_000,
             cache: AnswerCacheConfig::default(),
+            learning: LearningConfig::default(),
             budgets: Vec::new(),
             durable_holds: true,
             ledger_days: None,

@@ -15,11 +15,13 @@ use super::{
     LedgerTotals, LmdbCache, RoutePlan, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
     admission::Admission,
     answers::Answers,
+    cascade::Cascade,
     breaker::{BreakerPolicy, Breakers},
     budgets::{BudgetState, Budgets, system_clock},
     executor::{Mode, Walk},
     hedge::FirstPieces,
     kept::Before,
+    learning::Learning,
     ledger::{Ledger, LedgerGroup, LedgerGroupTotals, Policy, Replay, check_tenant},
     prepare::chat_request,
     single::{Answer, Answered, PaidEmbedder, Single},
@@ -55,6 +57,7 @@ struct Inner {
     reference: Price,
     budgets: Budgets,
     answers: Answers,
+    learning: Arc<Learning>,
     admission: Admission,
     first_pieces: FirstPieces,
     config: RouterConfig,
@@ -86,6 +89,7 @@ impl RouterEngine {
         let prices = Prices::load(config.prices.as_deref())?;
         let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
         config.cache.validate()?;
+        config.learning.validate()?;
         let answers_store = store.clone();
         let breakers = Breakers::new(BreakerPolicy {
             failures: config.breaker_failures,
@@ -104,6 +108,7 @@ impl RouterEngine {
             prices,
             reference,
             budgets: Budgets::new(&config.budgets, config.durable_holds, store, system_clock)?,
+            learning: Arc::new(Learning::new(answers_store.clone())),
             answers: Answers::new(&config.cache, Arc::new(LmdbCache::new(answers_store))),
             admission: Admission::new(breakers, config.max_concurrency),
             first_pieces: FirstPieces::default(),
@@ -352,11 +357,16 @@ impl RouterEngine {
             Before::Not(keeping) => keeping,
         };
         let prepared = self.prepare(cx, request, asked).await?;
+        let cascade = Cascade::of(self, &prepared, mode)?;
         let plan = &prepared.plan;
         let models: Vec<_> = plan.steps.iter().map(|step| step.model.clone()).collect();
         let reason = plan.steps.first().map(|step| step.reason.clone()).unwrap_or_default();
         cx.emit(EventKind::Routed { models, reason });
-        Ok(Begun::Walk(Box::new(Walk::new(self.clone(), cx, prepared, mode, (form, keeping)))))
+        Ok(Begun::Walk(Box::new(Walk::new(self.clone(), cx, prepared, mode, (form, keeping, cascade)))))
+    }
+
+    pub(super) fn learning(&self) -> &Arc<Learning> {
+        &self.0.learning
     }
 
     pub(super) fn answers(&self) -> &Answers {
@@ -451,6 +461,17 @@ impl Engine for RouterEngine {
             }
             RouterRequest::Budgets {} => RouterReply::Budgets(self.budget_states(cx).await?),
             RouterRequest::PriceWarnings {} => RouterReply::PriceWarnings(self.price_warnings()),
+            RouterRequest::Feedback { id, score } => {
+                self.feedback(cx, &id, score).await?;
+                RouterReply::Learned { records: 1 }
+            }
+            RouterRequest::Train { records } => RouterReply::Learned { records: self.train(cx, records).await? },
+            RouterRequest::Evaluate { records, retention } => {
+                RouterReply::Evaluated(Box::new(self.evaluate(cx, records, retention).await?))
+            }
+            RouterRequest::CalibrateCache { pairs, false_hits } => {
+                RouterReply::CacheThreshold { threshold: self.calibrate_cache(cx, &pairs, false_hits).await? }
+            }
             RouterRequest::Explain { id } => RouterReply::Explained { text: self.explain(cx, &id).await? },
             RouterRequest::Models {} => {
                 RouterReply::Models(self.0.models.items().iter().map(|model| model.profile().clone()).collect())

@@ -15,6 +15,7 @@ use super::{
     backoff::Backoff,
     bill::{Bill, Charge},
     breaker::Outcome,
+    cascade::Cascade,
     engine::RouterEngine,
     hedge::late,
     kept::Keeping,
@@ -45,12 +46,16 @@ pub(super) struct Walk {
     pub(super) engine: RouterEngine,
     pub(super) cx: Context,
     pub(super) request: ChatRequest,
-    plan: RoutePlan,
+    pub(super) plan: RoutePlan,
     /// The models not yet given up; the first is the one tried.
     pub(super) steps: VecDeque<Step>,
     pub(super) mode: Mode,
     /// The form that the answer must have.
     form: Form,
+    /// What an answer is doubted by.
+    pub(super) cascade: Option<Cascade>,
+    /// An answer that was doubted, for when nothing better comes.
+    pub(super) doubted: Option<Kept>,
     /// Where the answer is kept for requests to come.
     keeping: Option<Keeping>,
     /// What all attempts together may cost.
@@ -59,8 +64,8 @@ pub(super) struct Walk {
     tag: Option<String>,
     /// What the plan was made from.
     decision: Arc<Decision>,
-    id: String,
-    started: Instant,
+    pub(super) id: String,
+    pub(super) started: Instant,
     pub(super) attempts: Vec<Attempt>,
     /// What attempts without an answer cost.
     pub(super) wasted: NanoUsd,
@@ -95,7 +100,7 @@ impl Walk {
         cx: &Context,
         Prepared { request, plan, steps, decision }: Prepared,
         mode: Mode,
-        (form, keeping): (Form, Option<Keeping>),
+        (form, keeping, cascade): (Form, Option<Keeping>, Option<Cascade>),
     ) -> Self {
         let backoff = Backoff::new(engine.first_wait());
         Self {
@@ -107,6 +112,8 @@ impl Walk {
             mode,
             form,
             keeping,
+            cascade,
+            doubted: None,
             max_cost: decision.request.needs.max_cost,
             tag: decision.request.tag.clone(),
             decision: Arc::new(decision),
@@ -141,7 +148,9 @@ impl Walk {
                 Err(error) => {
                     if let Err(error) = self.fail(error) {
                         self.ended = true;
-                        return Err(error);
+                        // Nobody is there to take it once the caller has left.
+                        let doubted = if self.cx.check().is_ok() { self.doubted_reply() } else { None };
+                        return doubted.map(|reply| Some(StreamEvent::Done { reply })).ok_or(error);
                     }
                 }
             }
@@ -230,7 +239,7 @@ impl Walk {
                 }
             }
         }
-        None
+        self.doubt(finish_reason)
     }
 
     /// The next piece of the answer, of whichever model began it.
@@ -332,6 +341,9 @@ impl Walk {
             decision: Some(Arc::clone(&self.decision)),
         };
         let bill = Bill::open(&self.engine, &self.cx, charge).await?;
+        if self.cascade.is_some() && profile.capabilities.logprobs {
+            request.sampling.logprobs = request.sampling.logprobs.or(Some(2));
+        }
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
         Ok(Live::new(&self.cx, step.clone(), request, self.time_for(&step), (leave, bill), seam))
     }
@@ -382,7 +394,8 @@ impl Walk {
         let answer = Kept {
             text,
             tool_calls: live.tool_calls,
-            logprobs: live.logprobs,
+            // They may have been asked for to doubt the answer by.
+            logprobs: if self.request.sampling.logprobs.is_some() { live.logprobs } else { Vec::new() },
             finish_reason,
             model: model.clone(),
             usage: Usage {
@@ -393,7 +406,9 @@ impl Walk {
         };
         // Together: both wait for the same commit.
         let keep = self.engine.keep(&self.cx, self.keeping.take(), &answer);
-        let (paid, ()) = tokio::join!(live.bill.pay(usage), keep);
+        let cost = live.bill.cost(&usage);
+        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, cost);
+        let (paid, (), ()) = tokio::join!(live.bill.pay(usage), keep, remember);
         let paid = paid?;
         record_answer(&live.span, usage, finish_reason, paid.cost);
         let outcome = RouteOutcome { model: model.clone(), code: None, latency_ms, cost: paid.cost };

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    CacheHit, GenerateReply, RoutePlan, RouteRequest,
+    CacheHit, GenerateReply, RoutePlan, RouteRequest, calibrate_semantic,
     answers::{Kept, Place},
     bill::{Bill, Charge},
     engine::RouterEngine,
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     context::Context,
     error::Result,
-    model::{ChatRequest, Price},
+    model::{ChatRequest, Price, cosine},
     money::NanoUsd,
 };
 
@@ -53,6 +53,27 @@ impl RouterEngine {
         Ok(Before::Not(Some(Keeping { place, vector })))
     }
 
+    /// The least cosine at which an answer may be given again, for the setting `cache.semantic`: of `pairs` of requests, and
+    /// whether one answer serves both, at most the part `false_hits` (0 to below 1) of the pairs at least so alike are wrong.
+    /// None when no likeness is that safe.
+    ///
+    /// # Errors
+    /// `Invalid` without pairs or for a part out of range, `NotFound` without an embedder.
+    pub async fn calibrate_cache(
+        &self,
+        cx: &Context,
+        pairs: &[(String, String, bool)],
+        false_hits: f64,
+    ) -> Result<Option<f64>> {
+        let texts = pairs.iter().flat_map(|(one, other, _)| [one.clone(), other.clone()]).collect();
+        let embedder = self.embedder()?;
+        let vectors = cx.run(embedder.embed_queries(cx, texts)).await?;
+        let alike = vectors.chunks_exact(2).zip(pairs).map(|(two, (_, _, same))| {
+            (f64::from(cosine(&two[0].vector, &two[1].vector)), *same)
+        });
+        calibrate_semantic(&alike.collect::<Vec<_>>(), false_hits)
+    }
+
     /// Keeps the answer `reply` for requests to come. What fails here costs only that.
     pub(super) async fn keep(&self, cx: &Context, keeping: Option<Keeping>, answer: &Kept) {
         let Some(Keeping { place, vector }) = keeping else { return };
@@ -62,7 +83,7 @@ impl RouterEngine {
     }
 
     /// The vector of `text`; none without an embedder, or when it fails.
-    async fn meaning(&self, cx: &Context, text: &str) -> Result<Option<Vec<f32>>> {
+    pub(super) async fn meaning(&self, cx: &Context, text: &str) -> Result<Option<Vec<f32>>> {
         let Ok(embedder) = self.embedder() else { return Ok(None) };
         let found = cx.run(embedder.embed_queries(cx, vec![text.to_owned()])).await;
         cx.check()?;

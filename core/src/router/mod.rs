@@ -8,6 +8,7 @@ mod bill;
 mod breaker;
 mod budgets;
 mod cache;
+mod cascade;
 mod cheapest;
 mod chosen;
 mod concurrency;
@@ -20,6 +21,7 @@ mod hedge;
 mod kept;
 mod layer;
 pub mod learn;
+mod learning;
 mod ledger;
 mod limit;
 mod prepare;
@@ -40,6 +42,7 @@ pub use cheapest::CheapestRouter;
 pub use chosen::{Choice, Chooser, ChosenRouter};
 pub use config::{Reroute, RouterConfig};
 pub use engine::RouterEngine;
+pub use learning::{Evaluation, LearningConfig};
 pub use layer::{RetryLayer, TimeoutLayer};
 pub use ledger::{
     Candidate, Decision, LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, ModelReplay, Policy,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, ChatRequest, ReasoningEffort, ResponseFormat},
+    model::{ChatModel, ChatRequest, ReasoningEffort, ResponseFormat, Role},
     runtime::blocking,
 };
 
@@ -30,6 +30,12 @@ impl RouterEngine {
         request: ChatRequest,
         mut asked: RouteRequest,
     ) -> Result<Prepared> {
+        if self.config().learning.enabled {
+            asked.prompt = request.messages.iter().rfind(|message| message.role == Role::User).map(|m| m.content.clone());
+            if let Some(prompt) = &asked.prompt {
+                asked.embedding = self.meaning(cx, prompt).await?;
+            }
+        }
         asked.thrifty = self.budgets().is_thrifty(&cx.tenant, asked.tag.as_deref()).await?;
         let short = request.messages.iter().map(|message| message.content.len()).sum::<usize>() <= SHORT;
         let (models, named) = (self.models().items(), asked.needs.model.clone());

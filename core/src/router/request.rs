@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CacheHit, RoutePlan,
+    learn::Record,
+    learning::Evaluation,
     budgets::BudgetState,
     ledger::{LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, Replay},
 };
@@ -301,6 +303,10 @@ pub struct ImageReply {
     pub latency_ms: u64,
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
 /// What the engine `router` is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -346,6 +352,35 @@ pub enum RouterRequest {
     Budgets {},
     /// What is to be known of the prices of the models there are.
     PriceWarnings {},
+    /// How good a reply was.
+    Feedback {
+        /// The id of the reply.
+        id: String,
+        /// 0 to 1.
+        score: f64,
+    },
+    /// To learn anew.
+    Train {
+        /// Prompts whose answers were judged, beside the judgements so far.
+        #[serde(default)]
+        records: Vec<Record>,
+    },
+    /// How choosing by what was learned does.
+    Evaluate {
+        /// Prompts whose answers were judged, that were not learned from.
+        records: Vec<Record>,
+        /// The part of the best single model's quality to keep.
+        #[serde(default = "whole")]
+        retention: f64,
+    },
+    /// From which likeness on an answer may be given again.
+    CalibrateCache {
+        /// Two requests, and whether one answer serves both.
+        pairs: Vec<(String, String, bool)>,
+        /// The part of the answers given again that may be wrong.
+        #[serde(default)]
+        false_hits: f64,
+    },
     /// A decision in words.
     Explain {
         /// The id of the reply.
@@ -382,6 +417,18 @@ pub enum RouterReply {
     Budgets(Vec<BudgetState>),
     /// To `price_warnings`.
     PriceWarnings(Vec<PriceWarning>),
+    /// To `feedback` and `train`.
+    Learned {
+        /// What was learned from.
+        records: usize,
+    },
+    /// To `evaluate`.
+    Evaluated(Box<Evaluation>),
+    /// To `calibrate_cache`.
+    CacheThreshold {
+        /// For the setting `cache.semantic`; none when no likeness is safe.
+        threshold: Option<f64>,
+    },
     /// To `explain`.
     Explained {
         /// In words.

@@ -81,6 +81,9 @@ tables! {
     /// `router`: length of tenant u16·tenant·0·key, or ·1·SHA-256 of a key over 200 bytes → expiry u64 (ms, 0 for
     /// never), then the value.
     cache,
+    /// `router`: `r`·length of tenant u16·tenant·reply id → JSON of a reply that may be judged, and until when; `l`·sequence
+    /// u64 → JSON `Record` of a judgement; `s` → JSON of what was learned, and from how many judgements.
+    learning,
     /// `team`: epic id → JSON record of epic, plan and report; epic id·0·task → JSON record of what the task took.
     epics,
 }

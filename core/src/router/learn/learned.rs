@@ -165,6 +165,38 @@ impl LearnedRouter {
         Ok(Self { learned: RwLock::new(Arc::new(learned)), writing: Mutex::default() })
     }
 
+    /// Takes what [`LearnedRouter::snapshot`] wrote down in place of all that was learned before.
+    ///
+    /// # Errors
+    /// As for [`LearnedRouter::restore`].
+    pub fn restore_from(&self, bytes: &[u8]) -> Result<()> {
+        let other = Self::restore(bytes)?;
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(Learned::clone(&other.learned()));
+        Ok(())
+    }
+
+    /// The models of `records`, and what is expected of each beside what came out: of records that have the outcomes of
+    /// all models, and of models that something was learned of.
+    pub fn foretell(&self, records: &[Record]) -> (Vec<String>, Vec<Foretold>) {
+        let learned = self.learned();
+        let models: Vec<_> = learned.head.models().map(str::to_owned).collect();
+        let whole = records.iter().filter(|record| models.iter().all(|model| record.outcomes.contains_key(model)));
+        let foretold = whole.map(|record| {
+            let ids = models.iter().map(String::as_str);
+            let predicted =
+                learned.head.predict(&record.prompt, record.tag.as_deref(), record.embedding.as_deref(), ids);
+            let outcomes = || models.iter().filter_map(|model| record.outcomes.get(model));
+            Foretold {
+                expected: predicted.iter().map(|found| found.map_or(0.0, |found| found.quality)).collect(),
+                quality: outcomes().map(|outcome| outcome.quality).collect(),
+                cost: outcomes().map(|outcome| outcome.cost.0 as f64).collect(),
+            }
+        });
+        let foretold = if models.is_empty() { Vec::new() } else { foretold.collect() };
+        (models, foretold)
+    }
+
     fn learned(&self) -> Arc<Learned> {
         Arc::clone(&self.learned.read().unwrap_or_else(PoisonError::into_inner))
     }
