@@ -39,7 +39,8 @@ async fn main() -> Result<()> {
 async fn embed(model: &Path, texts: &Path, out: &Path) -> Result<()> {
     let config = LocalEmbedderConfig::default().precision(Precision::F32);
     let embedder = LocalEmbedder::load_with("bench", model, &config)?;
-    let texts: Vec<String> = serde_json::from_str(&read(texts)?).map_err(|e| Error::invalid("no texts").caused_by(e))?;
+    let texts: Vec<String> =
+        serde_json::from_str(&read(texts)?).map_err(|e| Error::invalid("no texts").caused_by(e))?;
     let mut bytes = Vec::new();
     for some in texts.chunks(256) {
         for found in embedder.embed(&Context::new(), some.to_vec()).await? {
@@ -50,15 +51,18 @@ async fn embed(model: &Path, texts: &Path, out: &Path) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| Error::not_found("the data of the bench").with("path", path.display()).caused_by(e))
+    fs::read_to_string(path)
+        .map_err(|e| Error::not_found("the data of the bench").with("path", path.display()).caused_by(e))
 }
 
 /// The records of `name`, a JSON line each, and their vectors.
 fn records(folder: &Path, name: &str) -> Result<Vec<Record>> {
     let text = read(&folder.join(format!("{name}.jsonl")))?;
     let bad = |e| Error::invalid("not a record").caused_by(e);
-    let mut records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).map_err(bad)).collect::<Result<_>>()?;
-    let vectors = fs::read(folder.join(format!("{name}.f32"))).map_err(|e| Error::not_found("no vectors").caused_by(e))?;
+    let mut records: Vec<Record> =
+        text.lines().map(|line| serde_json::from_str(line).map_err(bad)).collect::<Result<_>>()?;
+    let vectors =
+        fs::read(folder.join(format!("{name}.f32"))).map_err(|e| Error::not_found("no vectors").caused_by(e))?;
     let (numbers, _) = vectors.as_chunks::<4>();
     let width = numbers.len() / records.len().max(1);
     for (record, vector) in records.iter_mut().zip(numbers.chunks_exact(width)) {
@@ -107,7 +111,9 @@ fn cross_validated<T: Clone>(
     let order = Chance(seed).shuffled(count);
     let mut found = vec![None; count];
     for fold in 0..folds {
-        let part = |within: bool| order.iter().enumerate().filter(move |(i, _)| (i % folds == fold) == within).map(|(_, r)| *r);
+        let part = |within: bool| {
+            order.iter().enumerate().filter(move |(i, _)| (i % folds == fold) == within).map(|(_, r)| *r)
+        };
         let (learned, asked): (Vec<_>, Vec<_>) = (part(false).collect(), part(true).collect());
         for (record, value) in asked.iter().zip(score(&learned, &asked)?) {
             found[*record] = Some(value);
@@ -186,10 +192,16 @@ fn gsm8k(folder: &Path, seeds: u64) -> Result<()> {
     }
     let folds = format!("{seeds} x 10 folds, {} labels each, decontaminated", count * 9 / 10);
     let reports: Vec<_> = cascade.iter().filter_map(|run| evaluate_pair(run)).collect();
-    let measures: [(&str, fn(&PairReport) -> f64); 3] = [("apgr", |r| r.apgr), ("cpt50", |r| r.cpt50), ("cpt80", |r| r.cpt80)];
+    let measures: [(&str, fn(&PairReport) -> f64); 3] =
+        [("apgr", |r| r.apgr), ("cpt50", |r| r.cpt50), ("cpt80", |r| r.cpt80)];
     for (name, of) in measures {
         let (low, high) = interval(&cascade[0], of);
-        show(&format!("gsm8k-cascade-{name}"), mean(&reports, of), count, format!("{folds}; 95% [{low:.3}, {high:.3}]"));
+        show(
+            &format!("gsm8k-cascade-{name}"),
+            mean(&reports, of),
+            count,
+            format!("{folds}; 95% [{low:.3}, {high:.3}]"),
+        );
     }
     let reports: Vec<_> = prompt.iter().filter_map(|run| evaluate_pair(run)).collect();
     let (low, high) = interval(&prompt[0], |r| r.apgr);
@@ -214,9 +226,18 @@ fn retention(scored: &[Choice]) -> Result<()> {
         kept += retained / SPLITS as f64;
         share += others.iter().filter(|c| asked(c)).count() as f64 / others.len() as f64 / SPLITS as f64;
     }
-    let note = format!("{:.1}% of calls to the stronger model, {:.1}% of its quality kept on the rest", 100.0 * share, 100.0 * kept);
+    let note = format!(
+        "{:.1}% of calls to the stronger model, {:.1}% of its quality kept on the rest",
+        100.0 * share,
+        100.0 * kept
+    );
     show("retention-violations", 100.0 * f64::from(broken) / SPLITS as f64, SPLITS as usize, note);
-    show("retention-strong-calls", 100.0 * share, SPLITS as usize, "at a stated 90% retention and confidence .9".into());
+    show(
+        "retention-strong-calls",
+        100.0 * share,
+        SPLITS as usize,
+        "at a stated 90% retention and confidence .9".into(),
+    );
     Ok(())
 }
 
@@ -239,7 +260,9 @@ fn mmlu(folder: &Path, seeds: u64) -> Result<()> {
         let reports: Vec<_> = runs.iter().filter_map(|run| evaluate_pair(run)).collect();
         let (low, high) = interval(&runs[0], |r| r.apgr);
         let more = format!("CPT50 {:.1}, CPT80 {:.1}", mean(&reports, |r| r.cpt50), mean(&reports, |r| r.cpt80));
-        let note = format!("{seeds} draws of {LABELS} labels, the rest asked, decontaminated; 95% [{low:.3}, {high:.3}]; {more}");
+        let note = format!(
+            "{seeds} draws of {LABELS} labels, the rest asked, decontaminated; 95% [{low:.3}, {high:.3}]; {more}"
+        );
         show(figure, mean(&reports, |r| r.apgr), runs[0].len(), note);
     }
     Ok(())
@@ -256,8 +279,10 @@ fn nine_models(folder: &Path, seeds: u64) -> Result<()> {
         let both = cross_validated(records.len(), 5, seed, |learned, asked| {
             let head = QualityHead::train(&pick(&records, learned))?;
             let foretold = |record: &Record, tag: Option<&str>| {
-                let expected = head.predict(&record.prompt, tag, record.embedding.as_deref(), models.iter().map(String::as_str));
-                let of = |get: &dyn Fn(&triune::router::learn::Outcome) -> f64| record.outcomes.values().map(get).collect();
+                let expected =
+                    head.predict(&record.prompt, tag, record.embedding.as_deref(), models.iter().map(String::as_str));
+                let of =
+                    |get: &dyn Fn(&triune::router::learn::Outcome) -> f64| record.outcomes.values().map(get).collect();
                 Foretold {
                     expected: expected.into_iter().map(|p| p.map_or(0.0, |p| p.quality)).collect(),
                     quality: of(&|o| o.quality),
@@ -278,7 +303,8 @@ fn nine_models(folder: &Path, seeds: u64) -> Result<()> {
     for (with, savings) in found {
         let (single, best) = most.get(&with).copied().unwrap_or_default();
         let figure = if with { "nine-models-saving-tag" } else { "nine-models-saving" };
-        let (least, greatest) = (savings.iter().copied().fold(100.0, f64::min), savings.iter().copied().fold(0.0, f64::max));
+        let (least, greatest) =
+            (savings.iter().copied().fold(100.0, f64::min), savings.iter().copied().fold(0.0, f64::max));
         let note = format!(
             "percent of the best single model's price at its quality ({:.1}%); {runs} x 5 folds, {} labels a model; runs {least:.1} to {greatest:.1}; at most {:.1}% right",
             100.0 * single,

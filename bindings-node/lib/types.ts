@@ -195,6 +195,13 @@ export interface Needs {
   maxCostUsd?: number
   /** The model's usual latency may be at most this. */
   maxLatencyMs?: number
+  /** Spend this part less than the best single model would, between 0 and 1, and get the best quality that this buys. Over
+   * many requests, and only once something was learned: see the setting `router.learning`. */
+  targetSaving?: number
+  /** Keep this part of the best single model's quality, between 0 and 1, at the least cost. As for `targetSaving`. */
+  minRetention?: number
+  /** The chance that `minRetention` is kept, between 0 and 1. Default 0.9. */
+  confidence?: number
 }
 
 /** Options of `generate` and `stream`. */
@@ -299,6 +306,8 @@ export interface Reply extends Cost {
   route: RoutePlan
   /** The other answers, where more than one was asked for, each with what it took. */
   alternatives?: Reply[]
+  /** How the answer was found, when it had been given before: no model was asked, and it cost nothing. */
+  cacheHit?: 'exact' | 'semantic'
 }
 
 export interface ImageOptions extends CallOptions {
@@ -345,6 +354,8 @@ export interface LedgerEntry extends Cost, Usage {
   /** Whether the provider did not say what it took. */
   estimated: boolean
   /** What the choice of the model was made from. */
+  /** How the answer was found, when it had been given before: no model was asked. */
+  cacheHit?: 'exact' | 'semantic'
   decision?: Decision
 }
 
@@ -397,6 +408,62 @@ export interface LedgerTotals extends Cost {
   wastedNanoUsd: number
   /** Tokens that these read and wrote; in none of the other sums. */
   wastedTokens: number
+}
+
+/** A prompt, and what models made of it. */
+export interface JudgedPrompt {
+  prompt: string
+  /** By the ids of the models. One is enough to learn from; to be compared on, a record has those of all models. */
+  outcomes: Record<string, Outcome>
+  /** Your name of the task. */
+  tag?: string
+  /** The vector of the prompt. All records that have one have it from the same embedder. */
+  embedding?: number[]
+}
+
+/** How one model did on a prompt. */
+export interface Outcome {
+  /** How good its answer is, 0 to 1. */
+  quality: number
+  /** What it cost. Default 0. */
+  costUsd?: number
+  /** The answer, where doubting answers is learned from it. */
+  answer?: string
+}
+
+/** How choosing by what was learned does on judged prompts. */
+export interface Evaluation {
+  /** Records that have the outcomes of all models; the others are not compared. */
+  records: number
+  models: string[]
+  /** The model that is best alone. */
+  bestModel: string
+  /** Its mean quality. */
+  bestQuality: number
+  /** Its mean cost. */
+  bestCostUsd: number
+  /** The least mean cost at which the stated part of its quality is kept; absent when no choice keeps it. */
+  costUsdAtRetention?: number
+  /** The part of its cost that this saves; negative when choosing costs more. */
+  saving?: number
+  /** The choices this is taken from, best quality first. */
+  tradeoffs: { lambda: number; quality: number; costUsd: number }[]
+  /** The choice between the cheapest and the best model, by the measures of RouteLLM; absent where they are one. */
+  pair?: { cheap: number; strong: number; apgr: number; cpt50: number; cpt80: number }
+}
+
+/** The cascade, calibrated: how much an answer may be doubted before a dearer model is asked. */
+export interface Calibration {
+  /** A dearer model is asked where the doubt is at least this; absent when it is asked always, or never. */
+  threshold?: number
+  minRetention: number
+  confidence: number
+  /** The part of the dearer model's quality that was kept on the judged answers. */
+  retention: number
+  /** The part of them on which the dearer model was asked. */
+  strongShare: number
+  /** How many there were. */
+  labels: number
 }
 
 /** What past calls cost, and what they would have cost with another policy. The tokens on another model are estimated from

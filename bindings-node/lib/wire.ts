@@ -20,7 +20,7 @@ const OPAQUE = new Set([
 ])
 
 /** Fields that hold an object whose keys are names of the user, or of events and errors. */
-const KEYED = new Set(['events', 'failures', 'models', 'tasks'])
+const KEYED = new Set(['events', 'failures', 'models', 'outcomes', 'tasks'])
 
 /** Fields of the engine that hold nano-dollars. */
 const MONEY = new Set([
@@ -41,7 +41,7 @@ const MONEY = new Set([
 /** Settings of budgets, which are dollars in the engine too. */
 const DOLLARS = new Set(['limit_usd', 'soft_usd'])
 
-const NANO = 1_000_000_000
+export const NANO = 1_000_000_000
 
 /** Remembers what `change` made of a name: replies have few names, and a thousand times the same ones. */
 function remembered(change: (name: string) => string): (name: string) => string {

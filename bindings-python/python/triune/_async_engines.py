@@ -10,15 +10,18 @@ from ._functions import Functions
 from .types import (
     Agent,
     BudgetState,
+    Calibration,
     CallOptions,
     Check,
     CreativeSolution,
     Epic,
     EpicPlan,
     EpicReport,
+    Evaluation,
     GenerateOptions,
     Hit,
     Item,
+    JudgedPrompt,
     LedgerEntry,
     LedgerGroup,
     LedgerOptions,
@@ -257,6 +260,36 @@ class AsyncRouter:
         """See `Router.replay`."""
         of, call = ask.split(options)
         return await self._do(ask.replay(always, models, **of), call)
+
+    async def explain(self, reply_id: str, /, **call: Unpack[CallOptions]) -> str:
+        """See `Router.explain`."""
+        return await self._do(ask.explain(reply_id), call)
+
+    async def feedback(self, reply_id: str, /, score: float, **call: Unpack[CallOptions]) -> None:
+        """See `Router.feedback`."""
+        await self._do(ask.feedback(reply_id, score), call)
+
+    async def train(self, records: Iterable[JudgedPrompt] = (), /, **call: Unpack[CallOptions]) -> int:
+        """See `Router.train`."""
+        return await self._do(ask.train(records), call)
+
+    async def evaluate(
+        self, records: Iterable[JudgedPrompt], /, *, retention: float = 1.0, **call: Unpack[CallOptions]
+    ) -> Evaluation:
+        """See `Router.evaluate`."""
+        return await self._do(ask.evaluate(records, retention), call)
+
+    async def calibrate_cache(
+        self, pairs: Iterable[tuple[str, str, bool]], /, *, false_hits: float = 0.0, **call: Unpack[CallOptions]
+    ) -> float | None:
+        """See `Router.calibrate_cache`."""
+        return await self._do(ask.calibrate_cache(pairs, false_hits), call)
+
+    async def cascade(
+        self, *, min_retention: float = 0.95, confidence: float = 0.9, **call: Unpack[CallOptions]
+    ) -> Calibration:
+        """See `Router.cascade`."""
+        return await self._do(ask.cascade(min_retention, confidence), call)
 
     async def budgets(self, **call: Unpack[CallOptions]) -> list[BudgetState]:
         """See `Router.budgets`."""

@@ -13,21 +13,25 @@ from .errors import InvalidError
 from .types import (
     Agent,
     BudgetState,
+    Calibration,
     CallOptions,
     Check,
     CreativeSolution,
     Epic,
     EpicPlan,
     EpicReport,
+    Evaluation,
     Hit,
     ImageReply,
     Item,
+    JudgedPrompt,
     LedgerEntry,
     LedgerTotals,
     LocalStatistics,
     Message,
     ModelInfo,
     Neighbour,
+    Outcome,
     PriceWarning,
     Replay,
     Reply,
@@ -86,6 +90,9 @@ def needs_body(
     min_quality: float | None = None,
     max_cost_usd: float | None = None,
     max_latency_ms: int | None = None,
+    target_saving: float | None = None,
+    min_retention: float | None = None,
+    confidence: float | None = None,
 ) -> dict[str, Any]:
     return present(
         model=model,
@@ -93,6 +100,9 @@ def needs_body(
         min_quality=min_quality,
         max_cost=nano_usd(max_cost_usd),
         max_latency_ms=max_latency_ms,
+        target_saving=target_saving,
+        min_retention=min_retention,
+        confidence=confidence,
     )
 
 
@@ -198,6 +208,42 @@ def replay(always: str | None, models: Sequence[Mapping[str, Any]] | None, **of:
 
 def budgets() -> Request[list[BudgetState]]:
     return Request("router", {"do": "budgets"}, lambda data: read_list(BudgetState.from_json, data))
+
+
+def explain(reply_id: str) -> Request[str]:
+    return Request("router", {"do": "explain", "id": reply_id}, lambda data: str(data["text"]))
+
+
+def feedback(reply_id: str, score: float) -> Request[None]:
+    return Request("router", {"do": "feedback", "id": reply_id, "score": score}, lambda _: None)
+
+
+def train(records: Iterable[JudgedPrompt]) -> Request[int]:
+    body = {"do": "train", "records": [_judged(record) for record in records]}
+    return Request("router", body, lambda data: int(data["records"]))
+
+
+def evaluate(records: Iterable[JudgedPrompt], retention: float) -> Request[Evaluation]:
+    body = {"do": "evaluate", "records": [_judged(record) for record in records], "retention": retention}
+    return Request("router", body, Evaluation.from_json)
+
+
+def calibrate_cache(pairs: Iterable[tuple[str, str, bool]], false_hits: float) -> Request[float | None]:
+    body = {"do": "calibrate_cache", "pairs": [list(pair) for pair in pairs], "false_hits": false_hits}
+    return Request("router", body, lambda data: data["threshold"])
+
+
+def cascade(min_retention: float, confidence: float) -> Request[Calibration]:
+    body = {"do": "calibrate", "min_retention": min_retention, "confidence": confidence}
+    return Request("router", body, Calibration.from_json)
+
+
+def _judged(record: JudgedPrompt) -> dict[str, Any]:
+    def outcome(given: Outcome) -> dict[str, Any]:
+        rest: dict[str, Any] = {name: value for name, value in given.items() if name != "cost_usd"}
+        return present(cost=nano_usd(given.get("cost_usd")), **rest)
+
+    return {**record, "outcomes": {model: outcome(given) for model, given in record["outcomes"].items()}}
 
 
 def price_warnings() -> Request[list[PriceWarning]]:

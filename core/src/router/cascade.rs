@@ -43,18 +43,15 @@ impl Walk {
     /// when no other model answers.
     pub(super) fn doubt(&mut self, finish_reason: FinishReason) -> Option<Error> {
         let (cascade, live) = (self.cascade.as_ref()?, self.live.as_ref()?);
-        let cost = |step: &super::attempt::Step| step.model.profile().price.most(step.input_tokens, step.max_output_tokens);
+        let cost =
+            |step: &super::attempt::Step| step.model.profile().price.most(step.input_tokens, step.max_output_tokens);
         let own = cost(&live.step);
         let dearer = |step: &super::attempt::Step| cost(step) > own;
         if !self.steps.iter().skip(1).any(dearer) {
             return None;
         }
-        let answer = Answer {
-            text: &live.text,
-            finish_reason: Some(finish_reason),
-            logprobs: &live.logprobs,
-            fits_form: None,
-        };
+        let answer =
+            Answer { text: &live.text, finish_reason: Some(finish_reason), logprobs: &live.logprobs, fits_form: None };
         let doubt = self.engine.learning().router().doubt(&cascade.prompt, &answer);
         if doubt.value < cascade.threshold {
             return None;

@@ -15,9 +15,9 @@ use super::{
     LedgerTotals, LmdbCache, RoutePlan, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
     admission::Admission,
     answers::Answers,
-    cascade::Cascade,
     breaker::{BreakerPolicy, Breakers},
     budgets::{BudgetState, Budgets, system_clock},
+    cascade::Cascade,
     executor::{Mode, Walk},
     hedge::FirstPieces,
     kept::Before,
@@ -468,6 +468,12 @@ impl Engine for RouterEngine {
             RouterRequest::Train { records } => RouterReply::Learned { records: self.train(cx, records).await? },
             RouterRequest::Evaluate { records, retention } => {
                 RouterReply::Evaluated(Box::new(self.evaluate(cx, records, retention).await?))
+            }
+            RouterRequest::Calibrate { min_retention, confidence } => {
+                let config = &self.config().learning;
+                let (retention, confidence) =
+                    (min_retention.unwrap_or(config.min_retention), confidence.unwrap_or(config.confidence));
+                RouterReply::Calibrated(self.cascade_threshold(retention, confidence)?)
             }
             RouterRequest::CalibrateCache { pairs, false_hits } => {
                 RouterReply::CacheThreshold { threshold: self.calibrate_cache(cx, &pairs, false_hits).await? }

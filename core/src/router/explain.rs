@@ -16,7 +16,8 @@ impl RouterEngine {
     /// `NotFound` when the ledger has no such reply.
     pub async fn explain(&self, cx: &Context, id: &str) -> Result<String> {
         let unknown = || {
-            Error::not_found("the ledger has no reply with this id; take the `id` of a reply").during("RouterEngine::explain")
+            Error::not_found("the ledger has no reply with this id; take the `id` of a reply")
+                .during("RouterEngine::explain")
         };
         let written = uuid::Uuid::parse_str(id).ok().and_then(|id| id.get_timestamp()).ok_or_else(unknown)?;
         let (seconds, nanos) = written.to_unix();

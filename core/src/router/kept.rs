@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::{
-    CacheHit, GenerateReply, RoutePlan, RouteRequest, calibrate_semantic,
+    CacheHit, GenerateReply, RoutePlan, RouteRequest,
     answers::{Kept, Place},
     bill::{Bill, Charge},
+    calibrate_semantic,
     engine::RouterEngine,
 };
 use crate::{
@@ -68,9 +69,10 @@ impl RouterEngine {
         let texts = pairs.iter().flat_map(|(one, other, _)| [one.clone(), other.clone()]).collect();
         let embedder = self.embedder()?;
         let vectors = cx.run(embedder.embed_queries(cx, texts)).await?;
-        let alike = vectors.chunks_exact(2).zip(pairs).map(|(two, (_, _, same))| {
-            (f64::from(cosine(&two[0].vector, &two[1].vector)), *same)
-        });
+        let alike = vectors
+            .chunks_exact(2)
+            .zip(pairs)
+            .map(|(two, (_, _, same))| (f64::from(cosine(&two[0].vector, &two[1].vector)), *same));
         calibrate_semantic(&alike.collect::<Vec<_>>(), false_hits)
     }
 

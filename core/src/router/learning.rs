@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     answers::Kept,
     engine::RouterEngine,
-    learn::{Choice, LearnedRouter, PairReport, Record, Report, VERIFIER_LABELS, evaluate, evaluate_pair},
+    learn::{Calibration, Choice, LearnedRouter, PairReport, Record, Report, VERIFIER_LABELS, evaluate, evaluate_pair},
     learn::{Foretold, Outcome},
     ledger::check_tenant,
     route::RouteRequest,
@@ -139,7 +139,8 @@ impl Learning {
             let snapshot: Option<Snapshot> = table.get_json(read.txn, SNAPSHOT)?;
             let since = snapshot.as_ref().map_or(0, |snapshot| snapshot.labels);
             let rows = table.prefix(read.txn, &[LABEL])?;
-            let labels = rows.skip(since as usize).map(|row| table.parse::<Record>(row?.1)).collect::<Result<Vec<_>>>()?;
+            let labels =
+                rows.skip(since as usize).map(|row| table.parse::<Record>(row?.1)).collect::<Result<Vec<_>>>()?;
             Ok((snapshot, labels))
         })?;
         if let Some(snapshot) = snapshot {
@@ -182,7 +183,9 @@ impl RouterEngine {
     pub async fn feedback(&self, cx: &Context, id: &str, score: f64) -> Result<()> {
         check_tenant(&cx.tenant)?;
         if !(0.0..=1.0).contains(&score) {
-            return Err(Error::invalid(format!("the score is {score}; it must be in [0, 1]")).during("RouterEngine::feedback"));
+            return Err(
+                Error::invalid(format!("the score is {score}; it must be in [0, 1]")).during("RouterEngine::feedback")
+            );
         }
         let key = reply_key(&cx.tenant, id);
         let judged = self.learning().store.write(move |write| {
@@ -224,7 +227,8 @@ impl RouterEngine {
             Ok((Snapshot { labels: count, learned }, all.len()))
         });
         let (snapshot, count) = cx.run(trained).await?;
-        let kept = self.learning().store.write(move |write| write.tables.learning.put_json(write.txn, SNAPSHOT, &snapshot));
+        let kept =
+            self.learning().store.write(move |write| write.tables.learning.put_json(write.txn, SNAPSHOT, &snapshot));
         kept.await?;
         Ok(count)
     }
@@ -240,6 +244,15 @@ impl RouterEngine {
         }
         let learned = Arc::clone(self.learning().router());
         cx.run(blocking(move || evaluation(&learned, &records, retention))).await
+    }
+
+    /// How much an answer may be doubted before a dearer model is asked, so that `min_retention` of its quality is kept with
+    /// `confidence`, both between 0 and 1, as far as judged answers show; and what was kept on those.
+    ///
+    /// # Errors
+    /// `Invalid` for a part out of range.
+    pub fn cascade_threshold(&self, min_retention: f64, confidence: f64) -> Result<Calibration> {
+        self.learning().learned.cascade_threshold(min_retention, confidence)
     }
 
     /// Keeps a reply to be judged. What fails here costs only that.
@@ -277,7 +290,8 @@ fn reply_key(tenant: &str, id: &str) -> Vec<u8> {
 
 fn append_label(write: &mut Write<'_, '_>, record: &Record) -> Result<()> {
     let table = &write.tables.learning;
-    let last = table.last(write.txn, &[LABEL])?.and_then(|(key, _)| Some(u64::from_be_bytes(key[1..].try_into().ok()?)));
+    let last =
+        table.last(write.txn, &[LABEL])?.and_then(|(key, _)| Some(u64::from_be_bytes(key[1..].try_into().ok()?)));
     let next = last.map_or(0, |last| last + 1);
     table.put_json(write.txn, &[&[LABEL], next.to_be_bytes().as_slice()].concat(), record)
 }

@@ -42,8 +42,8 @@ pub use cheapest::CheapestRouter;
 pub use chosen::{Choice, Chooser, ChosenRouter};
 pub use config::{Reroute, RouterConfig};
 pub use engine::RouterEngine;
-pub use learning::{Evaluation, LearningConfig};
 pub use layer::{RetryLayer, TimeoutLayer};
+pub use learning::{Evaluation, LearningConfig};
 pub use ledger::{
     Candidate, Decision, LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, ModelReplay, Policy,
     Replay,

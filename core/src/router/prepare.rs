@@ -31,7 +31,8 @@ impl RouterEngine {
         mut asked: RouteRequest,
     ) -> Result<Prepared> {
         if self.config().learning.enabled {
-            asked.prompt = request.messages.iter().rfind(|message| message.role == Role::User).map(|m| m.content.clone());
+            asked.prompt =
+                request.messages.iter().rfind(|message| message.role == Role::User).map(|m| m.content.clone());
             if let Some(prompt) = &asked.prompt {
                 asked.embedding = self.meaning(cx, prompt).await?;
             }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CacheHit, RoutePlan,
-    learn::Record,
-    learning::Evaluation,
     budgets::BudgetState,
+    learn::{Calibration, Record},
+    learning::Evaluation,
     ledger::{LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, Replay},
 };
 use crate::{
@@ -373,6 +373,15 @@ pub enum RouterRequest {
         #[serde(default = "whole")]
         retention: f64,
     },
+    /// From which doubt on a dearer model is asked.
+    Calibrate {
+        /// The part of its quality to keep; that of the settings when absent.
+        #[serde(default)]
+        min_retention: Option<f64>,
+        /// The chance that it is kept; that of the settings when absent.
+        #[serde(default)]
+        confidence: Option<f64>,
+    },
     /// From which likeness on an answer may be given again.
     CalibrateCache {
         /// Two requests, and whether one answer serves both.
@@ -424,6 +433,8 @@ pub enum RouterReply {
     },
     /// To `evaluate`.
     Evaluated(Box<Evaluation>),
+    /// To `calibrate`.
+    Calibrated(Calibration),
     /// To `calibrate_cache`.
     CacheThreshold {
         /// For the setting `cache.semantic`; none when no likeness is safe.

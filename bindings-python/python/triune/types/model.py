@@ -231,6 +231,8 @@ class Reply(Costed):
     """Why these models, in this order."""
     alternatives: list[Reply] = field(default_factory=list)
     """The other answers, where more than one was asked for, each with what it took."""
+    cache_hit: Literal["exact", "semantic"] | None = None
+    """How the answer was found, when it had been given before: no model was asked, and it cost nothing."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -35,6 +35,13 @@ class Needs(TypedDict, total=False):
     """The call may cost at most this many dollars."""
     max_latency_ms: int | None
     """The model's usual latency may be at most this."""
+    target_saving: float | None
+    """Spend this part less than the best single model would, between 0 and 1, and get the best quality that this buys. Over
+    many requests, and only once something was learned: see the setting `router.learning`."""
+    min_retention: float | None
+    """Keep this part of the best single model's quality, between 0 and 1, at the least cost. As for `target_saving`."""
+    confidence: float | None
+    """The chance that `min_retention` is kept, between 0 and 1. Default 0.9."""
 
 
 class GenerateOptions(Needs, CallOptions, total=False):
@@ -81,6 +88,29 @@ class GenerateOptions(Needs, CallOptions, total=False):
     n: int | None
     """Answers wanted, 1 to 64; the others are the `alternatives` of the reply. Each is billed for the whole prompt, which a
     local model reads once. Not for streams. Default 1."""
+
+
+class Outcome(TypedDict, total=False):
+    """How one model did on a prompt."""
+
+    quality: Required[float]
+    """How good its answer is, 0 to 1."""
+    cost_usd: float
+    """What it cost, in dollars. Default 0."""
+    answer: str
+    """The answer, where doubting answers is learned from it."""
+
+
+class JudgedPrompt(TypedDict, total=False):
+    """A prompt, and what models made of it."""
+
+    prompt: Required[str]
+    outcomes: Required[Mapping[str, Outcome]]
+    """By the ids of the models. One is enough to learn from; to be compared on, a record has those of all models."""
+    tag: str
+    """Your name of the task."""
+    embedding: Sequence[float]
+    """The vector of the prompt. All records that have one have it from the same embedder."""
 
 
 class LedgerFilter(TypedDict, total=False):

@@ -47,12 +47,96 @@ class LedgerEntry(Costed):
     images: int = 0
     tier: Literal["standard", "batch", "flex", "priority"] = "standard"
     """How the provider served it."""
+    cache_hit: Literal["exact", "semantic"] | None = None
+    """How the answer was found, when it had been given before: no model was asked."""
     decision: dict[str, Any] | None = None
     """What the choice of the model was made from, in the engine's own form."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The cascade, calibrated: how much an answer may be doubted before a dearer model is asked."""
+
+    threshold: float | None
+    """A dearer model is asked where the doubt is at least this; None when it is asked always, or never."""
+    min_retention: float
+    confidence: float
+    retention: float
+    """The part of the dearer model's quality that was kept on the judged answers."""
+    strong_share: float
+    """The part of them on which the dearer model was asked."""
+    labels: int
+    """How many there were."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class PairReport:
+    """The choice between the cheapest and the best model, by the measures of RouteLLM."""
+
+    cheap: float
+    """Mean quality of the cheapest model alone."""
+    strong: float
+    """Mean quality of the best model alone."""
+    apgr: float
+    """Average performance gap recovered: .5 is a coin, 1 the best model at the price of none."""
+    cpt50: float
+    """Percent of calls to the best model that recover half of the gap."""
+    cpt80: float
+    """Percent of calls to the best model that recover four fifths of it."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How choosing by what was learned does on judged prompts."""
+
+    records: int
+    """Records that have the outcomes of all models; the others are not compared."""
+    models: list[str]
+    best_model: str
+    """The model that is best alone."""
+    best_quality: float
+    """Its mean quality."""
+    best_cost_usd: float
+    """Its mean cost."""
+    cost_usd_at_retention: float | None
+    """The least mean cost at which the stated part of its quality is kept; None when no choice keeps it."""
+    saving: float | None
+    """The part of its cost that this saves; negative when choosing costs more."""
+    tradeoffs: list[dict[str, float]]
+    """The choices this is taken from: `lambda`, `quality` and `cost_usd` of each, best quality first."""
+    pair: PairReport | None
+    """None where the cheapest model is the best."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        choices, pair = data["choices"], data["pair"]
+        at_retention = choices["cost_at_retention"]
+        return cls(
+            records=data["records"],
+            models=data["models"],
+            best_model=data["models"][choices["best"]],
+            best_quality=choices["best_quality"],
+            best_cost_usd=choices["best_cost"] / NANO_USD,
+            cost_usd_at_retention=None if at_retention is None else at_retention / NANO_USD,
+            saving=choices["saving"],
+            tradeoffs=[
+                {"lambda": point["lambda"], "quality": point["quality"], "cost_usd": point["cost"] / NANO_USD}
+                for point in choices["tradeoffs"]
+            ],
+            pair=None if pair is None else PairReport.from_json(pair),
+        )
 
 
 @dataclass(frozen=True, slots=True)
