@@ -51,6 +51,7 @@ export interface NativeMind {
   unregisterFunction(name: string): void
   registerEngine(name: string, callback: NativeCallback<string>): void
   registerGate(name: string, callback: NativeCallback<string>): void
+  reload(json: string | undefined, file: string | undefined): Promise<void>
   close(): Promise<void>
 }
 

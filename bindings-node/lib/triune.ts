@@ -273,6 +273,21 @@ export class Triune implements AsyncDisposable {
   }
 
   /**
+   * Goes by other settings of `models`, `imageModel`, `discover` and `router` from now on: models, their keys and prices,
+   * budgets, policies. No request is dropped; those on their way keep the models they have. `config` holds all settings, or
+   * is the path of a TOML file, as for `open`: refused when others than these differ from those that the folder was opened
+   * with. Models of yours stay.
+   */
+  async reload(config: Config | string): Promise<void> {
+    const [json, file] = typeof config === 'string' ? [undefined, config] : [JSON.stringify(toWire(config)), undefined]
+    try {
+      await this.#native.reload(json, file)
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+
+  /**
    * Stops what still runs, waits for it and closes the folder. What was interrupted can go on when the folder is
    * opened again. Closing twice does nothing; any other call on a
    * closed Triune fails with a `CancelledError`.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -9,7 +10,7 @@ use napi::bindgen_prelude::{Float32Array, Float64Array, Function, Uint32Array};
 use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 use triune::{
-    Error, ErrorKind, Triune,
+    Config, Error, ErrorKind, Triune,
     recall::StoreRequest,
     router::{ChosenRouter, EmbedRequest, GenerateRequest},
 };
@@ -239,6 +240,21 @@ impl Mind {
     #[napi]
     pub fn register_gate(&self, name: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
         answer(|| Ok(self.triune()?.register_gate(Arc::new(HostGate::new(name, &callback)?))?))
+    }
+
+    /// Goes by other settings, as JSON or the path of a TOML file, from now on.
+    #[napi]
+    pub async fn reload(&self, json: Option<String>, file: Option<String>) -> Result<(), Thrown> {
+        let triune = self.triune()?;
+        let config = match (json, file) {
+            (Some(json), _) => Config::from_json(read("the settings", &json)?)?,
+            (None, Some(path)) => {
+                let read = napi::bindgen_prelude::spawn_blocking(move || Config::from_file(Path::new(&path)));
+                read.await.map_err(|e| Error::unexpected("settings cannot be read").caused_by(e))??
+            }
+            (None, None) => Config::default(),
+        };
+        Ok(triune.reload(config).await?)
     }
 
     /// Stops what still runs, waits for it and closes the folder. Closing again does nothing.

@@ -29,3 +29,11 @@ test('what it may not choose is refused, and its errors are the callers', async 
   })
   await assert.rejects(mind.generate('hello'), (thrown) => thrown === mine)
 })
+
+test('settings are replaced while the mind is open', async (t) => {
+  const mind = await open(t, { models: [says('a')] })
+  await mind.reload({ discover: false, router: { budgets: [{ period: 'total', limitUsd: 0.5 }] } })
+  assert.equal((await mind.router.budgets()).length, 1)
+  assert.equal((await mind.generate('hello')).text, 'a')
+  await assert.rejects(mind.reload({ discover: false, team: { agents: 3 } }), { code: 'INVALID' })
+})

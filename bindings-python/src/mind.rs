@@ -200,6 +200,15 @@ impl Mind {
         self.mind().and_then(|mind| mind.register_gate(Arc::new(gate))).map_err(to_py)
     }
 
+    /// Goes by other settings, JSON or a TOML file, from now on.
+    fn reload(&self, config: Option<String>, config_file: Option<PathBuf>) -> PyResult<Work> {
+        let mind = self.mind().map_err(to_py)?;
+        Ok(Work::new(&self.event_loop, None, async move {
+            mind.reload(settings(config, config_file, Vec::new(), None)?).await?;
+            Ok(Outcome::Done)
+        }))
+    }
+
     /// Stops what still runs and closes the folder. Closing twice is no error.
     fn close(&self) -> PyResult<Work> {
         runtime::get().map_err(to_py)?;

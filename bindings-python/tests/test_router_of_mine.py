@@ -66,3 +66,12 @@ def test_a_coroutine_chooses_too(mind) -> None:
 
     mind.set_router(route)
     assert mind.generate("hello").model == "b"
+
+
+def test_settings_are_replaced_while_calls_go_on(mind) -> None:
+    budgets = [{"period": "total", "limit_usd": 0.5}]
+    mind.reload({"discover": False, "router": {"budgets": budgets}})
+    assert [state.limit_nano_usd for state in mind.router.budgets()] == [500_000_000]
+    assert mind.generate("hello").text in {"a", "b"}
+    with pytest.raises(triune.InvalidError, match="models"):
+        mind.reload({"discover": False, "team": {"agents": 3}})

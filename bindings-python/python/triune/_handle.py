@@ -39,14 +39,20 @@ def opening(
         parts["embedder", ""] = own_embedder[1]
     work = Mind.open(
         os.fspath(url),
-        dumps(config, "the settings") if isinstance(config, Mapping) else None,
-        os.fspath(config) if config is not None and not isinstance(config, Mapping) else None,
+        *config_parts(config),
         [model for model in given if isinstance(model, str)],
         [part for _, part in own],
         embedder if isinstance(embedder, str) else None,
         own_embedder,
     )
     return work, parts
+
+
+def config_parts(config: Config | None) -> tuple[str | None, str | None]:
+    """Settings as JSON, or the path of a file of them."""
+    if config is None:
+        return None, None
+    return (dumps(config, "the settings"), None) if isinstance(config, Mapping) else (None, os.fspath(config))
 
 
 def _name(model: ChatModel) -> str:

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     CacheHit,
-    budgets::{Budgets, Clock, Holds, Purpose},
+    budgets::{Clock, Holds, Purpose},
     engine::RouterEngine,
     ledger::{Decision, Ledger, LedgerEntry},
 };
@@ -72,7 +72,7 @@ impl Bill {
     /// # Errors
     /// `OverBudget` when one of them does not cover it; then nothing is held.
     pub(super) async fn open(engine: &RouterEngine, cx: &Context, charge: Charge<'_>) -> Result<Self> {
-        let budgets: &Budgets = engine.budgets();
+        let budgets = engine.budgets();
         let entry = LedgerEntry {
             id: charge.id.to_owned(),
             at_ms: budgets.now_ms(),
@@ -95,7 +95,7 @@ impl Bill {
             entry,
             decision: charge.decision,
             price: charge.price.clone(),
-            reference: engine.reference().clone(),
+            reference: engine.reference(),
             holds,
             since: Instant::now(),
             begun: false,

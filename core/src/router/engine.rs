@@ -53,14 +53,34 @@ struct Inner {
     reranker: RwLock<Option<Arc<dyn Reranker>>>,
     image_model: RwLock<Option<Arc<dyn ImageModel>>>,
     ledger: Arc<Ledger>,
-    prices: Prices,
-    reference: Price,
-    budgets: Budgets,
-    answers: Answers,
+    settings: RwLock<Arc<Settings>>,
     learning: Arc<Learning>,
     admission: Admission,
     first_pieces: FirstPieces,
-    config: RouterConfig,
+    store: Store,
+}
+
+/// What can change while the engine is open. A request on its way sees the change at its next step.
+struct Settings {
+    config: Arc<RouterConfig>,
+    prices: Arc<Prices>,
+    reference: Price,
+    budgets: Arc<Budgets>,
+    answers: Answers,
+}
+
+impl Settings {
+    /// Blocks where it reads a price file. What `before` knows of calls on their way goes on.
+    fn new(config: RouterConfig, store: &Store, before: Option<&Self>) -> Result<Self> {
+        let prices = Prices::load(config.prices.as_deref())?;
+        let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
+        config.cache.validate()?;
+        config.learning.validate()?;
+        let held = before.map(|before| before.budgets.on_their_way()).unwrap_or_default();
+        let budgets = Budgets::new(&config.budgets, config.durable_holds, (store.clone(), held), system_clock)?;
+        let answers = Answers::new(&config.cache, Arc::new(LmdbCache::new(store.clone())));
+        Ok(Self { prices: Arc::new(prices), reference, budgets: Arc::new(budgets), answers, config: Arc::new(config) })
+    }
 }
 
 /// Without the price table, which is long.
@@ -69,7 +89,6 @@ impl fmt::Debug for Inner {
         f.debug_struct("RouterEngine")
             .field("router", &self.router)
             .field("models", &self.models.names())
-            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }
@@ -86,11 +105,8 @@ impl RouterEngine {
         models: Registry<dyn ChatModel>,
         store: Store,
     ) -> Result<Self> {
-        let prices = Prices::load(config.prices.as_deref())?;
-        let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
-        config.cache.validate()?;
-        config.learning.validate()?;
-        let answers_store = store.clone();
+        let settings = Settings::new(config, &store, None)?;
+        let config = &settings.config;
         let breakers = Breakers::new(BreakerPolicy {
             failures: config.breaker_failures,
             open_for: Duration::from_millis(config.breaker_open_ms),
@@ -105,15 +121,33 @@ impl RouterEngine {
             reranker: RwLock::default(),
             image_model: RwLock::default(),
             ledger: Arc::new(Ledger::new(store.clone(), config.ledger_days)),
-            prices,
-            reference,
-            budgets: Budgets::new(&config.budgets, config.durable_holds, store, system_clock)?,
-            learning: Arc::new(Learning::new(answers_store.clone())),
-            answers: Answers::new(&config.cache, Arc::new(LmdbCache::new(answers_store))),
+            learning: Arc::new(Learning::new(store.clone())),
             admission: Admission::new(breakers, config.max_concurrency),
             first_pieces: FirstPieces::default(),
-            config,
+            settings: RwLock::new(Arc::new(settings)),
+            store,
         })))
+    }
+
+    /// Goes by `config` from now on; requests on their way are not dropped. What breakers, places and the ledger go by
+    /// stays until the folder is opened again: `breaker_failures`, `breaker_open_ms`, `exhausted_ms`, `max_concurrency` and
+    /// `ledger_days`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new); then nothing has changed.
+    pub async fn reconfigure(&self, config: RouterConfig) -> Result<()> {
+        let (before, store) = (self.settings(), self.0.store.clone());
+        let settings = blocking(move || Settings::new(config, &store, Some(&before))).await?;
+        self.set_settings(Arc::new(settings));
+        Ok(())
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_settings(&self, settings: Arc<Settings>) {
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// The chat models; more can be registered at any time.
@@ -122,8 +156,8 @@ impl RouterEngine {
     }
 
     /// What models cost.
-    pub fn prices(&self) -> &Prices {
-        &self.0.prices
+    pub fn prices(&self) -> Arc<Prices> {
+        Arc::clone(&self.settings().prices)
     }
 
     /// Decides by `router` from now on. Requests on their way keep the plan that they have.
@@ -319,7 +353,7 @@ impl RouterEngine {
         };
         let known = models.unwrap_or_default().into_iter().chain(now()).find(|profile| profile.id == name);
         let listed = || {
-            let price = self.0.prices.price(&name)?;
+            let price = self.prices().price(&name)?;
             Ok(ModelProfile { price, ..ModelProfile::local(name.clone(), 0) })
         };
         let profile = known.map_or_else(listed, Ok)?;
@@ -328,7 +362,7 @@ impl RouterEngine {
 
     /// How the budgets of the settings stand, in their order.
     pub async fn budget_states(&self, cx: &Context) -> Result<Vec<BudgetState>> {
-        cx.run(self.0.budgets.states()).await
+        cx.run(self.budgets().states()).await
     }
 
     /// What is to be known of the prices of the models there are: which end within 30 days or have ended, and which prices
@@ -369,8 +403,8 @@ impl RouterEngine {
         &self.0.learning
     }
 
-    pub(super) fn answers(&self) -> &Answers {
-        &self.0.answers
+    pub(super) fn answers(&self) -> Answers {
+        self.settings().answers.clone()
     }
 
     pub(super) fn router(&self) -> Arc<dyn Router> {
@@ -389,8 +423,8 @@ impl RouterEngine {
         &self.0.first_pieces
     }
 
-    pub(super) fn config(&self) -> &RouterConfig {
-        &self.0.config
+    pub(super) fn config(&self) -> Arc<RouterConfig> {
+        Arc::clone(&self.settings().config)
     }
 
     /// How long it takes until one of `models` that are left alone may be called again; zero when one may now.
@@ -399,28 +433,28 @@ impl RouterEngine {
         models.map(|model| self.breakers().left(model, now)).filter(|left| !left.is_zero()).min().unwrap_or_default()
     }
 
-    pub(super) fn budgets(&self) -> &Budgets {
-        &self.0.budgets
+    pub(super) fn budgets(&self) -> Arc<Budgets> {
+        Arc::clone(&self.settings().budgets)
     }
 
     pub(super) fn ledger_book(&self) -> &Arc<Ledger> {
         &self.0.ledger
     }
 
-    pub(super) fn reference(&self) -> &Price {
-        &self.0.reference
+    pub(super) fn reference(&self) -> Price {
+        self.settings().reference.clone()
     }
 
     pub(super) fn attempts(&self) -> u32 {
-        self.0.config.attempts.max(1)
+        self.config().attempts.max(1)
     }
 
     pub(super) fn first_wait(&self) -> Duration {
-        Duration::from_millis(self.0.config.backoff_ms)
+        Duration::from_millis(self.config().backoff_ms)
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        Duration::from_millis(self.0.config.timeout_ms)
+        Duration::from_millis(self.config().timeout_ms)
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn system_clock() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
 }
 
+/// What is held for calls on their way, by scope and period.
+pub(super) type OnTheirWay = Arc<Mutex<BTreeMap<(ScopeId, u64), NanoUsd>>>;
+
 /// The budgets of the settings.
 pub(super) struct Budgets {
     store: Store,
@@ -48,7 +51,7 @@ pub(super) struct Budgets {
     durable: bool,
     all: Vec<Limited>,
     /// What this process holds without having written it, by scope and start of the period.
-    held: Arc<Mutex<BTreeMap<(ScopeId, u64), NanoUsd>>>,
+    held: OnTheirWay,
     /// Soft limits that were told to be passed, by scope and start of the period.
     told: Mutex<BTreeSet<(ScopeId, u64)>>,
     /// Done once: scopes are known to the store, and what dead processes held is spent.
@@ -170,7 +173,13 @@ impl Holds {
 }
 
 impl Budgets {
-    pub(super) fn new(budgets: &[BudgetConfig], durable: bool, store: Store, clock: Clock) -> Result<Self> {
+    /// `held` is what other budgets of this process hold for calls on their way, see [`on_their_way`](Self::on_their_way).
+    pub(super) fn new(
+        budgets: &[BudgetConfig],
+        durable: bool,
+        (store, held): (Store, OnTheirWay),
+        clock: Clock,
+    ) -> Result<Self> {
         let read = budgets.iter().map(|budget| {
             let (scope, limit, soft) = budget.read()?;
             Ok(Limited { id: rows::id(&scope), scope, limit, soft })
@@ -183,15 +192,12 @@ impl Budgets {
             )
             .with("budget", &twice.scope));
         }
-        Ok(Self {
-            store,
-            clock,
-            durable,
-            all: budgets,
-            held: Arc::default(),
-            told: Mutex::default(),
-            ready: OnceCell::new(),
-        })
+        Ok(Self { store, clock, durable, all: budgets, held, told: Mutex::default(), ready: OnceCell::new() })
+    }
+
+    /// What is held for calls on their way, for budgets that take the place of these.
+    pub(super) fn on_their_way(&self) -> OnTheirWay {
+        Arc::clone(&self.held)
     }
 
     /// Tells the time that budgets go by.

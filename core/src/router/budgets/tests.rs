@@ -22,7 +22,7 @@ fn rig() -> Rig {
 
 impl Rig {
     fn budgets(&self, budgets: &[BudgetConfig], durable: bool) -> Budgets {
-        Budgets::new(budgets, durable, self.store.clone(), system_clock).unwrap()
+        Budgets::new(budgets, durable, (self.store.clone(), OnTheirWay::default()), system_clock).unwrap()
     }
 
     async fn spend(&self, budgets: &Budgets, most: &LedgerEntry, cost: i64) -> Result<()> {
@@ -158,7 +158,8 @@ async fn periods_begin_anew_in_utc_and_a_call_counts_where_it_was_held() {
     let at = |text: &str, ms: u64| NOW.store(text.parse::<Day>().unwrap().start_ms() + ms, Ordering::SeqCst);
     at("2026-11-29", 86_399_999);
     let all = [BudgetConfig { period: Period::Day, ..nano(100) }, BudgetConfig { period: Period::Month, ..nano(250) }];
-    let budgets = Budgets::new(&all, true, rig.store.clone(), || NOW.load(Ordering::SeqCst)).unwrap();
+    let budgets =
+        Budgets::new(&all, true, (rig.store.clone(), OnTheirWay::default()), || NOW.load(Ordering::SeqCst)).unwrap();
     rig.spend(&budgets, &entry(100), 100).await.unwrap();
     let error = reserve(&budgets, &entry(1)).await.unwrap_err();
     let ends = "2026-11-30".parse::<Day>().unwrap().start_ms().to_string();
@@ -247,7 +248,7 @@ async fn a_soft_limit_warns_once_and_makes_thrifty_but_refuses_nothing() {
 fn a_budget_that_makes_no_sense_is_refused() {
     let rig = rig();
     let refused = |budgets: &[BudgetConfig]| {
-        let error = Budgets::new(budgets, true, rig.store.clone(), system_clock).unwrap_err();
+        let error = Budgets::new(budgets, true, (rig.store.clone(), OnTheirWay::default()), system_clock).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         error.message().to_owned()
     };
@@ -257,5 +258,13 @@ fn a_budget_that_makes_no_sense_is_refused() {
     assert!(refused(&[nano(1).tag("x".repeat(65))]).contains("tag"));
     assert!(refused(&[BudgetConfig::new(f64::NAN, Period::Day)]).contains("finite"));
     let day = BudgetConfig { period: Period::Day, ..nano(1) };
-    assert!(Budgets::new(&[nano(1), day, nano(1).tenant("")], true, rig.store.clone(), system_clock).is_ok());
+    assert!(
+        Budgets::new(
+            &[nano(1), day, nano(1).tenant("")],
+            true,
+            (rig.store.clone(), OnTheirWay::default()),
+            system_clock
+        )
+        .is_ok()
+    );
 }
