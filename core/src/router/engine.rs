@@ -220,7 +220,7 @@ impl RouterEngine {
     }
 
     async fn generate_one(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
-        let mut walk = match self.begin(cx, request, Mode::Whole).await? {
+        let mut walk = match Box::pin(self.begin(cx, request, Mode::Whole)).await? {
             Begun::Kept(reply) => return Ok(*reply),
             Begun::Walk(walk) => walk,
         };
@@ -242,7 +242,7 @@ impl RouterEngine {
             return Err(Error::invalid("a stream has one answer; leave n out, or ask without a stream")
                 .during("RouterEngine::stream"));
         }
-        let walk = match self.begin(cx, request, Mode::Pieces).await? {
+        let walk = match Box::pin(self.begin(cx, request, Mode::Pieces)).await? {
             Begun::Kept(reply) => return Ok(in_one_piece(reply)),
             Begun::Walk(walk) => walk,
         };

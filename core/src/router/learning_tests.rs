@@ -98,7 +98,7 @@ async fn without_learning_no_prompt_stays_in_the_folder() {
 #[tokio::test]
 async fn what_was_trained_survives_and_is_evaluated_on_other_records() {
     let folder = tempfile::tempdir().unwrap();
-    let good_and_bad = |i: usize| if i % 2 == 0 { (RIGHT, 1.0) } else { (WRONG, 0.0) };
+    let good_and_bad = |i: usize| if i.is_multiple_of(2) { (RIGHT, 1.0) } else { (WRONG, 0.0) };
     let records: Vec<_> = (0..120).map(|i| record(&format!("{QUESTION} ({i})"), good_and_bad(i), 1.0)).collect();
     let rig = rig(&folder, learning(), vec![Scripted::local("cheap")]);
     assert_eq!(rig.engine.train(&rig.cx, records[..100].to_vec()).await.unwrap(), 100);

@@ -231,7 +231,9 @@ fn wording(asked: &[Token], said: &[Token], text: &str) -> Part {
         pairs.count() as f64 / 3.0
     };
     let [plus, minus, times, by] = [&['+'][..], &['-', '−'], &['*', '×'], &['/', '÷']].map(calculates);
-    [plus, minus, times, by].into_iter().for_each(|count| part.number(count));
+    for count in [plus, minus, times, by] {
+        part.number(count);
+    }
     part.number([plus, minus, times, by].iter().filter(|count| **count > 0.0).count() as f64);
     part.flag(asks(&["left", "remain", "remaining", "fewer", "less", "difference", "more"]) && minus == 0.0);
     part.flag(asks(&["each", "per", "every"]) && times + by == 0.0);
@@ -258,7 +260,9 @@ fn certainty(answer: &Answer<'_>) -> Part {
     sorted.sort_by(f64::total_cmp);
     let quantile = |q: f64| sorted.get((q * sorted.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(0.0);
     part.flag(!sorted.is_empty());
-    [0.0, 0.05, 0.1, 0.25, 0.5].into_iter().for_each(|q| part.number(quantile(q).max(-20.0)));
+    for q in [0.0, 0.05, 0.1, 0.25, 0.5] {
+        part.number(quantile(q).max(-20.0));
+    }
     part.number(sorted.iter().sum::<f64>() / sorted.len().max(1) as f64);
     let margins =
         answer.logprobs.iter().filter_map(|token| Some(f64::from(token.top.first()?.1 - token.top.get(1)?.1)));

@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn calculations_are_found_with_their_units_and_worked_out() {
-        let cases: [(&str, &[(f64, f64, bool)]); 10] = [
+        type Case<'a> = (&'a str, &'a [(f64, f64, bool)]);
+        let cases: [Case<'_>; 10] = [
             ("She has 16 - 3 = 13 eggs left.", &[(13.0, 13.0, true)]),
             ("9 * $2 = $<<9*2=18>>18.", &[(18.0, 18.0, true)]),
             ("so 3 + 4 x 2 = 14", &[(11.0, 14.0, false)]),

@@ -157,7 +157,8 @@ fn the_cascade_asks_the_stronger_model_where_it_helps() {
     let doubt = |prompt, text| router.doubt(prompt, &Answer { text, ..Answer::default() }).value;
     assert!(doubt(SUM, "3 + 4 = 9") >= found.threshold);
     assert!(doubt(GREETING, "Hello, friend.") < found.threshold);
-    assert_eq!(LearnedRouter::new().cascade_threshold(0.9, 0.9).unwrap().strong_share, 1.0);
+    let untaught = LearnedRouter::new().cascade_threshold(0.9, 0.9).unwrap();
+    assert!((untaught.strong_share - 1.0).abs() < f64::EPSILON);
 }
 
 #[test]

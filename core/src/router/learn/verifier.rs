@@ -118,7 +118,7 @@ mod tests {
         let (right, wrong) = (verifier.doubt(QUESTION, &answer(RIGHT)), verifier.doubt(QUESTION, &answer(WRONG)));
         assert!(right.value < 0.5 && wrong.value > 0.5, "{right:?} {wrong:?}");
         assert!(!right.learned && right.remarks.is_empty() && !wrong.remarks.is_empty());
-        assert_eq!(verifier.doubt(QUESTION, &answer("")).value, 1.0);
+        assert!(verifier.doubt(QUESTION, &answer("")).value >= 1.0);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         let doubt = learned.doubt(QUESTION, &answer(RIGHT));
         assert!(doubt.learned && doubt.value > 0.5, "{doubt:?}");
         assert!(learned.doubt(QUESTION, &answer(WRONG)).value < 0.5);
-        assert_eq!(learned.doubt(QUESTION, &answer("")).value, 1.0, "no label makes an empty answer good");
+        assert!(learned.doubt(QUESTION, &answer("")).value >= 1.0, "no label makes an empty answer good");
         let few = Verifier::train(&judged[..VERIFIER_LABELS - 1]).unwrap();
         assert!(!few.doubt(QUESTION, &answer(RIGHT)).learned);
         let odd = Judged { quality: 2.0, ..judged[0] };
