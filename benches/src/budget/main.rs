@@ -127,7 +127,7 @@ fn start(folder: &Path, url: &str, first: u64) -> Result<Running> {
     let output = child.stdout.take();
     let (tell, began) = std::sync::mpsc::channel();
     let reader = thread::spawn(move || {
-        let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines().map_while(|line| line.ok()));
+        let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines().map_while(Result::ok));
         // The last line may have been cut by the kill: then it was not acknowledged.
         lines
             .filter_map(|line| {

@@ -176,7 +176,8 @@ impl Book {
             self.completed().entry(call).or_default().push(bill);
             let usage = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
             let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
-            events += &format!("data: {end}\n\ndata: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": usage}));
+            let last = json!({"choices": [], "usage": usage});
+            events.extend(["data: ", &end.to_string(), "\n\ndata: ", &last.to_string(), "\n\ndata: [DONE]\n\n"]);
         }
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         stream.write_all(format!("{head}{:x}\r\n{events}\r\n", events.len()).as_bytes())?;
