@@ -2,15 +2,17 @@
 
 mod byte_level;
 mod sentencepiece;
+mod slots;
 mod special;
 
 use std::collections::HashSet;
 
 use self::{
+    byte_level::{ByteLevel, ByteOfChar},
     sentencepiece::{SPACE, SentencePiece},
     special::{Part, Special, SpecialTokens},
 };
-use super::gguf::{Gguf, corrupt};
+use super::gguf::{Gguf, Texts, corrupt};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Texts that end an answer, whatever the file names as its end token; such a token is a control token, whatever the
@@ -34,7 +36,7 @@ pub(super) struct Tokenizer {
 /// How a text without special tokens is encoded.
 #[derive(Debug)]
 enum Model {
-    ByteLevel(Box<tokenizers::Tokenizer>),
+    ByteLevel(ByteLevel),
     SentencePiece(SentencePiece),
 }
 
@@ -132,8 +134,7 @@ impl Tokenizer {
             let unknown = token("unknown", Some(0))?;
             Model::SentencePiece(load_sentencepiece(gguf, &pieces, kind, unknown)?)
         } else {
-            let ordinary = |token| kind(token) != Kind::Control;
-            Model::ByteLevel(Box::new(byte_level::load(gguf, pre, texts, ordinary)?))
+            Model::ByteLevel(ByteLevel::new(gguf, pre, &pieces, kind)?)
         };
         let (begin, end) = (token("bos", Some(1))?, token("eos", Some(2))?);
         let mut end_tokens: HashSet<_> =
@@ -144,8 +145,8 @@ impl Tokenizer {
         }
         let add_begin = gguf.bool_if_any("tokenizer.ggml.add_bos_token")?;
         let add_begin = add_begin.unwrap_or(sentencepiece || byte_level::is_llama3(pre));
-        let name = |token: Option<u32>| token.map(|token| texts[token as usize].clone()).unwrap_or_default();
-        let longest = texts.iter().map(String::len).max().unwrap_or(1).max(1);
+        let name = |token: Option<u32>| token.map(|token| texts[token as usize].to_owned()).unwrap_or_default();
+        let longest = texts.iter().map(str::len).max().unwrap_or(1).max(1);
         Ok(Self { model, pieces, special, end_tokens, begin, add_begin, names: [name(begin), name(end)], longest })
     }
 
@@ -239,12 +240,7 @@ impl Tokenizer {
             let without = guard.filter(|&guard| text.contains(guard)).map(|guard| text.replace(guard, ""));
             let text = without.as_deref().unwrap_or(text);
             match &self.model {
-                Model::ByteLevel(model) => {
-                    let encoding = model.encode_fast(text, false).map_err(|e| {
-                        Error::unexpected("a text cannot be cut into tokens; please report this").caused_by(e)
-                    })?;
-                    tokens.extend_from_slice(encoding.get_ids());
-                }
+                Model::ByteLevel(model) => model.encode(&self.pieces, text, tokens)?,
                 Model::SentencePiece(model) => model.encode(&self.pieces, text, after_special, tokens),
             }
             after_special = false;
@@ -254,8 +250,8 @@ impl Tokenizer {
 }
 
 /// What each token adds to a text.
-fn pieces(texts: &[String], kind: impl Fn(usize) -> Kind, sentencepiece: bool) -> Pieces {
-    let by_char = byte_level::bytes_by_char();
+fn pieces(texts: &Texts, kind: impl Fn(usize) -> Kind, sentencepiece: bool) -> Pieces {
+    let by_char = ByteOfChar::new();
     let mut pieces = Pieces { bytes: Vec::new(), ends: Vec::with_capacity(texts.len()) };
     for (number, text) in texts.iter().enumerate() {
         match kind(number) {
@@ -263,16 +259,16 @@ fn pieces(texts: &[String], kind: impl Fn(usize) -> Kind, sentencepiece: bool) -
             Kind::UserDefined => pieces.push(text.bytes()),
             Kind::Byte(byte) => pieces.push([byte]),
             Kind::Normal if sentencepiece => pieces.push(text.replace(SPACE, " ").into_bytes()),
-            Kind::Normal => pieces.push(text.chars().flat_map(|c| match by_char.get(&c) {
-                Some(&byte) => vec![byte],
-                None => c.encode_utf8(&mut [0; 4]).bytes().collect(),
-            })),
+            Kind::Normal => {
+                by_char.add_bytes(text, &mut pieces.bytes);
+                pieces.push([]);
+            }
         }
     }
     pieces
 }
 
-fn special(gguf: &Gguf, texts: &[String], kind: impl Fn(usize) -> Kind) -> Result<SpecialTokens> {
+fn special(gguf: &Gguf, texts: &Texts, kind: impl Fn(usize) -> Kind) -> Result<SpecialTokens> {
     let name = gguf.text_if_any("general.name")?.unwrap_or_default().to_lowercase();
     // Files do not tell which tokens swallow the white space after them. Of the models here, only those of Phi-3 do.
     let phi3 = name.contains("phi-3") || name.contains("phi3");
@@ -282,8 +278,8 @@ fn special(gguf: &Gguf, texts: &[String], kind: impl Fn(usize) -> Kind) -> Resul
             Kind::UserDefined => false,
             _ => return None,
         };
-        let strips = phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text.as_str());
-        Some(Special { text: text.clone(), token: number as u32, control, strips })
+        let strips = phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text);
+        Some(Special { text: text.to_owned(), token: number as u32, control, strips })
     });
     Ok(SpecialTokens::new(special.collect()))
 }
@@ -354,7 +350,7 @@ mod tests {
             ("tokenizer.ggml.model", Value::Text("llama".into())),
             ("tokenizer.ggml.token_type", Value::Integers(kinds.collect())),
             ("tokenizer.ggml.scores", Value::Floats(scores.collect())),
-            ("tokenizer.ggml.tokens", Value::Texts(tokens)),
+            ("tokenizer.ggml.tokens", Value::Texts(tokens.iter().map(String::as_str).collect())),
             ("tokenizer.ggml.add_space_prefix", Value::Bool(space_first)),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
