@@ -34,6 +34,7 @@ use crate::{
         Capabilities, ChatModel, ChatRequest, ChatStream, Delta, LocalConfig, LocalStatistics, ModelProfile,
         ReasoningEffort, ResponseFormat, Sampling, ToolChoice,
     },
+    monitor::EventKind,
     runtime::blocking,
 };
 
@@ -109,10 +110,26 @@ impl LocalModel {
         config: &LocalConfig,
         budget: &MemoryBudget,
     ) -> Result<Self> {
-        read(id.into(), path, config, budget).map_err(|e| e.during("LocalModel::load").with("path", path.display()))
+        read(id.into(), path, config, budget, true)
+            .map_err(|e| e.during("LocalModel::load").with("path", path.display()))
     }
 
-    /// Milliseconds that loading took.
+    /// The same, without the weights: the file is checked, and the first request that needs the weights loads them, while
+    /// others that come meanwhile wait for it. Takes some milliseconds.
+    ///
+    /// # Errors
+    /// As for [`LocalModel::load`]; `Invalid` when there is never enough memory for it.
+    pub fn open_within(
+        id: impl Into<String>,
+        path: &Path,
+        config: &LocalConfig,
+        budget: &MemoryBudget,
+    ) -> Result<Self> {
+        read(id.into(), path, config, budget, false)
+            .map_err(|e| e.during("LocalModel::open").with("path", path.display()))
+    }
+
+    /// Milliseconds that opening took, with the weights where they were loaded.
     pub fn load_ms(&self) -> u64 {
         self.load_ms
     }
@@ -169,7 +186,7 @@ impl LocalModel {
             return Err(Error::invalid("log-probabilities take at least one token, and only tokens of the model"));
         }
         self.check_length(tokens.len())?;
-        let scheduler = self.resident.get()?;
+        let (scheduler, _) = self.resident.get()?;
         let decoder = &scheduler.writer().decoder;
         let pages = Pages::new(decoder.page_numbers(), u64::MAX, 1);
         let (mut memory, mut scratch, mut pool) = (Memory::default(), Scratch::default(), Pool::new(1));
@@ -210,7 +227,8 @@ impl LocalModel {
         let room = self.profile.context_length - prompt.len() as u64;
         let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
         let (answer, pieces) = Answer::new(cx, prompt, sampling, limit);
-        self.resident.get()?.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
+        let (scheduler, _) = self.resident.get()?;
+        scheduler.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
         Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
     }
 
@@ -228,6 +246,20 @@ impl LocalModel {
     ) -> Result<Vec<ChatStream>> {
         let of = |at| Sampling { seed: sampling.seed.map(|seed| seed.wrapping_add(at)), ..sampling.clone() };
         (0..count as u64).map(|at| self.complete(cx, prompt.to_vec(), &of(at))).collect()
+    }
+
+    async fn load_weights(&self, cx: &Context) -> Result<Arc<Scheduler>> {
+        let (resident, teller) = (Arc::clone(&self.resident), cx.clone());
+        let (model, bytes) = (self.profile.id.clone(), self.bytes);
+        let load = move || {
+            let (scheduler, took) = resident.get()?;
+            // Told here, since whoever asked may be gone by now.
+            if let Some(took) = took {
+                teller.emit(EventKind::ModelLoaded { model, load_ms: took.as_millis() as u64, bytes });
+            }
+            Ok(scheduler)
+        };
+        cx.run(blocking(load)).await.map_err(|e| e.with("model", &self.profile.id))
     }
 
     fn template(&self) -> Result<Arc<ChatTemplate>> {
@@ -249,7 +281,8 @@ impl LocalModel {
     }
 }
 
-fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) -> Result<LocalModel> {
+/// Opens the file at `path`, with its weights where they are wanted `now`.
+fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget, now: bool) -> Result<LocalModel> {
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let limits = Limits {
@@ -277,7 +310,11 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
     // The tokenizer takes about as long as the weights.
     let (tokenizer, decoder) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| checkpoint.tokenizer());
-        let decoder = budget.within(bytes, || weights(&checkpoint));
+        let decoder = if now {
+            budget.within(bytes, || weights(&checkpoint)).map(Some)
+        } else {
+            budget.allows(bytes).and_then(|()| family::check(&checkpoint.head)).map(|()| None)
+        };
         (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
     });
     let (tokenizer, decoder) = (Arc::new(tokenizer?), decoder?);
@@ -287,7 +324,7 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
     let written_by = move |decoder, before| {
         Scheduler::new(Arc::new(Writer { decoder, tokenizer: Arc::clone(&its) }), limits, before)
     };
-    let first = written_by(decoder, LocalStatistics::default());
+    let first = decoder.map(|decoder| written_by(decoder, LocalStatistics::default()));
     let again = move |before| {
         let checkpoint = Checkpoint::open(&path)?;
         if checkpoint.stamp() != stamp {
@@ -303,7 +340,7 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
         Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
     Ok(LocalModel {
         profile: ModelProfile { capabilities, ..ModelProfile::local(id, context_length) },
-        resident: Resident::new(first, Box::new(again), idle, budget.clone()),
+        resident: Resident::new(first, bytes, Box::new(again), idle, budget.clone()),
         tokenizer,
         template,
         grammars: Arc::default(),
@@ -365,11 +402,9 @@ impl ChatModel for LocalModel {
         };
         let (prompt, form) = cx.run(blocking(prepare)).await?;
         // Held until the answer is handed over, so that it does not leave in between.
-        let _scheduler = if let Some(loaded) = self.resident.loaded() {
-            loaded
-        } else {
-            let resident = Arc::clone(&self.resident);
-            cx.run(blocking(move || resident.get())).await?
+        let _scheduler = match self.resident.loaded() {
+            Some(loaded) => loaded,
+            None => self.load_weights(cx).await?,
         };
         self.answer(cx, prompt, &sampling, form)
     }

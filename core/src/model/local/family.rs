@@ -99,6 +99,11 @@ pub(super) fn context_length(gguf: &Gguf) -> Result<u64> {
     Ok(gguf.integer(&format!("{}.context_length", family.name()))?.clamp(1, MAX_POSITIONS))
 }
 
+/// Refuses what [`load`] would refuse by the head of the checkpoint alone.
+pub(super) fn check(gguf: &Gguf) -> Result<()> {
+    Shapes::of(gguf)?.check_tensors(gguf)
+}
+
 /// Loads the weights of `checkpoint` for up to `positions` tokens. With `full_precision` weights take 32 bits each, and
 /// nothing is rounded.
 pub(super) fn load(checkpoint: &Checkpoint, positions: u64, full_precision: bool) -> Result<Decoder> {

@@ -103,7 +103,7 @@ impl Twin {
     /// The text of the begin or the end token.
     fn text(&self, which: usize) -> String {
         let key = ["tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"][which];
-        self.head().texts("tokenizer.ggml.tokens").unwrap()[self.head().integer(key).unwrap() as usize].clone()
+        self.head().texts("tokenizer.ggml.tokens").unwrap()[self.head().integer(key).unwrap() as usize].to_owned()
     }
 
     fn sizes(&self) -> Map<String, Json> {
@@ -208,7 +208,7 @@ impl Twin {
             })
             .collect();
         let vocabulary: Map<_, _> =
-            texts.iter().zip(kinds).enumerate().map(|(token, (text, _))| (text.clone(), json!(token))).collect();
+            texts.iter().zip(kinds).enumerate().map(|(token, (text, _))| (text.to_owned(), json!(token))).collect();
         let mut model = json!({"type": "BPE", "vocab": vocabulary, "unk_token": null, "byte_fallback": false});
         let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
         let cut = |pattern: &str| {
@@ -240,7 +240,7 @@ impl Twin {
             }
         };
         model["merges"] = match self.head().texts("tokenizer.ggml.merges") {
-            Ok(merges) => json!(merges),
+            Ok(merges) => merges.iter().map(Json::from).collect(),
             Err(_) => json!(self.merges()),
         };
         json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
@@ -253,11 +253,11 @@ impl Twin {
         let kinds = self.head().integers_if_any("tokenizer.ggml.token_type").unwrap().unwrap();
         let scores = self.head().floats("tokenizer.ggml.scores").unwrap();
         let is_piece: BTreeSet<_> =
-            texts.iter().zip(kinds).filter(|(_, kind)| **kind == 1).map(|(text, _)| text.as_str()).collect();
+            texts.iter().zip(kinds).filter(|(_, kind)| **kind == 1).map(|(text, _)| text).collect();
         let mut pieces: Vec<_> = (0..texts.len()).filter(|&token| kinds[token] == 1).collect();
         pieces.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let ways = pieces.into_iter().flat_map(|token| {
-            let text = texts[token].as_str();
+            let text = &texts[token];
             text.char_indices()
                 .skip(1)
                 .map(|(at, _)| {

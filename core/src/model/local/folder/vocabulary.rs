@@ -92,7 +92,7 @@ pub(super) fn read(folder: &Path, config: &Config, head: &mut Gguf) -> Result<To
     let adds = begin.is_some() && empty.get_ids().first().map(|&token| i64::from(token)) == begin;
 
     let mut set = |key: &str, value: Value| drop(head.metadata.insert(key.into(), value));
-    set("tokenizer.ggml.tokens", Value::Texts(texts));
+    set("tokenizer.ggml.tokens", Value::Texts(texts.iter().map(String::as_str).collect()));
     set("tokenizer.ggml.token_type", Value::Integers(kinds));
     set("tokenizer.ggml.add_bos_token", Value::Bool(adds));
     set("tokenizer.ggml.eos_token_ids", Value::Integers(ends));

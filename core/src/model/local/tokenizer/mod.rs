@@ -3,17 +3,19 @@
 mod byte_level;
 mod library;
 mod sentencepiece;
+mod slots;
 mod special;
 mod unigram;
 
 use std::collections::HashSet;
 
 use self::{
+    byte_level::{ByteLevel, ByteOfChar},
     library::Library,
     sentencepiece::{SPACE, SentencePiece},
     special::{Part, Special, SpecialTokens},
 };
-use super::gguf::{Gguf, corrupt};
+use super::gguf::{Gguf, Texts, corrupt};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Texts that end an answer, whatever the file names as its end token; such a token is a control token, whatever the
@@ -37,6 +39,7 @@ pub(super) struct Tokenizer {
 /// How a text without special tokens is encoded.
 #[derive(Debug)]
 enum Model {
+    ByteLevel(ByteLevel),
     Library(Box<Library>),
     SentencePiece(SentencePiece),
 }
@@ -99,7 +102,7 @@ impl Kind {
 
 /// The tokens that a file names.
 struct Vocabulary<'a> {
-    texts: &'a [String],
+    texts: &'a Texts,
     kinds: Option<&'a [i64]>,
 }
 
@@ -154,12 +157,12 @@ impl Tokenizer {
         let (pieces, special) = (pieces(texts, kind, spaced), special(gguf, texts, kind)?);
         let unknown = vocabulary.token(gguf, "unknown", usual[2])?;
         let pre = gguf.text_if_any("tokenizer.ggml.pre")?.unwrap_or("gpt-2");
-        let library = |tokenizer| Model::Library(Box::new(Library::new(tokenizer)));
         let model = match usual {
-            [None, None, None] => library(byte_level::load(gguf, pre, texts, |token| kind(token) != Kind::Control)?),
+            [None, None, None] => Model::ByteLevel(ByteLevel::new(gguf, pre, &pieces, kind)?),
             [None, ..] => {
                 let unknown = unknown.ok_or_else(|| corrupt("the tokenizer has no token for what is unknown"))?;
-                library(unigram::load(gguf, texts, kind, unknown)?)
+                let tokenizer = unigram::load(gguf, texts, kind, unknown)?;
+                Model::Library(Box::new(Library::new(tokenizer)))
             }
             _ => Model::SentencePiece(load_sentencepiece(gguf, &pieces, kind, unknown)?),
         };
@@ -188,7 +191,7 @@ impl Tokenizer {
                 _ => return None,
             };
             let strips = added.get(&(token as u32)).is_some_and(|added| added.rstrip);
-            Some(Special { text: text.clone(), token: token as u32, control, strips })
+            Some(Special { text: text.to_owned(), token: token as u32, control, strips })
         });
         let special = SpecialTokens::new(special.collect());
         let (begin, end) = (vocabulary.token(head, "bos", None)?, vocabulary.token(head, "eos", None)?);
@@ -201,7 +204,7 @@ impl Tokenizer {
     }
 
     fn of_parts(
-        texts: &[String],
+        texts: &Texts,
         (model, pieces, special): (Model, Pieces, SpecialTokens),
         (begin, end): (Option<u32>, Option<u32>),
         mut end_tokens: HashSet<u32>,
@@ -211,10 +214,10 @@ impl Tokenizer {
         if end_tokens.is_empty() {
             return Err(corrupt("the file names no end token; expected tokenizer.ggml.eos_token_id"));
         }
-        let name = |token: Option<u32>| token.map(|token| texts[token as usize].clone()).unwrap_or_default();
+        let name = |token: Option<u32>| token.map(|token| texts[token as usize].to_owned()).unwrap_or_default();
         let longest = match &model {
             Model::Library(library) if library.may_drop() => usize::MAX,
-            _ => texts.iter().map(String::len).max().unwrap_or(1).max(1),
+            _ => texts.iter().map(str::len).max().unwrap_or(1).max(1),
         };
         Ok(Self { model, pieces, special, end_tokens, begin, add_begin, names: [name(begin), name(end)], longest })
     }
@@ -253,6 +256,7 @@ impl Tokenizer {
         let bytes = self.bytes(token);
         let space_first = match &self.model {
             Model::SentencePiece(model) => model.space_first,
+            Model::ByteLevel(_) => false,
             Model::Library(library) => library.space_first,
         };
         if space_first && self.special.get(before).is_some() {
@@ -311,6 +315,7 @@ impl Tokenizer {
             let without = guard.filter(|&guard| text.contains(guard)).map(|guard| text.replace(guard, ""));
             let text = without.as_deref().unwrap_or(text);
             match &self.model {
+                Model::ByteLevel(model) => model.encode(&self.pieces, text, tokens)?,
                 Model::Library(library) => library.encode(text, begins, tokens)?,
                 Model::SentencePiece(model) => model.encode(&self.pieces, text, after_special, tokens),
             }
@@ -321,8 +326,8 @@ impl Tokenizer {
 }
 
 /// What each token adds to a text.
-fn pieces(texts: &[String], kind: impl Fn(usize) -> Kind, sentencepiece: bool) -> Pieces {
-    let by_char = byte_level::bytes_by_char();
+fn pieces(texts: &Texts, kind: impl Fn(usize) -> Kind, sentencepiece: bool) -> Pieces {
+    let by_char = ByteOfChar::new();
     let mut pieces = Pieces { bytes: Vec::new(), ends: Vec::with_capacity(texts.len()) };
     for (number, text) in texts.iter().enumerate() {
         match kind(number) {
@@ -330,16 +335,16 @@ fn pieces(texts: &[String], kind: impl Fn(usize) -> Kind, sentencepiece: bool) -
             Kind::UserDefined => pieces.push(text.bytes()),
             Kind::Byte(byte) => pieces.push([byte]),
             Kind::Normal if sentencepiece => pieces.push(text.replace(SPACE, " ").into_bytes()),
-            Kind::Normal => pieces.push(text.chars().flat_map(|c| match by_char.get(&c) {
-                Some(&byte) => vec![byte],
-                None => c.encode_utf8(&mut [0; 4]).bytes().collect(),
-            })),
+            Kind::Normal => {
+                by_char.add_bytes(text, &mut pieces.bytes);
+                pieces.push([]);
+            }
         }
     }
     pieces
 }
 
-fn special(gguf: &Gguf, texts: &[String], kind: impl Fn(usize) -> Kind) -> Result<SpecialTokens> {
+fn special(gguf: &Gguf, texts: &Texts, kind: impl Fn(usize) -> Kind) -> Result<SpecialTokens> {
     let name = gguf.text_if_any("general.name")?.unwrap_or_default().to_lowercase();
     // Files do not tell which tokens swallow the white space after them. Of the models here, only those of Phi-3 do.
     let phi3 = name.contains("phi-3") || name.contains("phi3");
@@ -349,8 +354,8 @@ fn special(gguf: &Gguf, texts: &[String], kind: impl Fn(usize) -> Kind) -> Resul
             Kind::UserDefined => false,
             _ => return None,
         };
-        let strips = phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text.as_str());
-        Some(Special { text: text.clone(), token: number as u32, control, strips })
+        let strips = phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text);
+        Some(Special { text: text.to_owned(), token: number as u32, control, strips })
     });
     Ok(SpecialTokens::new(special.collect()))
 }
@@ -421,7 +426,7 @@ mod tests {
             ("tokenizer.ggml.model", Value::Text("llama".into())),
             ("tokenizer.ggml.token_type", Value::Integers(kinds.collect())),
             ("tokenizer.ggml.scores", Value::Floats(scores.collect())),
-            ("tokenizer.ggml.tokens", Value::Texts(tokens)),
+            ("tokenizer.ggml.tokens", Value::Texts(tokens.iter().map(String::as_str).collect())),
             ("tokenizer.ggml.add_space_prefix", Value::Bool(space_first)),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();

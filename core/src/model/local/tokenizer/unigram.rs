@@ -9,21 +9,21 @@ use tokenizers::{
 };
 
 use super::{
-    super::gguf::{Gguf, corrupt},
+    super::gguf::{Gguf, Texts, corrupt},
     Kind,
     sentencepiece::SPACE,
 };
 use crate::error::{Error, Result};
 
 /// The tokenizer of a file; `kind` says which tokens text may become, and `unknown` is that for all else.
-pub(super) fn load(gguf: &Gguf, texts: &[String], kind: impl Fn(usize) -> Kind, unknown: u32) -> Result<Tokenizer> {
+pub(super) fn load(gguf: &Gguf, texts: &Texts, kind: impl Fn(usize) -> Kind, unknown: u32) -> Result<Tokenizer> {
     let scores = gguf.floats("tokenizer.ggml.scores")?;
     if scores.len() != texts.len() || scores.iter().any(|score| !score.is_finite()) {
         return Err(corrupt("the tokens and their scores do not fit together; expected one score for each token"));
     }
-    let piece = |(token, text): (usize, &String)| {
+    let piece = |(token, text): (usize, &str)| {
         // No text has a space any more when pieces are looked for, so one with a space is never found.
-        let text = if kind(token) == Kind::Normal { text.clone() } else { format!(" {token}") };
+        let text = if kind(token) == Kind::Normal { text.to_owned() } else { format!(" {token}") };
         (text, f64::from(scores[token]))
     };
     let pieces = texts.iter().enumerate().map(piece).collect();
@@ -127,7 +127,7 @@ mod tests {
     fn file(extra: &[(&str, Value)]) -> Gguf {
         let metadata = [
             ("tokenizer.ggml.model", Value::Text("t5".into())),
-            ("tokenizer.ggml.tokens", Value::Texts(PIECES.map(|(text, ..)| text.to_owned()).to_vec())),
+            ("tokenizer.ggml.tokens", Value::Texts(PIECES.iter().map(|(text, ..)| *text).collect())),
             ("tokenizer.ggml.scores", Value::Floats(PIECES.map(|(_, score, _)| score).to_vec())),
             ("tokenizer.ggml.token_type", Value::Integers(PIECES.map(|(.., kind)| kind).to_vec())),
         ];
