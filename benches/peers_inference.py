@@ -57,9 +57,10 @@ def speed(path: str, threads: str, prompt: str, decode: str) -> None:
         for token in words(int(decode), run + 1):
             model.eval([token])
         each = min(each, time.perf_counter() - begun)
+        if run == 0:
+            show("memory-1", peak_mb() - before)
     show("prefill", int(prompt) / prefill)
     show("decode", int(decode) / each)
-    show("memory-1", peak_mb() - before)
 
 
 def first(path: str, threads: str) -> None:

@@ -20,8 +20,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 PROGRAMS = {
     "first": "load, prefill, decode, embeddings, store, recall, empty task, calls from Python and Node",
     "batching": "many answers of one local model at once, beside the slots of llama.cpp's server",
+    "budget": "one dollar, 200 calls at once, faults and 50 kills: what was overspent, and whether the ledger is right",
     "embed": "the local embedder beside onnxruntime and sentence-transformers: speed, agreement, cold start, memory",
     "inference": "local models beside llama.cpp: speed, memory, and whether they agree",
+    "router-faults": "the sixteen faults of FailoverBench against the router, beside litellm's",
+    "router-overhead": "what a decision takes, and what the router adds to a stream, beside litellm's",
+    "router-quality": "what the learned router saves on recorded answers of real models, at which quality",
     "kill": "25 SIGKILLs during stores, tasks and generations: what was lost, rerun or miscounted",
 }
 
@@ -33,11 +37,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.name is None:
         for name, what in PROGRAMS.items():
-            print(f"{name:8} {what}")
+            print(f"{name:16} {what}")
         return
     if arguments.name not in PROGRAMS:
         sys.exit(f"no program is called {arguments.name!r}; there are: {', '.join(PROGRAMS)}")
-    importlib.import_module(arguments.name).main(arguments.size)
+    importlib.import_module(arguments.name.replace("-", "_")).main(arguments.size)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ import { toWire } from './wire.js'
 
 /** A request for text, in the form of the engine. */
 export function generateRequest(prompt: string | Message[], options: GenerateOptions = {}): object {
-  const { system, tools, responseFormat, model, localOnly, minQuality, maxCostUsd, maxLatencyMs, ...sampling } =
-    withoutCall(options)
-  const needs = { model, localOnly, minQuality, maxCostUsd, maxLatencyMs }
-  return toWire({ prompt, system, needs, tools, responseFormat, sampling }) as object
+  const { system, tools, toolChoice, parallelToolCalls, responseFormat, tag, n, ...rest } = withoutCall(options)
+  const { model, localOnly, minQuality, maxCostUsd, maxLatencyMs, ...aimed } = rest
+  const { targetSaving, minRetention, confidence, ...sampling } = aimed
+  const aims = { targetSaving, minRetention, confidence }
+  const needs = { model, localOnly, minQuality, maxCostUsd, maxLatencyMs, ...aims }
+  const asked = { prompt, system, needs, tools, toolChoice, parallelToolCalls, responseFormat, sampling, tag, n }
+  return toWire(asked) as object
 }

@@ -13,6 +13,7 @@ import type {
   Sampling,
   TokenLogprob,
   ToolCall,
+  ToolChoice,
   Usage,
   Verdict,
 } from './types.js'
@@ -32,6 +33,10 @@ export interface ChatRequest {
   /** The last message is what is answered. */
   messages: Message[]
   tools: FunctionSpec[]
+  /** Whether it is to call some. */
+  toolChoice: ToolChoice
+  /** Whether it may call more than one at once. */
+  parallelToolCalls?: boolean
   responseFormat: ResponseFormat
   sampling: Sampling
 }
@@ -78,6 +83,33 @@ export interface Embedder {
   /** The same for queries, where they are embedded in another way than the texts that answer them. */
   embedQueries?(texts: string[], context: HostContext): Vectors | Promise<Vectors>
 }
+
+/** What a router is asked. */
+export interface RouteRequest {
+  /** Tokens of the request. */
+  inputTokens: number
+  /** Tokens the answer may have. */
+  maxOutputTokens: number
+  /** What a model must offer. */
+  needs: object
+}
+
+/** A model as it is right now. */
+export interface ModelState {
+  profile: ModelProfile
+  /** Whether it may be tried: `closed`, or `half_open` when one call may see whether it works again. */
+  breaker: 'closed' | 'half_open' | 'open'
+}
+
+/** A router of the program: given the request and the models that meet its needs, the names of those to try, best first,
+ * or objects with the reason too. */
+export type Route = (
+  request: RouteRequest,
+  models: ModelState[],
+  context: HostContext,
+) => Chosen | Promise<Chosen>
+
+type Chosen = (string | { model: string; reason?: string })[]
 
 /** A reranker of the program. */
 export interface Reranker {
@@ -169,6 +201,12 @@ export const embedderCallback = (scopes: Scopes, embedder: Embedder): NativeCall
       flat.set(vector, i * dimensions)
     }
     return flat
+  })
+
+export const routerCallback = (scopes: Scopes, route: Route): NativeCallback<string> =>
+  answering(scopes, async (question, context) => {
+    const { request, models } = fromWire<{ request: RouteRequest; models: ModelState[] }>(JSON.parse(question))
+    return JSON.stringify(await route(request, models, context))
   })
 
 export const rerankerCallback = (scopes: Scopes, reranker: Reranker): NativeCallback<Float64Array> =>

@@ -35,7 +35,10 @@ export type {
   HostEngine,
   HostFunction,
   HostGate,
+  ModelState,
   Reranker,
+  Route,
+  RouteRequest,
 } from './host.js'
 export type { RunOptions } from './parallel.js'
 export type { ForgetOptions, NeighboursOptions, QueryOptions, StoreOptions } from './recall.js'

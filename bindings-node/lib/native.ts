@@ -45,11 +45,13 @@ export interface NativeMind {
   events(listener: (batch: string) => void): NativeEvents
   registerModel(profile: string, callback: NativeCallback<string>): void
   setEmbedder(profile: string, callback: NativeCallback<Float32Array>): void
+  setRouter(callback: NativeCallback<string>): void
   setReranker(name: string, callback: NativeCallback<Float64Array>): void
   registerFunction(spec: string, callback: NativeCallback<string>): void
   unregisterFunction(name: string): void
   registerEngine(name: string, callback: NativeCallback<string>): void
   registerGate(name: string, callback: NativeCallback<string>): void
+  reload(json: string | undefined, file: string | undefined): Promise<void>
   close(): Promise<void>
 }
 

@@ -11,6 +11,7 @@ import {
   gateCallback,
   profileText,
   rerankerCallback,
+  routerCallback,
   Scopes,
   type ChatModel,
   type Embedder,
@@ -18,6 +19,7 @@ import {
   type HostFunction,
   type HostGate,
   type Reranker,
+  type Route,
 } from './host.js'
 import { native, type NativeMind } from './native.js'
 import { Parallel, type RunOptions } from './parallel.js'
@@ -243,6 +245,12 @@ export class Triune implements AsyncDisposable {
     guarded(() => this.#native.setEmbedder(profileText(embedder.profile), embedderCallback(this.#scopes, embedder)))
   }
 
+  /** Has `route` choose the models from now on: it is given the request and the models that meet its needs, and answers
+   * the names of those to try, best first. Requests on their way keep the models they have. */
+  setRouter(route: Route): void {
+    guarded(() => this.#native.setRouter(routerCallback(this.#scopes, route)))
+  }
+
   /** Sets the reranker, which reads the best hits of a query that asks for it (`rerank: 20`). */
   setReranker(reranker: Reranker): void {
     guarded(() => this.#native.setReranker(reranker.name, rerankerCallback(this.#scopes, reranker)))
@@ -262,6 +270,21 @@ export class Triune implements AsyncDisposable {
   /** Adds a gate. */
   registerGate(gate: HostGate): void {
     guarded(() => this.#native.registerGate(gate.name, gateCallback(this.#scopes, gate)))
+  }
+
+  /**
+   * Goes by other settings of `models`, `imageModel`, `discover` and `router` from now on: models, their keys and prices,
+   * budgets, policies. No request is dropped; those on their way keep the models they have. `config` holds all settings, or
+   * is the path of a TOML file, as for `open`: refused when others than these differ from those that the folder was opened
+   * with. Models of yours stay.
+   */
+  async reload(config: Config | string): Promise<void> {
+    const [json, file] = typeof config === 'string' ? [undefined, config] : [JSON.stringify(toWire(config)), undefined]
+    try {
+      await this.#native.reload(json, file)
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /**

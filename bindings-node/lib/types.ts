@@ -28,14 +28,38 @@ export type Priority = 'interactive' | 'normal' | 'background'
 
 // Models ------------------------------------------------------------------------------------------------------------
 
-/** Dollars for a million tokens. */
-export interface Price {
+/** Dollars for a million tokens, by their kinds. */
+export interface TokenPrice {
   /** Tokens read. */
   inputUsd?: number
-  /** Tokens read from the provider's cache. */
-  cachedUsd?: number
   /** Tokens written. */
   outputUsd?: number
+  /** Tokens read from the provider's cache. Default: as `inputUsd`. */
+  cachedUsd?: number
+  /** Tokens put into the provider's cache for some minutes. Default: as `inputUsd`. */
+  cacheWriteUsd?: number
+  /** Tokens put into the provider's cache for an hour or longer. Default: as `cacheWriteUsd`. */
+  cacheWrite1hUsd?: number
+  /** Tokens of thought. Default: as `outputUsd`. */
+  reasoningUsd?: number
+}
+
+/** What a model costs. */
+export interface Price extends TokenPrice {
+  /** Tokens of images read. Default: as `inputUsd`. */
+  imageInputUsd?: number
+  /** Tokens of images written. Default: as `outputUsd`. */
+  imageOutputUsd?: number
+  /** One image made, beside its tokens. Default: nothing. */
+  perImageUsd?: number
+  /** What requests of more than so many `tokens` cost. Default: no more. */
+  above?: (TokenPrice & { tokens: number })[]
+  /** What calls in a batch cost. Default: the same. */
+  batch?: Price
+  /** What calls cost that are served when there is room. Default: the same. */
+  flex?: Price
+  /** What calls cost that are served before others. Default: the same. */
+  priority?: Price
 }
 
 /** What a model can do beyond text. Default: nothing. */
@@ -46,6 +70,10 @@ export interface Capabilities {
   grammar?: boolean
   images?: boolean
   logprobs?: boolean
+  /** Reasons before it answers, for as long as it is told. */
+  reasoning?: boolean
+  /** Takes no temperature, top_p or top_k. */
+  fixedSampling?: boolean
 }
 
 /** Facts about a model that routing and budgets need. */
@@ -66,6 +94,23 @@ export interface ModelProfile {
   quality?: number
   /** Time to a usual answer, as far as known. */
   latencyMs?: number
+  /** The name of the provider's key that pays for it, never the key itself. */
+  key?: string
+  /** The day on which its provider ends it, as far as known. */
+  ends?: string
+  /** Of which day its price is, where it comes from a table. */
+  pricedOn?: string
+  /** What it may be asked in a minute. */
+  rateLimit?: RateLimit
+  /** Longest time until it begins to answer, where that is not the router's. */
+  firstTokenTimeoutMs?: number
+}
+
+/** The provider's rate limit of a model, kept to before the provider has to say so. Absent is no limit. */
+export interface RateLimit {
+  requestsPerMinute?: number
+  /** Of requests and of the most their answers may have; what an answer did not use is given back. */
+  tokensPerMinute?: number
 }
 
 /** One message of a chat. */
@@ -78,6 +123,9 @@ export interface Message {
   toolCalls?: ToolCall[]
   /** The call it answers (role `tool`). */
   toolCallId?: string
+  /** Asks the provider to keep everything up to the end of this message for requests that begin in the same way, for five
+   * minutes or an hour from the last use. At most 4 messages of a request. */
+  cache?: '5m' | '1h'
 }
 
 /** A tool the model wants called. */
@@ -125,7 +173,15 @@ export interface Sampling {
   maxTokens?: number
   /** Log-probabilities wanted, of this many likeliest tokens; at most 20. */
   logprobs?: number
+  /** How long the model may reason before it answers; needs the capability `reasoning`, but for `none`. */
+  reasoningEffort?: ReasoningEffort
 }
+
+/** How long a model that reasons before it answers may do so. */
+export type ReasoningEffort = 'none' | 'minimal' | 'low' | 'medium' | 'high'
+
+/** Whether tools are called: as the model likes, none, at least one, or the one of this name. */
+export type ToolChoice = 'auto' | 'none' | 'required' | { tool: string }
 
 /** What a model must offer to serve a request. Absent fields ask for nothing. */
 export interface Needs {
@@ -139,6 +195,13 @@ export interface Needs {
   maxCostUsd?: number
   /** The model's usual latency may be at most this. */
   maxLatencyMs?: number
+  /** Spend this part less than the best single model would, between 0 and 1, and get the best quality that this buys. Over
+   * many requests, and only once something was learned: see the setting `router.learning`. */
+  targetSaving?: number
+  /** Keep this part of the best single model's quality, between 0 and 1, at the least cost. As for `targetSaving`. */
+  minRetention?: number
+  /** The chance that `minRetention` is kept, between 0 and 1. Default 0.9. */
+  confidence?: number
 }
 
 /** Options of `generate` and `stream`. */
@@ -147,7 +210,18 @@ export interface GenerateOptions extends CallOptions, Needs, Sampling {
   system?: string
   /** Tools the model may call; the caller runs them. */
   tools?: FunctionSpec[]
+  /** Whether it calls some. Default `auto`. */
+  toolChoice?: ToolChoice
+  /** Whether it may call more than one at once. Default: as the model likes. */
+  parallelToolCalls?: boolean
   responseFormat?: ResponseFormat
+  /** Your name of the task, such as `summarise`: what the router learns, budgets and the ledger go by. 1 to 64 bytes. */
+  tag?: string
+  /**
+   * Answers wanted, 1 to 64; the others are the `alternatives` of the reply. Each is billed for the whole prompt, which a
+   * local model reads once. Not for streams. Default 1.
+   */
+  n?: number
 }
 
 /** Tokens read and written. */
@@ -155,7 +229,22 @@ export interface Usage {
   inputTokens: number
   /** Tokens of the request that the provider had cached. */
   cachedTokens: number
+  /** Tokens of the request that the provider put into its cache for some minutes. */
+  cacheWriteTokens: number
+  /** Tokens of the request that the provider put into its cache for an hour or longer. */
+  cacheWrite1hTokens: number
+  /** Tokens of the request that are images. */
+  imageInputTokens: number
+  /** Tokens of the answer, thoughts included. */
   outputTokens: number
+  /** Tokens of the answer that the model thought and did not say. */
+  reasoningTokens: number
+  /** Tokens of the answer that are images. */
+  imageOutputTokens: number
+  /** Images made, where images are priced each. */
+  images: number
+  /** How the provider served the call. */
+  tier: 'standard' | 'batch' | 'flex' | 'priority'
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter'
@@ -215,6 +304,10 @@ export interface Reply extends Cost {
   attempts: Attempt[]
   /** Why these models, in this order. */
   route: RoutePlan
+  /** The other answers, where more than one was asked for, each with what it took. */
+  alternatives?: Reply[]
+  /** How the answer was found, when it had been given before: no model was asked, and it cost nothing. */
+  cacheHit?: 'exact' | 'semantic'
 }
 
 export interface ImageOptions extends CallOptions {
@@ -244,18 +337,187 @@ export interface ImageReply extends Pick<Cost, 'costUsd' | 'costNanoUsd'> {
   latencyMs: number
 }
 
-/** One call in the ledger. */
+/** One call in the ledger, or what a failed attempt of one cost. */
 export interface LedgerEntry extends Cost, Usage {
+  /** The id of the reply; attempts that failed before it have the same. */
   id: string
   atMs: number
   tenant: string
+  /** Your name of the task. */
+  tag?: string
   model: string
+  /** The name of the key that paid, never the key itself. */
+  key?: string
+  latencyMs: number
+  /** Whether it is an attempt without an answer. */
+  failed: boolean
+  /** Whether the provider did not say what it took. */
+  estimated: boolean
+  /** What the choice of the model was made from. */
+  /** How the answer was found, when it had been given before: no model was asked. */
+  cacheHit?: 'exact' | 'semantic'
+  decision?: Decision
 }
 
-/** Sums over entries of the ledger. */
-export interface LedgerTotals extends Cost, Usage {
-  calls: number
+/** What a router decided from. */
+export interface Decision {
+  request: {
+    inputTokens: number
+    maxOutputTokens: number
+    needs: Needs & Record<string, unknown>
+    tag?: string
+    /** Whether a budget was past its soft limit. */
+    thrifty: boolean
+  }
+  candidates: {
+    model: string
+    inputTokens: number
+    maxOutputTokens: number
+    maxCostUsd: number
+    maxCostNanoUsd: number
+    quality?: number
+    breaker: 'closed' | 'half_open' | 'open'
+  }[]
 }
+
+/** Which entries of the ledger. Absent fields are for all. */
+export interface LedgerFilter {
+  /** Of this task. */
+  tag?: string
+  /** Of this model. */
+  model?: string
+  /** Paid with the key of this name. */
+  key?: string
+  /** From this time on, in milliseconds since the Unix epoch. */
+  sinceMs?: number
+  /** Before this time, in milliseconds since the Unix epoch. */
+  untilMs?: number
+}
+
+/** Sums over entries of the ledger. Failed attempts are apart, but for their cost. */
+export interface LedgerTotals extends Cost {
+  /** Calls that were answered. */
+  calls: number
+  inputTokens: number
+  cachedTokens: number
+  outputTokens: number
+  /** Attempts without an answer that cost something. */
+  failed: number
+  /** What these cost: part of the cost. */
+  wastedUsd: number
+  wastedNanoUsd: number
+  /** Tokens that these read and wrote; in none of the other sums. */
+  wastedTokens: number
+}
+
+/** A prompt, and what models made of it. */
+export interface JudgedPrompt {
+  prompt: string
+  /** By the ids of the models. One is enough to learn from; to be compared on, a record has those of all models. */
+  outcomes: Record<string, Outcome>
+  /** Your name of the task. */
+  tag?: string
+  /** The vector of the prompt. All records that have one have it from the same embedder. */
+  embedding?: number[]
+}
+
+/** How one model did on a prompt. */
+export interface Outcome {
+  /** How good its answer is, 0 to 1. */
+  quality: number
+  /** What it cost. Default 0. */
+  costUsd?: number
+  /** The answer, where doubting answers is learned from it. */
+  answer?: string
+}
+
+/** How choosing by what was learned does on judged prompts. */
+export interface Evaluation {
+  /** Records that have the outcomes of all models; the others are not compared. */
+  records: number
+  models: string[]
+  /** The model that is best alone. */
+  bestModel: string
+  /** Its mean quality. */
+  bestQuality: number
+  /** Its mean cost. */
+  bestCostUsd: number
+  /** The least mean cost at which the stated part of its quality is kept; absent when no choice keeps it. */
+  costUsdAtRetention?: number
+  /** The part of its cost that this saves; negative when choosing costs more. */
+  saving?: number
+  /** The choices this is taken from, best quality first. */
+  tradeoffs: { lambda: number; quality: number; costUsd: number }[]
+  /** The choice between the cheapest and the best model, by the measures of RouteLLM; absent where they are one. */
+  pair?: { cheap: number; strong: number; apgr: number; cpt50: number; cpt80: number }
+}
+
+/** The cascade, calibrated: how much an answer may be doubted before a dearer model is asked. */
+export interface Calibration {
+  /** A dearer model is asked where the doubt is at least this; absent when it is asked always, or never. */
+  threshold?: number
+  minRetention: number
+  confidence: number
+  /** The part of the dearer model's quality that was kept on the judged answers. */
+  retention: number
+  /** The part of them on which the dearer model was asked. */
+  strongShare: number
+  /** How many there were. */
+  labels: number
+}
+
+/** What past calls cost, and what they would have cost with another policy. The tokens on another model are estimated from
+ * how both count the request; how good its answers would have been is not known. */
+export interface Replay {
+  /** Calls that were decided again. */
+  calls: number
+  /** What they cost. */
+  costUsd: number
+  costNanoUsd: number
+  /** What they would have cost. */
+  replayedCostUsd: number
+  replayedCostNanoUsd: number
+  /** Answered calls that could not be decided again; in neither sum. */
+  leftOut: number
+  leftOutCostUsd: number
+  leftOutCostNanoUsd: number
+  /** What failed attempts cost; in neither sum. */
+  wastedUsd: number
+  wastedNanoUsd: number
+  /** Which models would have served, and for how much. */
+  models: Record<string, { calls: number; costUsd: number; costNanoUsd: number }>
+}
+
+/** How a budget of the settings stands. */
+export interface BudgetState {
+  /** Of which tenant's calls; of all when absent. */
+  tenant?: string
+  key?: string
+  tag?: string
+  model?: string
+  period: 'day' | 'month' | 'total'
+  /** What they may spend. */
+  limitUsd: number
+  limitNanoUsd: number
+  /** Where it warns. */
+  softUsd?: number
+  softNanoUsd?: number
+  /** What they spent in this period. */
+  spentUsd: number
+  spentNanoUsd: number
+  /** What is held for calls on their way. */
+  heldUsd: number
+  heldNanoUsd: number
+  /** When the period is over; absent without an end. */
+  endsMs?: number
+}
+
+/** Something to know of the price of a model. */
+export type PriceWarning =
+  /** Its provider ends it within 30 days, or has ended it. */
+  | { type: 'ends'; model: string; on: string }
+  /** Its price is older than 90 days. */
+  | { type: 'old'; model: string; pricedOn: string }
 
 // Recall ------------------------------------------------------------------------------------------------------------
 
@@ -622,7 +884,16 @@ export interface ModelConfig {
   source: string
   baseUrl?: string
   apiKey?: string
+  /** Default: `OPENAI_API_KEY` or `ANTHROPIC_API_KEY`. May hold several keys, with commas between them. */
   apiKeyEnv?: string
+  /** Cloud: more keys, each tried when those before it were refused, told to slow down or out of money. */
+  apiKeys?: string[]
+  /** Cloud: what the provider lets it be asked in a minute. Default: no limit of ours. */
+  rateLimit?: RateLimit
+  /** Cloud: longest time to reach the server. Default: the router's. */
+  connectTimeoutMs?: number
+  /** Cloud: longest time until it begins to answer; 0 for none. More for a model that thinks first. Default: the router's. */
+  firstTokenTimeoutMs?: number
   contextLength?: number
   /** Local: how it runs. */
   local?: LocalConfig
@@ -642,6 +913,8 @@ export interface EmbedderConfig {
   dimensions?: number
   /** Local: the numbers of the weights. Default `f32`. */
   precision?: 'f32' | 'int8'
+  /** Local: where it computes. A GPU has to be built in. Default `cpu`. */
+  device?: 'cpu' | 'cuda' | 'metal'
   /** Local: what stands before a query. Default: what the model was trained with, as far as its files or name say so. */
   queryPrompt?: string
   /** Local: what stands before every other text. Default: as for `queryPrompt`. */

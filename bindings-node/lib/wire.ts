@@ -20,12 +20,28 @@ const OPAQUE = new Set([
 ])
 
 /** Fields that hold an object whose keys are names of the user, or of events and errors. */
-const KEYED = new Set(['budgets_usd', 'events', 'failures', 'models', 'tasks'])
+const KEYED = new Set(['events', 'failures', 'models', 'outcomes', 'tasks'])
 
 /** Fields of the engine that hold nano-dollars. */
-const MONEY = new Set(['cost', 'max_cost', 'reference_cost', 'saved'])
+const MONEY = new Set([
+  'cost',
+  'held',
+  'left_out_cost',
+  'limit',
+  'max_cost',
+  'reference_cost',
+  'replayed_cost',
+  'saved',
+  'soft',
+  'spent',
+  'taken',
+  'wasted',
+])
 
-const NANO = 1_000_000_000
+/** Settings of budgets, which are dollars in the engine too. */
+const DOLLARS = new Set(['limit_usd', 'soft_usd'])
+
+export const NANO = 1_000_000_000
 
 /** Remembers what `change` made of a name: replies have few names, and a thousand times the same ones. */
 function remembered(change: (name: string) => string): (name: string) => string {
@@ -37,7 +53,8 @@ function remembered(change: (name: string) => string): (name: string) => string 
   }
 }
 
-const toSnake = remembered((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`))
+// `1h` is an hour: a word of its own.
+const toSnake = remembered((name) => name.replace(/[A-Z]|(?<=[a-z])1h/g, (word) => `_${word.toLowerCase()}`))
 const toCamel = remembered((name) => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()))
 
 const isObject = (value: unknown): value is Json =>
@@ -59,7 +76,7 @@ export function toWire(value: unknown): unknown {
     if (inner === undefined) continue
     const name = toSnake(key)
     const money = /^(.+?)_(nano_)?usd$/.exec(name)
-    if (money?.[1] && MONEY.has(money[1])) {
+    if (money?.[1] && MONEY.has(money[1]) && !DOLLARS.has(name)) {
       // The exact amount goes before the rounded one where a reply is handed in again.
       if (money[2]) wire[money[1]] = inner
       else wire[money[1]] ??= nanoUsd(inner as number)
@@ -171,12 +188,23 @@ async function listInTurns(list: unknown[]): Promise<unknown[]> {
   return own
 }
 
+/** Prices have other prices in them: of longer requests, and by how a call is served. */
 const priceToWire = (price: Json): Json =>
   Object.fromEntries(
     Object.entries(price)
-      .filter(([, usd]) => usd !== undefined)
-      .map(([key, usd]) => (key.endsWith('Usd') ? [key.slice(0, -3), nanoUsd(usd as number)] : [key, usd])),
+      .filter(([, inner]) => inner !== undefined)
+      .map(([key, inner]) => {
+        if (key.endsWith('Usd')) return [toSnake(key.slice(0, -3)), nanoUsd(inner as number)]
+        if (Array.isArray(inner)) return [key, inner.map(priceToWire)]
+        return [toSnake(key), isObject(inner) ? priceToWire(inner) : inner]
+      }),
   )
 
 const priceFromWire = (price: Json): Json =>
-  Object.fromEntries(Object.entries(price).map(([key, nano]) => [`${key}Usd`, (nano as number) / NANO]))
+  Object.fromEntries(
+    Object.entries(price).map(([key, inner]) => {
+      if (Array.isArray(inner)) return [key, inner.map(priceFromWire)]
+      if (isObject(inner)) return [key, priceFromWire(inner)]
+      return key === 'tokens' ? [key, inner] : [`${toCamel(key)}Usd`, (inner as number) / NANO]
+    }),
+  )

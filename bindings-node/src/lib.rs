@@ -18,6 +18,7 @@ mod mind;
 mod model;
 mod open;
 mod reranker;
+mod router;
 mod scope;
 mod stream;
 

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -9,9 +10,9 @@ use napi::bindgen_prelude::{Float32Array, Float64Array, Function, Uint32Array};
 use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 use triune::{
-    Error, ErrorKind, Triune,
+    Config, Error, ErrorKind, Triune,
     recall::StoreRequest,
-    router::{EmbedRequest, GenerateRequest},
+    router::{ChosenRouter, EmbedRequest, GenerateRequest},
 };
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     host::HostCallback,
     model::HostModel,
     reranker::HostReranker,
+    router::HostRouter,
     scope::Scope,
     stream::Pieces,
 };
@@ -196,6 +198,15 @@ impl Mind {
         })
     }
 
+    /// Has a function of the user choose the models from now on.
+    #[napi]
+    pub fn set_router(&self, callback: HostCallback<'_, String>) -> napi::Result<()> {
+        answer(|| {
+            self.triune()?.set_router(Arc::new(ChosenRouter::new(HostRouter::new(&callback)?)));
+            Ok(())
+        })
+    }
+
     /// Sets the reranker.
     #[napi]
     pub fn set_reranker(&self, name: String, callback: HostCallback<'_, Float64Array>) -> napi::Result<()> {
@@ -229,6 +240,21 @@ impl Mind {
     #[napi]
     pub fn register_gate(&self, name: String, callback: HostCallback<'_, String>) -> napi::Result<()> {
         answer(|| Ok(self.triune()?.register_gate(Arc::new(HostGate::new(name, &callback)?))?))
+    }
+
+    /// Goes by other settings, as JSON or the path of a TOML file, from now on.
+    #[napi]
+    pub async fn reload(&self, json: Option<String>, file: Option<String>) -> Result<(), Thrown> {
+        let triune = self.triune()?;
+        let config = match (json, file) {
+            (Some(json), _) => Config::from_json(read("the settings", &json)?)?,
+            (None, Some(path)) => {
+                let read = napi::bindgen_prelude::spawn_blocking(move || Config::from_file(Path::new(&path)));
+                read.await.map_err(|e| Error::unexpected("settings cannot be read").caused_by(e))??
+            }
+            (None, None) => Config::default(),
+        };
+        Ok(triune.reload(config).await?)
     }
 
     /// Stops what still runs, waits for it and closes the folder. Closing again does nothing.

@@ -85,10 +85,29 @@ test('money is exact', async (t) => {
   assert.equal(entry.costNanoUsd, reply.costNanoUsd)
   const totals = await mind.router.totals()
   assert.deepEqual([totals.calls, totals.inputTokens, totals.costNanoUsd], [1, 1000, 156_000])
-  assert.deepEqual((await mind.router.models())[0].price, { inputUsd: 0.15, cachedUsd: 0, outputUsd: 0.6 })
+  assert.deepEqual((await mind.router.models())[0].price, { inputUsd: 0.15, outputUsd: 0.6 })
   assert.equal((await mind.metrics()).models.paid.costNanoUsd, 156_000)
   await assert.rejects(mind.generate('hi', { budgetUsd: 0.000001 }), OverBudgetError)
   await assert.rejects(mind.generate('hi', { maxCostUsd: 0.000001 }))
+})
+
+test('tasks are named, budgets kept, and the past is replayed', async (t) => {
+  const paid = model('paid', () => ({ text: 'ok', usage: { inputTokens: 1000, outputTokens: 10 } }), { price })
+  const config = { router: { budgets: [{ tag: 'sum', period: 'day', limitUsd: 0.001, softUsd: 0.0005 }] } }
+  const mind = await open(t, { models: [paid], config })
+  await mind.generate('hi', { tag: 'sum', maxTokens: 10 })
+  const [entry] = await mind.router.ledger({ tag: 'sum' })
+  assert.equal(entry.tag, 'sum')
+  assert.equal(entry.decision.candidates[0].model, 'paid')
+  assert.deepEqual(await mind.router.ledger({ tag: 'other' }), [])
+  const [budget] = await mind.router.budgets()
+  assert.deepEqual([budget.limitUsd, budget.spentNanoUsd, budget.period], [0.001, 156_000, 'day'])
+  await assert.rejects(mind.generate('hi', { tag: 'sum', maxTokens: 3000 }), OverBudgetError)
+  assert.equal((await mind.router.totalsBy('tag')).sum.costNanoUsd, 156_000)
+  const replay = await mind.router.replay({ always: 'gpt-4o' })
+  assert.deepEqual([replay.calls, replay.replayedCostNanoUsd], [1, 1000 * 2500 + 10 * 10_000])
+  assert.deepEqual(await mind.router.priceWarnings(), [])
+  await assert.rejects(mind.generate('hi', { tag: '' }), /tag/)
 })
 
 test('what a model throws comes back as the same object', async (t) => {

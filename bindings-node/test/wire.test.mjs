@@ -10,7 +10,7 @@ test('names change, what belongs to the user does not', () => {
     input: { costUsd: 1 },
     filter: { eq: ['camelCase', 'a_b'] },
     tools: [{ parameters: { maxTokens: 1 } }],
-    budgetsUsd: { someTenant: 1 },
+    budgets: [{ tenant: 'someTenant', limitUsd: 1.5, softUsd: 1 }],
     absent: undefined,
     vector: new Float32Array([1, 0]),
   }
@@ -21,7 +21,7 @@ test('names change, what belongs to the user does not', () => {
     input: { costUsd: 1 },
     filter: { eq: ['camelCase', 'a_b'] },
     tools: [{ parameters: { maxTokens: 1 } }],
-    budgets_usd: { someTenant: 1 },
+    budgets: [{ tenant: 'someTenant', limit_usd: 1.5, soft_usd: 1 }],
     vector: [1, 0],
   })
   const reply = {
@@ -51,5 +51,27 @@ test('money is exact on its way there and back', () => {
   assert.deepEqual(wire.toWire({ maxCostUsd: 0.01 }), { max_cost: 10_000_000 })
   assert.deepEqual(wire.toWire({ price: { inputUsd: 0.15, outputUsd: 0.6 } }), {
     price: { input: 150_000_000, output: 600_000_000 },
+  })
+  const price = {
+    inputUsd: 1,
+    cacheWrite1hUsd: 2,
+    perImageUsd: 0.04,
+    above: [{ tokens: 200_000, inputUsd: 2, cachedUsd: 0.2 }],
+    batch: { inputUsd: 0.5 },
+  }
+  const wired = {
+    input: 1e9,
+    cache_write_1h: 2e9,
+    per_image: 4e7,
+    above: [{ tokens: 200_000, input: 2e9, cached: 2e8 }],
+    batch: { input: 5e8 },
+  }
+  assert.deepEqual(wire.toWire({ price }), { price: wired })
+  assert.deepEqual(wire.fromWire({ price: wired }), { price })
+  assert.deepEqual(wire.fromWire({ limit: 1_500_000_000, held: 0 }), {
+    limitUsd: 1.5,
+    limitNanoUsd: 1_500_000_000,
+    heldUsd: 0,
+    heldNanoUsd: 0,
   })
 })

@@ -12,6 +12,7 @@ mod host;
 mod mind;
 mod model;
 mod reranker;
+mod router;
 mod runtime;
 mod scope;
 mod work;

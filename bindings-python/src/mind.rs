@@ -11,7 +11,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use pyo3::prelude::*;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use triune::{Config, Context, Error, ErrorKind, NanoUsd, Result, Triune, model::EmbedderConfig, model::ModelConfig};
+use triune::{
+    Config, Context, Error, ErrorKind, NanoUsd, Result, Triune,
+    model::{EmbedderConfig, ModelConfig},
+    router::ChosenRouter,
+};
 
 use crate::{
     embedder::HostEmbedder,
@@ -23,6 +27,7 @@ use crate::{
     host::{HostCall, HostLoop, write},
     model::HostModel,
     reranker::HostReranker,
+    router::HostRouter,
     runtime,
     scope::Scope,
     work::{Outcome, Work},
@@ -158,6 +163,12 @@ impl Mind {
         self.mind().map(|mind| mind.set_embedder(Arc::new(embedder))).map_err(to_py)
     }
 
+    /// Has `route` choose the models from now on.
+    fn set_router(&self, route: &Bound<'_, PyAny>) -> PyResult<()> {
+        let router = ChosenRouter::new(HostRouter::new(self.host(route)?));
+        self.mind().map(|mind| mind.set_router(Arc::new(router))).map_err(to_py)
+    }
+
     /// Sets the reranker.
     fn set_reranker(&self, name: String, rerank: &Bound<'_, PyAny>) -> PyResult<()> {
         let reranker = HostReranker::new(name, self.host(rerank)?);
@@ -187,6 +198,15 @@ impl Mind {
     fn register_gate(&self, name: String, check: &Bound<'_, PyAny>) -> PyResult<()> {
         let gate = HostGate::new(name, self.host(check)?);
         self.mind().and_then(|mind| mind.register_gate(Arc::new(gate))).map_err(to_py)
+    }
+
+    /// Goes by other settings, JSON or a TOML file, from now on.
+    fn reload(&self, config: Option<String>, config_file: Option<PathBuf>) -> PyResult<Work> {
+        let mind = self.mind().map_err(to_py)?;
+        Ok(Work::new(&self.event_loop, None, async move {
+            mind.reload(settings(config, config_file, Vec::new(), None)?).await?;
+            Ok(Outcome::Done)
+        }))
     }
 
     /// Stops what still runs and closes the folder. Closing twice is no error.

@@ -133,8 +133,7 @@ impl Answer {
     fn done(&mut self) -> Delta {
         self.ended = true;
         // The estimate of `ChatModel::count_tokens`, for models that do not count.
-        let estimate =
-            Usage { input_tokens: self.input_tokens, cached_tokens: 0, output_tokens: self.bytes.div_ceil(3) as u64 };
+        let estimate = Usage::of(self.input_tokens, self.bytes.div_ceil(3) as u64);
         let usual = if self.called { FinishReason::ToolCalls } else { FinishReason::Stop };
         Delta::Done { usage: self.usage.unwrap_or(estimate), finish_reason: self.finish_reason.unwrap_or(usual) }
     }

@@ -15,7 +15,7 @@ import pytest
 
 import triune
 
-from .conftest import Echo, Letters, Opened, Words
+from .conftest import CONFIG, Echo, Letters, Opened, Words
 
 
 def test_generates_with_a_model_of_the_host(opened: Opened) -> None:
@@ -48,6 +48,37 @@ def test_costs_are_exact(opened: Opened) -> None:
     assert mind.router.totals().calls == 1
     with pytest.raises(triune.OverBudgetError, match="budget"):
         mind.generate("x", budget_usd=0.000001, max_tokens=100)
+
+
+def test_tasks_are_named_budgets_kept_and_the_past_is_replayed(folder: str) -> None:
+    class Paid(Echo):
+        profile: triune.ModelProfile = {
+            "id": "paid",
+            "context_length": 4096,
+            "price": triune.price(input=0.15, output=0.60),
+        }
+
+        def chat(self, request: triune.ChatRequest) -> triune.protocols.AnswerDict:  # type: ignore[override]
+            return {"text": "done", "usage": triune.Usage(input_tokens=1000, output_tokens=10)}
+
+    budget = {"tag": "sum", "period": "day", "limit_usd": 0.001, "soft_usd": 0.0005}
+    config = {**CONFIG, "router": {"budgets": [budget]}}
+    with triune.open(folder, config=config, models=[Paid()]) as mind:
+        mind.generate("x", tag="sum", max_tokens=10)
+        [entry] = mind.router.ledger(tag="sum")
+        assert (entry.tag, entry.failed) == ("sum", False)
+        assert entry.decision is not None
+        assert mind.router.ledger(tag="other") == []
+        [state] = mind.router.budgets()
+        assert (state.period, state.spent_nano_usd, state.limit_nano_usd) == ("day", 156_000, 1_000_000)
+        with pytest.raises(triune.OverBudgetError, match="budget"):
+            mind.generate("x", tag="sum", max_tokens=3000)
+        assert mind.router.totals_by("tag")["sum"].cost_nano_usd == 156_000
+        replay = mind.router.replay(always="gpt-4o")
+        assert (replay.calls, replay.replayed_cost_nano_usd) == (1, 1000 * 2500 + 10 * 10_000)
+        assert mind.router.price_warnings() == []
+        with pytest.raises(triune.InvalidError, match="tag"):
+            mind.generate("x", tag="")
 
 
 def test_streams_from_plain_and_asynchronous_iterators(opened: Opened) -> None:

@@ -24,7 +24,7 @@ pub use config::Config;
 pub use context::{Context, Priority};
 pub use engine::{DynEngine, Engine, FnFunction, Function, FunctionSpec, Health, Layer, Registry};
 pub use error::{Cause, Error, ErrorKind, Result};
-pub use money::{Budget, Hold, NanoUsd};
+pub use money::{Budget, Day, Hold, NanoUsd, Period};
 pub use runtime::Runtime;
 pub use triune::{Triune, TriuneBuilder};
 

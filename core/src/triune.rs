@@ -13,7 +13,7 @@ use crate::{
     gate::{Gate, GateEngine},
     model::{ChatModel, Embedder, ImageModel, ImageRequest, LocalStatistics, Reranker},
     monitor::{EventSink, EventStream, Fanout, Metrics},
-    open::{Location, open_models, parse_url},
+    open::{Location, OpenModels, open_models, parse_url},
     parallel::{ParallelEngine, RunReport, RunRequest},
     recall::{Hit, RecallEngine, RecallQuery, StoreRequest},
     router::{CheapestRouter, GenerateReply, GenerateRequest, GenerateStream, ImageReply, Router, RouterEngine},
@@ -54,6 +54,8 @@ struct Parts {
     gate: GateEngine,
     team: TeamEngine,
     store: Store,
+    /// The settings it goes by and the models opened by them; none until it is open.
+    opened: tokio::sync::Mutex<Option<(Config, OpenModels)>>,
 }
 
 /// The engines every [`Triune`] has; their names are taken.
@@ -198,6 +200,43 @@ impl Triune {
         model.profile().price.validate()?;
         let id = model.profile().id.clone();
         self.0.router.models().register(&id, model)
+    }
+
+    /// Goes by other settings of `models`, `image_model`, `discover` and `router` from now on: models, their keys and prices,
+    /// budgets, policies. No request is dropped; those on their way keep the models they have. The environment goes before
+    /// `config`, and keys are read from it again. Models of the program stay.
+    ///
+    /// # Errors
+    /// `Invalid` when another setting differs from those that the folder was opened with, or a setting is out of range;
+    /// `NotFound` for a model that is not on this machine. Then nothing has changed.
+    pub async fn reload(&self, config: Config) -> Result<()> {
+        let config = config.with_environment(std::env::vars_os())?;
+        let mut opened = self.0.opened.lock().await;
+        let (now, models) = opened.as_mut().ok_or_else(|| Error::unexpected("the mind is not open yet"))?;
+        let same = Config {
+            models: now.models.clone(),
+            image_model: now.image_model.clone(),
+            discover: now.discover,
+            router: now.router.clone(),
+            ..config.clone()
+        };
+        if config.router.learning.enabled != now.router.learning.enabled {
+            let message = "`router.learning.enabled` can only be changed when the folder is opened again";
+            return Err(Error::invalid(message).during("Triune::reload"));
+        }
+        if same != *now {
+            let message = "only `models`, `image_model`, `discover` and `router` can be changed while a folder is open; open it \
+                           again for other settings";
+            return Err(Error::invalid(message).during("Triune::reload"));
+        }
+        models.replace(&self.context(), &self.0.router, &config).await?;
+        *now = config;
+        Ok(())
+    }
+
+    /// Decides by `router` from now on which model answers.
+    pub fn set_router(&self, router: Arc<dyn Router>) {
+        self.0.router.set_router(router);
     }
 
     /// Sets the embedder.
@@ -349,8 +388,10 @@ impl TriuneBuilder {
 
         let models = Registry::new("model");
         let (engines, functions) = (Registry::new("engine"), Registry::new("function"));
+        let own_router = self.router.is_some();
         let policy = self.router.unwrap_or_else(|| Arc::new(CheapestRouter));
         let router = RouterEngine::new(config.router.clone(), policy, models, store.clone())?;
+        router.begin_to_learn(own_router).await?;
         let recall = RecallEngine::new(config.recall.clone(), store.clone(), router.clone(), runtime.clone())?;
         let parallel = ParallelEngine::new(
             config.parallel.clone(),
@@ -383,7 +424,8 @@ impl TriuneBuilder {
             engines.register(&name, engine)?;
         }
         team.register_in(&engines)?;
-        let parts = Parts { runtime, events, engines, router, recall, parallel, creative, gate, team, store };
+        let opened = tokio::sync::Mutex::default();
+        let parts = Parts { runtime, events, engines, router, recall, parallel, creative, gate, team, store, opened };
         let mind = Triune(Arc::new(parts));
         let (chosen_model, chosen_embedder) = (!self.models.is_empty(), self.embedder.is_some());
         for model in self.models {
@@ -392,7 +434,8 @@ impl TriuneBuilder {
         if let Some(embedder) = self.embedder {
             mind.set_embedder(embedder);
         }
-        open_models(&mind.context(), &mind.0.router, &config, chosen_model, chosen_embedder).await?;
+        let models = open_models(&mind.context(), &mind.0.router, &config, chosen_model, chosen_embedder).await?;
+        *mind.0.opened.lock().await = Some((config, models));
         Ok(mind)
     }
 }
@@ -511,5 +554,23 @@ mod tests {
         assert_eq!(mind.router().embedder().unwrap().profile().id, "words");
         drop(mind);
         assert_eq!(open().open().await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn settings_are_replaced_while_the_folder_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let mind = open(folder.path()).await;
+        let mut config = Config { discover: false, ..Config::default() };
+        config.router.budgets = vec![serde_json::from_value(json!({ "period": "total", "limit_usd": 0.5 })).unwrap()];
+        mind.reload(config.clone()).await.unwrap();
+        let cx = mind.context();
+        assert_eq!(mind.router().budget_states(&cx).await.unwrap().len(), 1);
+        config.router.reference_model = "no such model".into();
+        assert_eq!(mind.reload(config.clone()).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(mind.router().budget_states(&cx).await.unwrap().len(), 1, "nothing has changed");
+        config.router.reference_model = "gpt-4o".into();
+        config.team.agents += 1;
+        let error = mind.reload(config).await.unwrap_err();
+        assert!(error.message().contains("`models`"), "{error}");
     }
 }

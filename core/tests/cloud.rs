@@ -12,7 +12,7 @@ use triune::{
     Context, ErrorKind, Registry,
     model::{
         Capabilities, ChatModel, ChatReply, ChatRequest, Delta, Embedder, FinishReason, ImageModel, ImageRequest,
-        Message, ModelConfig, Prices, Provider, ResponseFormat, Sampling, ToolCall, Usage,
+        Message, ModelConfig, OpenAiApi, Prices, Provider, ResponseFormat, Sampling, ToolCall, Usage,
         cloud::{AnthropicModel, OpenAiEmbedder, OpenAiImageModel, OpenAiModel},
         collect, cosine,
     },
@@ -185,6 +185,19 @@ async fn openai_json_schema() {
     assert!(place["city"].is_string() && place["people"].is_i64(), "{place}");
     assert!(["France", "Italy"].contains(&place["country"].as_str().unwrap()), "{place}");
     answers_a_question(&model).await;
+}
+
+#[tokio::test]
+async fn openai_responses() {
+    let Some(url) = server("TRIUNE_TEST_ANTHROPIC_URL") else { return };
+    let mut config = config(Provider::Openai, &url, &model_name());
+    config.api = OpenAiApi::Responses;
+    config.api_key = Some(anthropic_key());
+    let model = OpenAiModel::from_config(&config, &Prices::built_in().unwrap()).unwrap();
+    let reply = answer(&model, question(16)).await.unwrap();
+    assert!(reply.text.contains("Paris"), "{}", reply.text);
+    assert!(counted(reply.usage), "{:?}", reply.usage);
+    comes_in_pieces_and_stops_when_dropped(&model).await;
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ from ._mind import Triune, open
 from ._native import __version__
 from ._streams import AsyncEventStream, AsyncTextStream, EventStream, TextStream
 from .errors import *  # noqa: F403
-from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker, Route
 from .types import *  # noqa: F403
 
 open_async = AsyncTriune.open
@@ -34,6 +34,7 @@ __all__ = [
     "EventStream",
     "Gate",
     "Reranker",
+    "Route",
     "TextStream",
     "Triune",
     "__version__",

@@ -9,19 +9,28 @@ from . import _requests as ask
 from ._functions import Functions
 from .types import (
     Agent,
+    BudgetState,
+    Calibration,
     CallOptions,
     Check,
     CreativeSolution,
     Epic,
     EpicPlan,
     EpicReport,
+    Evaluation,
     GenerateOptions,
     Hit,
     Item,
+    JudgedPrompt,
     LedgerEntry,
+    LedgerGroup,
+    LedgerOptions,
     LedgerTotals,
     ModelInfo,
+    ModelProfile,
     Neighbour,
+    PriceWarning,
+    Replay,
     RoutePlan,
     RunReport,
     SolveOptions,
@@ -230,15 +239,65 @@ class AsyncRouter:
         return await self._do(ask.models(), call)
 
     async def ledger(
-        self,
-        *,
-        of_tenant: str | None = None,
-        since_ms: int | None = None,
-        limit: int | None = None,
-        **call: Unpack[CallOptions],
+        self, *, limit: int | None = None, **options: Unpack[LedgerOptions]
     ) -> list[LedgerEntry]:
         """See `Router.ledger`."""
-        return await self._do(ask.ledger(of_tenant, since_ms, limit), call)
+        of, call = ask.split(options)
+        return await self._do(ask.ledger(limit, **of), call)
+
+    async def totals_by(self, by: LedgerGroup, **options: Unpack[LedgerOptions]) -> dict[str, LedgerTotals]:
+        """See `Router.totals_by`."""
+        of, call = ask.split(options)
+        return await self._do(ask.totals_by(by, **of), call)
+
+    async def replay(
+        self,
+        *,
+        always: str | None = None,
+        models: Sequence[ModelProfile] | None = None,
+        **options: Unpack[LedgerOptions],
+    ) -> Replay:
+        """See `Router.replay`."""
+        of, call = ask.split(options)
+        return await self._do(ask.replay(always, models, **of), call)
+
+    async def explain(self, reply_id: str, /, **call: Unpack[CallOptions]) -> str:
+        """See `Router.explain`."""
+        return await self._do(ask.explain(reply_id), call)
+
+    async def feedback(self, reply_id: str, /, score: float, **call: Unpack[CallOptions]) -> None:
+        """See `Router.feedback`."""
+        await self._do(ask.feedback(reply_id, score), call)
+
+    async def train(self, records: Iterable[JudgedPrompt] = (), /, **call: Unpack[CallOptions]) -> int:
+        """See `Router.train`."""
+        return await self._do(ask.train(records), call)
+
+    async def evaluate(
+        self, records: Iterable[JudgedPrompt], /, *, retention: float = 1.0, **call: Unpack[CallOptions]
+    ) -> Evaluation:
+        """See `Router.evaluate`."""
+        return await self._do(ask.evaluate(records, retention), call)
+
+    async def calibrate_cache(
+        self, pairs: Iterable[tuple[str, str, bool]], /, *, false_hits: float = 0.0, **call: Unpack[CallOptions]
+    ) -> float | None:
+        """See `Router.calibrate_cache`."""
+        return await self._do(ask.calibrate_cache(pairs, false_hits), call)
+
+    async def cascade(
+        self, *, min_retention: float = 0.95, confidence: float = 0.9, **call: Unpack[CallOptions]
+    ) -> Calibration:
+        """See `Router.cascade`."""
+        return await self._do(ask.cascade(min_retention, confidence), call)
+
+    async def budgets(self, **call: Unpack[CallOptions]) -> list[BudgetState]:
+        """See `Router.budgets`."""
+        return await self._do(ask.budgets(), call)
+
+    async def price_warnings(self, **call: Unpack[CallOptions]) -> list[PriceWarning]:
+        """See `Router.price_warnings`."""
+        return await self._do(ask.price_warnings(), call)
 
     async def totals(self, *, of_tenant: str | None = None, **call: Unpack[CallOptions]) -> LedgerTotals:
         """See `Router.totals`."""

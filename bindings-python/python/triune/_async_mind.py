@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from . import _requests as ask
 from ._async_engines import AsyncCreative, AsyncGates, AsyncParallel, AsyncRecall, AsyncRouter, AsyncTeam
-from ._handle import Config, Handle, Parts, opening
+from ._handle import Config, Handle, Parts, config_parts, opening
 from ._json import dumps, loads, read
 from ._native import Mind, Work
 from ._streams import AsyncEventStream, AsyncTextStream
@@ -117,6 +117,10 @@ class AsyncTriune(Handle):
     async def health(self) -> dict[str, Health]:
         """See `Triune.health`."""
         return {name: read(Health, health) for name, health in loads(await self._native.health().start()).items()}
+
+    async def reload(self, config: Config) -> None:
+        """See `Triune.reload`."""
+        await self._native.reload(*config_parts(config)).start()
 
     async def close(self) -> None:
         """See `Triune.close`."""

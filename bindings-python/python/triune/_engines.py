@@ -9,19 +9,28 @@ from . import _requests as ask
 from ._functions import Functions
 from .types import (
     Agent,
+    BudgetState,
+    Calibration,
     CallOptions,
     Check,
     CreativeSolution,
     Epic,
     EpicPlan,
     EpicReport,
+    Evaluation,
     GenerateOptions,
     Hit,
     Item,
+    JudgedPrompt,
     LedgerEntry,
+    LedgerGroup,
+    LedgerOptions,
     LedgerTotals,
     ModelInfo,
+    ModelProfile,
     Neighbour,
+    PriceWarning,
+    Replay,
     RoutePlan,
     RunReport,
     SolveOptions,
@@ -247,15 +256,72 @@ class Router:
         return self._do(ask.models(), call)
 
     def ledger(
+        self, *, limit: int | None = None, **options: Unpack[LedgerOptions]
+    ) -> list[LedgerEntry]:
+        """What calls cost and saved, newest first, at most `limit` (default 100)."""
+        of, call = ask.split(options)
+        return self._do(ask.ledger(limit, **of), call)
+
+    def totals_by(self, by: LedgerGroup, **options: Unpack[LedgerOptions]) -> dict[str, LedgerTotals]:
+        """Sums of the ledger by tenant, tag, model, key or day; those of none are under the empty text."""
+        of, call = ask.split(options)
+        return self._do(ask.totals_by(by, **of), call)
+
+    def replay(
         self,
         *,
-        of_tenant: str | None = None,
-        since_ms: int | None = None,
-        limit: int | None = None,
-        **call: Unpack[CallOptions],
-    ) -> list[LedgerEntry]:
-        """What calls cost and saved, newest first: of one tenant, since a time, at most `limit` (default 100)."""
-        return self._do(ask.ledger(of_tenant, since_ms, limit), call)
+        always: str | None = None,
+        models: Sequence[ModelProfile] | None = None,
+        **options: Unpack[LedgerOptions],
+    ) -> Replay:
+        """What past calls would have cost with another policy: `always` one model, by its id or its name in the price table,
+        or else as the router decides now, among `models` or those there are."""
+        of, call = ask.split(options)
+        return self._do(ask.replay(always, models, **of), call)
+
+    def explain(self, reply_id: str, /, **call: Unpack[CallOptions]) -> str:
+        """Why the reply with this id is of the model it is of, what else could have been asked, and what it cost: in words."""
+        return self._do(ask.explain(reply_id), call)
+
+    def feedback(self, reply_id: str, /, score: float, **call: Unpack[CallOptions]) -> None:
+        """Tells how good a reply was, 0 to 1, once, within the setting `router.learning.judge_days`. NotFoundError when it
+        cannot be judged: `router.learning.enabled` must be set when it is asked for."""
+        self._do(ask.feedback(reply_id, score), call)
+
+    def train(self, records: Iterable[JudgedPrompt] = (), /, **call: Unpack[CallOptions]) -> int:
+        """Learns anew from `records` and all feedback so far: what to expect of models, how much to doubt answers, and what
+        aims cost. Says how many there were."""
+        return self._do(ask.train(records), call)
+
+    def evaluate(
+        self, records: Iterable[JudgedPrompt], /, *, retention: float = 1.0, **call: Unpack[CallOptions]
+    ) -> Evaluation:
+        """How choosing by what was learned does on `records` that were not learned from, and what it saves at `retention`
+        of the best single model's quality. Nothing is called."""
+        return self._do(ask.evaluate(records, retention), call)
+
+    def calibrate_cache(
+        self, pairs: Iterable[tuple[str, str, bool]], /, *, false_hits: float = 0.0, **call: Unpack[CallOptions]
+    ) -> float | None:
+        """The least likeness at which an answer may be given again, for the setting `router.cache.semantic`: of pairs of
+        requests, and whether one answer serves both, at most the part `false_hits` of those at least so alike are wrong.
+        None when no likeness is that safe."""
+        return self._do(ask.calibrate_cache(pairs, false_hits), call)
+
+    def cascade(
+        self, *, min_retention: float = 0.95, confidence: float = 0.9, **call: Unpack[CallOptions]
+    ) -> Calibration:
+        """How much an answer may be doubted before a dearer model is asked, so that `min_retention` of its quality is kept
+        with `confidence`, as far as judged answers show; the settings are `router.learning.cascade` and beside it."""
+        return self._do(ask.cascade(min_retention, confidence), call)
+
+    def budgets(self, **call: Unpack[CallOptions]) -> list[BudgetState]:
+        """How the budgets of the settings stand, in their order."""
+        return self._do(ask.budgets(), call)
+
+    def price_warnings(self, **call: Unpack[CallOptions]) -> list[PriceWarning]:
+        """Which models there are that their providers end within 30 days or have ended, and whose prices are older than 90 days."""
+        return self._do(ask.price_warnings(), call)
 
     def totals(self, *, of_tenant: str | None = None, **call: Unpack[CallOptions]) -> LedgerTotals:
         """Sums of the ledger, of one tenant or of all."""

@@ -13,7 +13,7 @@ from . import _host, _loop
 from ._functions import Functions
 from ._json import dumps, loads
 from ._native import Mind, Work, ending
-from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker, Route
 from .types import Metrics
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,14 +39,20 @@ def opening(
         parts["embedder", ""] = own_embedder[1]
     work = Mind.open(
         os.fspath(url),
-        dumps(config, "the settings") if isinstance(config, Mapping) else None,
-        os.fspath(config) if config is not None and not isinstance(config, Mapping) else None,
+        *config_parts(config),
         [model for model in given if isinstance(model, str)],
         [part for _, part in own],
         embedder if isinstance(embedder, str) else None,
         own_embedder,
     )
     return work, parts
+
+
+def config_parts(config: Config | None) -> tuple[str | None, str | None]:
+    """Settings as JSON, or the path of a file of them."""
+    if config is None:
+        return None, None
+    return (dumps(config, "the settings"), None) if isinstance(config, Mapping) else (None, os.fspath(config))
 
 
 def _name(model: ChatModel) -> str:
@@ -85,6 +91,14 @@ class Handle:
         part = _host.embedder(embedder)
         self._native.set_embedder(*part)
         self._parts["embedder", ""] = part[1]
+
+    def set_router(self, route: Route) -> None:
+        """Has `route` choose the models from now on: it is given the request and the models that meet its needs, and
+        answers the names of those to try, best first, or dicts with `model` and `reason`. Requests on their way keep the
+        models they have."""
+        call = _host.router(route)
+        self._native.set_router(call)
+        self._parts["router", ""] = call
 
     def set_reranker(self, reranker: Reranker) -> None:
         """Sets the reranker, which reads the best hits of a query that asks for it (`rerank=20`)."""

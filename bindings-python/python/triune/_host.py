@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from ._json import dumps, loads, read
 from ._schema import describe, takes_task_call
 from .errors import HostError, InvalidError
-from .protocols import ChatModel, Embedder, Engine, Gate, Reranker
+from .protocols import ChatModel, Embedder, Engine, Gate, Reranker, Route
 from .types import Artifact, ChatRequest, Finding, TaskCall, ToolCall, Usage, Verdict
 
 Part: TypeAlias = tuple[str, Callable[[str], Any]]
@@ -45,6 +45,17 @@ def embedder(part: Embedder) -> Part:
         return _then(vectors, lambda vectors: dumps({"vectors": vectors}, "the vectors"))
 
     return profile, embed
+
+
+def router(route: Route) -> Callable[[str], Any]:
+    if not callable(route):
+        raise InvalidError("a router is a function that takes a request and models, and answers names of models")
+
+    def choose(text: str) -> Any:
+        asked = loads(text)
+        return _then(route(asked["request"], asked["models"]), lambda chosen: dumps(list(chosen), "the choice of the router"))
+
+    return choose
 
 
 def reranker(part: Reranker) -> Part:

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from . import _requests as ask
 from ._engines import Creative, Gates, Parallel, Recall, Router, Team
-from ._handle import Config, Handle, Parts, opening
+from ._handle import Config, Handle, Parts, config_parts, opening
 from ._json import dumps, loads, read
 from ._native import Mind
 from ._streams import EventStream, TextStream
@@ -118,6 +118,16 @@ class Triune(Handle):
     def health(self) -> dict[str, Health]:
         """How every engine is, by name."""
         return {name: read(Health, health) for name, health in loads(self._native.health().wait()).items()}
+
+    def reload(self, config: Config) -> None:
+        """Goes by other settings of `models`, `image_model`, `discover` and `router` from now on: models, their keys and prices,
+        budgets, policies. No request is dropped; those on their way keep the models they have.
+
+        `config` is a dict or the path of a TOML file, as for `open`, and holds all settings: InvalidError when others than
+        these differ from those that the folder was opened with. Models of yours stay, those named by `models=` of `open` do
+        not: name them in `config`.
+        """
+        self._native.reload(*config_parts(config)).wait()
 
     def close(self) -> None:
         """Stops what still runs and closes the folder. What was interrupted can go on when it is opened again.

@@ -12,21 +12,28 @@ from ._schema import describe
 from .errors import InvalidError
 from .types import (
     Agent,
+    BudgetState,
+    Calibration,
     CallOptions,
     Check,
     CreativeSolution,
     Epic,
     EpicPlan,
     EpicReport,
+    Evaluation,
     Hit,
     ImageReply,
     Item,
+    JudgedPrompt,
     LedgerEntry,
     LedgerTotals,
     LocalStatistics,
     Message,
     ModelInfo,
     Neighbour,
+    Outcome,
+    PriceWarning,
+    Replay,
     Reply,
     RoutePlan,
     RunReport,
@@ -83,6 +90,9 @@ def needs_body(
     min_quality: float | None = None,
     max_cost_usd: float | None = None,
     max_latency_ms: int | None = None,
+    target_saving: float | None = None,
+    min_retention: float | None = None,
+    confidence: float | None = None,
 ) -> dict[str, Any]:
     return present(
         model=model,
@@ -90,6 +100,9 @@ def needs_body(
         min_quality=min_quality,
         max_cost=nano_usd(max_cost_usd),
         max_latency_ms=max_latency_ms,
+        target_saving=target_saving,
+        min_retention=min_retention,
+        confidence=confidence,
     )
 
 
@@ -98,6 +111,8 @@ def generate_body(
     *,
     system: str | None = None,
     tools: Sequence[Any] = (),
+    tool_choice: Mapping[str, str] | str | None = None,
+    parallel_tool_calls: bool | None = None,
     response_format: Mapping[str, Any] | str | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -109,6 +124,9 @@ def generate_body(
     stop: Sequence[str] = (),
     max_tokens: int | None = None,
     logprobs: int | None = None,
+    reasoning_effort: str | None = None,
+    tag: str | None = None,
+    n: int | None = None,
     **needs: Any,
 ) -> dict[str, Any]:
     sampling = present(
@@ -122,6 +140,7 @@ def generate_body(
         stop=[stop] if isinstance(stop, str) else list(stop) or None,
         max_tokens=max_tokens,
         logprobs=logprobs,
+        reasoning_effort=reasoning_effort,
     )
     form = {"type": response_format} if isinstance(response_format, str) else response_format
     return present(
@@ -129,8 +148,12 @@ def generate_body(
         system=system,
         needs=needs_body(**needs),
         tools=[_tool(tool) for tool in tools] or None,
+        tool_choice=tool_choice,
+        parallel_tool_calls=parallel_tool_calls,
         response_format=form,
         sampling=sampling,
+        tag=tag,
+        n=n,
     )
 
 
@@ -162,9 +185,69 @@ def generate_image(prompt: str, size: str | None, count: int) -> Request[ImageRe
     return Request("router", present(do="image", prompt=prompt, size=size, count=count), ImageReply.from_json)
 
 
-def ledger(tenant: str | None, since_ms: int | None, limit: int | None) -> Request[list[LedgerEntry]]:
-    body = present(do="ledger", tenant=tenant, since_ms=since_ms, limit=limit)
+def _entries(of_tenant: str | None = None, **rest: Any) -> dict[str, Any]:
+    """LedgerFilter in the form of the engine."""
+    return present(tenant=of_tenant, **rest)
+
+
+def ledger(limit: int | None, **of: Any) -> Request[list[LedgerEntry]]:
+    body = {"do": "ledger", **_entries(limit=limit, **of)}
     return Request("router", body, lambda data: read_list(LedgerEntry.from_json, data))
+
+
+def totals_by(by: str, **of: Any) -> Request[dict[str, LedgerTotals]]:
+    body = {"do": "groups", "by": by, "of": _entries(**of)}
+    return Request("router", body, lambda data: {one["group"]: LedgerTotals.from_json(one["totals"]) for one in data})
+
+
+def replay(always: str | None, models: Sequence[Mapping[str, Any]] | None, **of: Any) -> Request[Replay]:
+    profiles = None if models is None else list(models)
+    body = present(do="replay", model=always, models=profiles, of=_entries(**of))
+    return Request("router", body, Replay.from_json)
+
+
+def budgets() -> Request[list[BudgetState]]:
+    return Request("router", {"do": "budgets"}, lambda data: read_list(BudgetState.from_json, data))
+
+
+def explain(reply_id: str) -> Request[str]:
+    return Request("router", {"do": "explain", "id": reply_id}, lambda data: str(data["text"]))
+
+
+def feedback(reply_id: str, score: float) -> Request[None]:
+    return Request("router", {"do": "feedback", "id": reply_id, "score": score}, lambda _: None)
+
+
+def train(records: Iterable[JudgedPrompt]) -> Request[int]:
+    body = {"do": "train", "records": [_judged(record) for record in records]}
+    return Request("router", body, lambda data: int(data["records"]))
+
+
+def evaluate(records: Iterable[JudgedPrompt], retention: float) -> Request[Evaluation]:
+    body = {"do": "evaluate", "records": [_judged(record) for record in records], "retention": retention}
+    return Request("router", body, Evaluation.from_json)
+
+
+def calibrate_cache(pairs: Iterable[tuple[str, str, bool]], false_hits: float) -> Request[float | None]:
+    body = {"do": "calibrate_cache", "pairs": [list(pair) for pair in pairs], "false_hits": false_hits}
+    return Request("router", body, lambda data: data["threshold"])
+
+
+def cascade(min_retention: float, confidence: float) -> Request[Calibration]:
+    body = {"do": "calibrate", "min_retention": min_retention, "confidence": confidence}
+    return Request("router", body, Calibration.from_json)
+
+
+def _judged(record: JudgedPrompt) -> dict[str, Any]:
+    def outcome(given: Outcome) -> dict[str, Any]:
+        rest: dict[str, Any] = {name: value for name, value in given.items() if name != "cost_usd"}
+        return present(cost=nano_usd(given.get("cost_usd")), **rest)
+
+    return {**record, "outcomes": {model: outcome(given) for model, given in record["outcomes"].items()}}
+
+
+def price_warnings() -> Request[list[PriceWarning]]:
+    return Request("router", {"do": "price_warnings"}, lambda data: read_list(PriceWarning.from_json, data))
 
 
 def totals(tenant: str | None) -> Request[LedgerTotals]:

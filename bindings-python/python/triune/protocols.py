@@ -12,12 +12,12 @@ loops await it at once, coroutines run on the one that did last. Open the folder
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from .types import Artifact, ChatRequest, Finding, ModelProfile, Profile, ToolCall, Usage, Verdict
 
-__all__ = ["Answer", "ChatModel", "Embedder", "Engine", "Gate", "Reranker", "Vectors"]
+__all__ = ["Answer", "ChatModel", "Embedder", "Engine", "Gate", "Reranker", "Route", "Vectors"]
 
 
 class AnswerDict(TypedDict, total=False):
@@ -36,6 +36,11 @@ class AnswerDict(TypedDict, total=False):
 Piece: TypeAlias = str | AnswerDict
 Answer: TypeAlias = Piece | Iterator[Piece] | AsyncIterator[Piece]
 """A text, a dict with more than that, or an iterator over pieces of either: a stream."""
+
+Chosen: TypeAlias = Sequence[str | Mapping[str, str]]
+Route: TypeAlias = Callable[[dict[str, Any], list[dict[str, Any]]], Chosen | Awaitable[Chosen]]
+"""A router: given the request (`needs`, `input_tokens`, `max_output_tokens` and so on) and the models that meet its needs
+(`profile`, `breaker` and so on), the names of those to try, best first, or dicts with `model` and `reason`."""
 
 Vectors: TypeAlias = Sequence[Sequence[float]]
 """One vector a text. Arrays of numpy will do."""

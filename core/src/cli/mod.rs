@@ -1,6 +1,11 @@
 //! The `triune` command, as the Rust binary and both bindings run it. The only place that prints.
 
 mod bar;
+#[cfg(feature = "local")]
+mod bench_model;
+#[cfg(not(feature = "local"))]
+#[path = "bench_model_absent.rs"]
+mod bench_model;
 mod check;
 mod models;
 mod print;
@@ -27,6 +32,8 @@ enum What {
     /// Local models: what there is, and what is on this machine.
     #[command(subcommand)]
     Models(models::Models),
+    /// Measures how fast a chat model is on this machine.
+    BenchModel(bench_model::BenchModel),
     /// Reads every value of a folder and says what is damaged.
     Check(check::Check),
 }
@@ -69,6 +76,7 @@ fn start(command: Command, program: &[OsString]) -> Result<()> {
         let work = async {
             match command.what {
                 What::Models(models) => models.run(&cx).await,
+                What::BenchModel(bench) => bench.run(&cx).await,
                 What::Check(check) => check.run(program.to_vec()).await,
             }
         };

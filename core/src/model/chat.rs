@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
-use super::{LocalStatistics, ModelProfile};
+use super::{LocalStatistics, ModelProfile, Usage};
 use crate::{
     context::Context,
     engine::FunctionSpec,
@@ -46,12 +46,24 @@ pub struct Message {
     /// The call it answers (role `tool`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+    /// Asks the provider to keep everything up to the end of this message, tools included, for requests that begin in
+    /// the same way: they read it at the cached price. Providers that keep what they like, and models in this process,
+    /// which always do, take it as said. At most 4 messages of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheFor>,
 }
 
 impl Message {
     /// A message of `role` that says `content`.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), images: Vec::new(), tool_calls: Vec::new(), tool_call_id: None }
+        Self {
+            role,
+            content: content.into(),
+            images: Vec::new(),
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            cache: None,
+        }
     }
 
     /// A message of the user.
@@ -63,6 +75,17 @@ impl Message {
     pub fn system(content: impl Into<String>) -> Self {
         Self::new(Role::System, content)
     }
+}
+
+/// How long a provider is asked to keep what it read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CacheFor {
+    /// Five minutes from the last use.
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// An hour from the last use; writing it costs more.
+    #[serde(rename = "1h")]
+    OneHour,
 }
 
 /// An image given to a model.
@@ -83,6 +106,52 @@ pub struct ToolCall {
     pub name: String,
     /// Its input.
     pub arguments: Value,
+}
+
+/// Whether tools are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToolChoice {
+    /// As the model likes.
+    #[default]
+    Auto,
+    /// No tool is called.
+    None,
+    /// At least one is.
+    Required,
+    /// The one of this name is.
+    Tool(String),
+}
+
+/// How long a model that reasons before it answers may do so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReasoningEffort {
+    /// Not at all.
+    None,
+    /// As little as it can.
+    Minimal,
+    /// Little.
+    Low,
+    /// As usual.
+    Medium,
+    /// Long.
+    High,
+}
+
+impl ReasoningEffort {
+    /// Its name in JSON and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
 }
 
 /// The form an answer must have.
@@ -147,6 +216,9 @@ pub struct Sampling {
     pub max_tokens: Option<u32>,
     /// Log-probabilities wanted: of the chosen token and of this many likeliest ones. At most 20.
     pub logprobs: Option<u8>,
+    /// How long the model may reason before it answers; needs the capability `reasoning`, but for `none`. The tokens of
+    /// it count as written. Default: as the provider likes.
+    pub reasoning_effort: Option<ReasoningEffort>,
 }
 
 impl Sampling {
@@ -189,14 +261,22 @@ fn by_token<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<B
     texts.into_iter().map(|(token, bias)| Ok((number(&token)?, bias))).collect()
 }
 
+/// Messages of a request that providers take a cache mark on.
+const MOST_CACHE_MARKS: usize = 4;
+
 /// What a chat model is asked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChatRequest {
-    /// The chat so far; the last message is what is answered.
+    /// The chat so far; the last message is what is answered. Where it is the assistant's, a local model writes on from
+    /// there; what a remote one does is the provider's to say.
     pub messages: Vec<Message>,
     /// Tools the model may call.
     pub tools: Vec<FunctionSpec>,
+    /// Whether it calls some.
+    pub tool_choice: ToolChoice,
+    /// Whether it may call more than one at once. Default: as the model likes.
+    pub parallel_tool_calls: Option<bool>,
     /// The form of the answer.
     pub response_format: ResponseFormat,
     /// How tokens are chosen.
@@ -204,6 +284,27 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
+    /// Checks what the fields document, as far as it does not depend on the model.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn validate(&self) -> Result<()> {
+        self.sampling.validate()?;
+        if self.messages.iter().filter(|message| message.cache.is_some()).count() > MOST_CACHE_MARKS {
+            return Err(Error::invalid(format!("at most {MOST_CACHE_MARKS} messages of a request have `cache`")));
+        }
+        let named = |name: &str| self.tools.iter().any(|tool| tool.name == name);
+        match &self.tool_choice {
+            ToolChoice::Required if self.tools.is_empty() => {
+                Err(Error::invalid("tool_choice asks for a call, and there are no tools; give some"))
+            }
+            ToolChoice::Tool(name) if !named(name) => {
+                Err(Error::invalid(format!("tool_choice asks for \"{name}\", which is not among the tools; add it")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Asks `prompt`.
     pub fn user(prompt: impl Into<String>) -> Self {
         Self { messages: vec![Message::user(prompt)], ..Self::default() }
@@ -219,18 +320,6 @@ impl ChatRequest {
 /// have.
 pub(crate) fn estimate_tokens(bytes: usize) -> u64 {
     bytes.div_ceil(3) as u64
-}
-
-/// Tokens read and written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Usage {
-    /// Tokens of the request, cached ones included.
-    pub input_tokens: u64,
-    /// Tokens of the request that the provider had cached.
-    pub cached_tokens: u64,
-    /// Tokens of the answer.
-    pub output_tokens: u64,
 }
 
 /// Why an answer ended.
@@ -396,5 +485,28 @@ mod tests {
             let sampling = Sampling { logit_bias: BTreeMap::from([(1, far)]), ..Sampling::default() };
             assert!(sampling.validate().unwrap_err().message().contains("logit_bias"));
         }
+    }
+
+    #[test]
+    fn a_choice_of_tools_is_among_the_tools() {
+        let asks = |tool_choice| ChatRequest { tool_choice, ..ChatRequest::user("x") };
+        for choice in [ToolChoice::Required, ToolChoice::Tool("f".into())] {
+            let mut request = asks(choice);
+            assert!(request.validate().unwrap_err().message().contains("tool_choice"));
+            request.tools.push(FunctionSpec::new("f"));
+            request.validate().unwrap();
+        }
+        asks(ToolChoice::None).validate().unwrap();
+        let read = |json: Value| serde_json::from_value::<ToolChoice>(json).unwrap();
+        assert_eq!(read(json!("required")), ToolChoice::Required);
+        assert_eq!(read(json!({"tool": "f"})), ToolChoice::Tool("f".into()));
+    }
+
+    #[test]
+    fn no_more_marks_than_providers_take() {
+        let marked = Message { cache: Some(CacheFor::OneHour), ..Message::user("x") };
+        let request = |marks| ChatRequest { messages: vec![marked.clone(); marks], ..ChatRequest::default() };
+        assert!(request(4).validate().is_ok() && request(5).validate().is_err());
+        assert_eq!(serde_json::to_value(&marked).unwrap()["cache"], "1h");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capabilities, Price};
+use super::{Capabilities, Price, RateLimit};
 
 /// How a model is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,20 @@ pub enum Provider {
     Openai,
     /// By Anthropic messages.
     Anthropic,
+    /// Google's Gemini, by its endpoint for the OpenAI wire format.
+    Gemini,
+}
+
+/// Which of OpenAI's two ways of chatting a server is asked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OpenAiApi {
+    /// Chat completions, which all servers of the format speak.
+    #[default]
+    Chat,
+    /// Responses. Answers are asked not to be kept by the server.
+    Responses,
 }
 
 /// One chat model.
@@ -29,15 +43,28 @@ pub struct ModelConfig {
     pub id: Option<String>,
     /// How it is reached. Default `local`.
     pub provider: Provider,
-    /// Local: a path, a catalogue name (`smollm2-135m`) or a hub id (`owner/repo` or `owner/repo:file.gguf`).
+    /// Local: a path of a GGUF file or of a folder as transformers saves it, a catalogue name (`smollm2-135m`) or a hub id
+    /// (`owner/repo:file.gguf`).
     /// Cloud: the provider's name of the model, such as `gpt-4o-mini`.
     pub source: String,
+    /// `openai` only: the way of chatting, `chat` or `responses`. Default `chat`.
+    pub api: OpenAiApi,
     /// Cloud: where the API is. Default: the provider's own.
     pub base_url: Option<String>,
     /// Cloud: the key. Default: the environment variable that `api_key_env` names.
     pub api_key: Option<String>,
-    /// Cloud: the variable with the key. Default `OPENAI_API_KEY` or `ANTHROPIC_API_KEY`.
+    /// Cloud: the variable with the key. Default `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`.
     pub api_key_env: Option<String>,
+    /// Cloud: more keys, each tried when those before it were refused, told to slow down or out of money. The variable
+    /// that `api_key_env` names may hold several, with commas between them.
+    pub api_keys: Vec<String>,
+    /// Cloud: what the provider lets it be asked in a minute. Default: no limit of ours.
+    pub rate_limit: Option<RateLimit>,
+    /// Cloud: longest time to reach the server in milliseconds. Default: the router's.
+    pub connect_timeout_ms: Option<u64>,
+    /// Cloud: longest time until it begins to answer in milliseconds; 0 for none. More for a model that thinks first.
+    /// Default: the router's.
+    pub first_token_timeout_ms: Option<u64>,
     /// Tokens of request and answer. Default: from the file or the price table.
     pub context_length: Option<u64>,
     /// Local: how it runs.
@@ -69,6 +96,7 @@ impl fmt::Debug for ModelConfig {
             .field("source", &self.source)
             .field("base_url", &self.base_url.as_deref().map(without_user))
             .field("api_key", &self.api_key.as_ref().map(|_| "set"))
+            .field("api_keys", &self.api_keys.len())
             .finish_non_exhaustive()
     }
 }
@@ -170,6 +198,20 @@ pub enum Precision {
     Int8,
 }
 
+/// Where an encoder computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Device {
+    /// On the processor, by kernels of triune's own.
+    #[default]
+    Cpu,
+    /// On the first NVIDIA GPU, by candle: candle-core must be built with its feature `cuda`.
+    Cuda,
+    /// On the GPU of a Mac, by candle: candle-core must be built with its feature `metal`.
+    Metal,
+}
+
 /// The embedder.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -189,6 +231,8 @@ pub struct EmbedderConfig {
     pub dimensions: Option<usize>,
     /// Local: the numbers of the weights, `f32` or `int8`. Default `f32`.
     pub precision: Precision,
+    /// Local: where it computes, `cpu`, `cuda` or `metal`. Default `cpu`. A GPU has the weights in `f32`.
+    pub device: Device,
     /// Local: what stands before a query, the blank after it included. Default: what the model was trained with, as
     /// far as its files or its name say so.
     pub query_prompt: Option<String>,

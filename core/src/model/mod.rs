@@ -8,25 +8,31 @@ mod config;
 mod cosine;
 mod embed;
 mod image;
+mod limits;
 #[cfg(feature = "local")]
 pub mod local;
+mod price;
 mod prices;
 mod profile;
 mod rerank;
 pub mod source;
 mod statistics;
+mod usage;
 
 pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
 pub(crate) use chat::estimate_tokens;
 pub use chat::{
-    ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ResponseFormat, Role,
-    Sampling, TokenLogprob, ToolCall, Usage, collect,
+    CacheFor, ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ReasoningEffort,
+    ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, collect,
 };
-pub use config::{EmbedderConfig, LocalConfig, ModelConfig, Precision, Provider, RerankerConfig};
+pub use config::{Device, EmbedderConfig, LocalConfig, ModelConfig, OpenAiApi, Precision, Provider, RerankerConfig};
 pub use cosine::cosine;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
-pub use prices::{ListedModel, Prices};
-pub use profile::{Capabilities, ModelProfile, Price};
+pub use limits::RateLimit;
+pub use price::{LongPrice, Price};
+pub use prices::{ListedModel, PriceWarning, Prices};
+pub use profile::{Capabilities, ModelProfile};
 pub use rerank::Reranker;
 pub use statistics::LocalStatistics;
+pub use usage::{ServiceTier, Usage};

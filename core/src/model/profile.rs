@@ -1,12 +1,9 @@
 //! Facts about a model that routing and budgets need.
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 
-use super::Usage;
-use crate::{
-    error::{Error, Result},
-    money::NanoUsd,
-};
+use super::{Price, RateLimit};
+use crate::money::Day;
 
 /// What a model is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +33,21 @@ pub struct ModelProfile {
     /// Time to a usual answer in milliseconds, as far as known.
     #[serde(default)]
     pub latency_ms: Option<u64>,
+    /// The name of the provider's key that pays for it, never the key itself: its variable, or what the settings call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// When its provider ends it, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Day>,
+    /// Of which day its price is, where it comes from a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced_on: Option<Day>,
+    /// What it may be asked in a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Longest time until it begins to answer in milliseconds, where that is not the router's `first_token_timeout_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_timeout_ms: Option<u64>,
 }
 
 fn host() -> String {
@@ -58,55 +70,12 @@ impl ModelProfile {
             capabilities: Capabilities::default(),
             quality: None,
             latency_ms: None,
+            key: None,
+            ends: None,
+            priced_on: None,
+            rate_limit: None,
+            first_token_timeout_ms: None,
         }
-    }
-}
-
-/// Nano-dollars for a million tokens, so that every published price is an integer. Never negative: a call would give
-/// money to a budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Price {
-    /// For a million tokens read.
-    #[serde(deserialize_with = "not_negative")]
-    pub input: NanoUsd,
-    /// For a million tokens read from the provider's cache.
-    #[serde(deserialize_with = "not_negative")]
-    pub cached: NanoUsd,
-    /// For a million tokens written.
-    #[serde(deserialize_with = "not_negative")]
-    pub output: NanoUsd,
-}
-
-const NEGATIVE: &str = "a price is not negative; correct the `price` of the model";
-
-fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NanoUsd, D::Error> {
-    let price = NanoUsd::deserialize(deserializer)?;
-    if price < NanoUsd::ZERO { Err(D::Error::custom(NEGATIVE)) } else { Ok(price) }
-}
-
-impl Price {
-    /// Checks that nothing has a negative price.
-    ///
-    /// # Errors
-    /// `Invalid` when something has.
-    pub fn validate(&self) -> Result<()> {
-        if [self.input, self.cached, self.output].iter().all(|price| *price >= NanoUsd::ZERO) {
-            return Ok(());
-        }
-        Err(Error::invalid(NEGATIVE))
-    }
-
-    /// What `usage` costs, rounded up to the nano-dollar: never less than billed.
-    pub fn cost(&self, usage: &Usage) -> NanoUsd {
-        let cached = usage.cached_tokens.min(usage.input_tokens);
-        let fresh = usage.input_tokens - cached;
-        let millionths = [(self.input, fresh), (self.cached, cached), (self.output, usage.output_tokens)]
-            .iter()
-            .map(|(price, tokens)| i128::from(price.0) * i128::from(*tokens))
-            .sum::<i128>();
-        let nano = (millionths + 999_999).div_euclid(1_000_000);
-        NanoUsd(i64::try_from(nano).unwrap_or(i64::MAX))
     }
 }
 
@@ -125,28 +94,8 @@ pub struct Capabilities {
     pub images: bool,
     /// Gives log-probabilities.
     pub logprobs: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_negative_price_is_refused() {
-        let price = Price { cached: NanoUsd(-1), ..Price::default() };
-        assert!(price.validate().is_err() && Price::default().validate().is_ok());
-        let read = |json: &str| serde_json::from_str::<Price>(json);
-        assert!(read(r#"{"output": -1}"#).unwrap_err().to_string().contains("not negative"));
-        assert_eq!(read(r#"{"output": 1}"#).unwrap().output, NanoUsd(1));
-    }
-
-    #[test]
-    fn cost_is_exact_and_rounds_up() {
-        let price = Price { input: NanoUsd(150_000_000), cached: NanoUsd(75_000_000), output: NanoUsd(600_000_000) };
-        let usage = Usage { input_tokens: 1000, cached_tokens: 400, output_tokens: 10 };
-        assert_eq!(price.cost(&usage), NanoUsd(600 * 150 + 400 * 75 + 10 * 600));
-        let tiny = Price { input: NanoUsd(1), ..Price::default() };
-        assert_eq!(tiny.cost(&Usage { input_tokens: 1, ..Usage::default() }), NanoUsd(1));
-        assert_eq!(tiny.cost(&Usage::default()), NanoUsd(0));
-    }
+    /// Reasons before it answers, for as long as it is told.
+    pub reasoning: bool,
+    /// Takes no temperature, top_p or top_k.
+    pub fixed_sampling: bool,
 }

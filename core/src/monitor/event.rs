@@ -43,6 +43,8 @@ pub enum EventKind {
     Attempted { model: String, attempt: u32, ok: bool, code: Option<String>, latency_ms: u64 },
     /// A call was paid for, or was free.
     Spent { model: String, input_tokens: u64, output_tokens: u64, cost: NanoUsd, saved: NanoUsd },
+    /// A budget is past its soft limit; told once in its period.
+    BudgetLow { budget: String, taken: NanoUsd, soft: NanoUsd, limit: NanoUsd },
     /// A circuit breaker opened: the model is left alone for a while.
     BreakerOpened { model: String, for_ms: u64 },
     /// A circuit breaker closed: the model is used again.
@@ -83,6 +85,7 @@ impl EventKind {
             Self::Routed { .. } => "routed",
             Self::Attempted { .. } => "attempted",
             Self::Spent { .. } => "spent",
+            Self::BudgetLow { .. } => "budget_low",
             Self::BreakerOpened { .. } => "breaker_opened",
             Self::BreakerClosed { .. } => "breaker_closed",
             Self::Stored { .. } => "stored",

@@ -14,7 +14,9 @@ use crate::{
 pub(super) fn open_chat(config: &ModelConfig, prices: &Prices) -> Result<Arc<dyn ChatModel>> {
     match config.provider {
         Provider::Anthropic => Ok(Arc::new(AnthropicModel::from_config(config, prices)?)),
-        Provider::Openai | Provider::Local => Ok(Arc::new(OpenAiModel::from_config(config, prices)?)),
+        Provider::Openai | Provider::Gemini | Provider::Local => {
+            Ok(Arc::new(OpenAiModel::from_config(config, prices)?))
+        }
     }
 }
 
@@ -25,7 +27,7 @@ pub(super) async fn open_embedder(cx: &Context, config: &EmbedderConfig, prices:
     Ok(Arc::new(OpenAiEmbedder::from_config(cx, config, prices).await?))
 }
 
-/// Images are made by OpenAI's format only, so it need not be named.
+/// Images are made by OpenAI's format only, so `openai` need not be named.
 pub(super) fn open_image_model(config: &ModelConfig, prices: &Prices) -> Result<Arc<dyn ImageModel>> {
     if config.provider == Provider::Anthropic {
         return Err(Error::new(ErrorKind::Unsupported, "Anthropic makes no images; use `openai`"));

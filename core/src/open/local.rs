@@ -1,4 +1,4 @@
-//! Local models, loaded where blocking is allowed.
+//! Local models, opened where blocking is allowed. Chat models have no weights before they are asked.
 
 use std::sync::Arc;
 
@@ -20,16 +20,14 @@ pub(super) async fn open_chat(cx: &Context, config: &ModelConfig, budget: &Memor
     let context_length = config.context_length.or(config.local.context_length);
     let settings = LocalConfig { context_length, ..config.local.clone() };
     let budget = budget.clone();
-    let load = move || LocalModel::load_within(id, &locate(&source, ModelKind::Chat)?, &settings, &budget);
-    let model = cx.run(blocking(load)).await?;
-    let name = model.profile().id.clone();
-    cx.emit(EventKind::ModelLoaded { model: name, load_ms: model.load_ms(), bytes: model.bytes() });
-    Ok(Arc::new(model))
+    // Without the weights: a program may name more models than it asks, and need not wait for those it asks later.
+    let open = move || LocalModel::open_within(id, &locate(&source, ModelKind::Chat)?, &settings, &budget);
+    Ok(Arc::new(cx.run(blocking(open)).await?))
 }
 
 pub(super) async fn open_embedder(cx: &Context, source: &str, config: &EmbedderConfig) -> Result<Arc<dyn Embedder>> {
     let source = source.to_owned();
-    let mut settings = LocalEmbedderConfig::default().precision(config.precision);
+    let mut settings = LocalEmbedderConfig::default().precision(config.precision).device(config.device);
     if let Some(prompt) = &config.query_prompt {
         settings = settings.query_prompt(prompt);
     }

@@ -14,7 +14,7 @@ mod models;
 
 use std::path::PathBuf;
 
-pub(crate) use models::open_models;
+pub(crate) use models::{OpenModels, open_models};
 
 use crate::error::{Error, ErrorKind, Result};
 

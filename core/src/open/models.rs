@@ -1,6 +1,6 @@
 //! The models of a configuration, opened: those that are named, or else the catalogued ones on this machine.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -11,9 +11,10 @@ use crate::{
     error::{Error, Result},
     model::{
         ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
-        ModelProfile, Prices, Provider,
+        ModelProfile, OpenAiApi, Price, Prices, Provider,
     },
     router::RouterEngine,
+    runtime::blocking,
 };
 
 /// The embedder that is used when the configuration names none.
@@ -27,22 +28,16 @@ pub(crate) async fn open_models(
     config: &Config,
     own_models: bool,
     own_embedder: bool,
-) -> Result<()> {
+) -> Result<OpenModels> {
     let prices = router.prices();
     let budget = local::MemoryBudget::new(config.memory_budget_bytes);
-    for named in &config.models {
-        let model = open_chat(cx, named, prices, &budget).await?;
-        let id = model.profile().id.clone();
+    let mut open = OpenModels { by_id: BTreeMap::new(), budget, own_models };
+    for (id, model, named) in open.opened(cx, router, config, &prices).await? {
         router.models().register(&id, model)?;
-    }
-    if config.models.is_empty() && !own_models && config.discover {
-        for name in local::present(ModelKind::Chat)? {
-            let found = ModelConfig { source: name.clone(), ..ModelConfig::default() };
-            router.models().register(&name, open_chat(cx, &found, prices, &budget).await?)?;
-        }
+        open.by_id.insert(id, named);
     }
     if let Some(named) = &config.image_model {
-        router.set_image_model(cloud::open_image_model(named, prices)?);
+        router.set_image_model(cloud::open_image_model(named, &prices)?);
     }
     let found =
         || Ok::<_, Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
@@ -59,13 +54,84 @@ pub(crate) async fn open_models(
                 let source = if embedder.source.is_empty() { DEFAULT_EMBEDDER } else { &embedder.source };
                 local::open_embedder(cx, source, &embedder).await?
             }
-            Provider::Openai | Provider::Anthropic => cloud::open_embedder(cx, &embedder, prices).await?,
+            Provider::Openai | Provider::Gemini | Provider::Anthropic => {
+                cloud::open_embedder(cx, &embedder, &prices).await?
+            }
         });
     }
     if let Some(named) = &config.reranker {
         router.set_reranker(local::open_reranker(cx, named).await?);
     }
-    Ok(())
+    for warning in router.price_warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(open)
+}
+
+/// The chat models of a configuration that are open.
+#[derive(Debug)]
+pub(crate) struct OpenModels {
+    /// What each was opened by.
+    by_id: BTreeMap<String, ModelConfig>,
+    budget: local::MemoryBudget,
+    own_models: bool,
+}
+
+type Opened = (String, Arc<dyn ChatModel>, ModelConfig);
+
+impl OpenModels {
+    /// Has `router` go by the models and settings of `config`. A model in this process that is named as before stays in
+    /// memory; requests on their way keep the models they have.
+    ///
+    /// # Errors
+    /// As for [`open_models`]; then nothing has changed.
+    pub(crate) async fn replace(&mut self, cx: &Context, router: &RouterEngine, config: &Config) -> Result<()> {
+        let prices = config.router.prices.clone();
+        let prices = blocking(move || Prices::load(prices.as_deref())).await?;
+        let opened = self.opened(cx, router, config, &prices).await?;
+        let image_model =
+            config.image_model.as_ref().map(|named| cloud::open_image_model(named, &prices)).transpose()?;
+        router.reconfigure(config.router.clone()).await?;
+        let by_id: BTreeMap<_, _> = opened.iter().map(|(id, _, named)| (id.clone(), named.clone())).collect();
+        for (id, model, _) in opened {
+            router.models().register(&id, model)?;
+        }
+        for gone in self.by_id.keys().filter(|id| !by_id.contains_key(*id)) {
+            router.models().remove(gone);
+        }
+        if let Some(model) = image_model {
+            router.set_image_model(model);
+        }
+        self.by_id = by_id;
+        Ok(())
+    }
+
+    /// The models that `config` names, or else those on this machine; those in this process that are open already as they
+    /// are.
+    async fn opened(
+        &self,
+        cx: &Context,
+        router: &RouterEngine,
+        config: &Config,
+        prices: &Prices,
+    ) -> Result<Vec<Opened>> {
+        let mut named = config.models.clone();
+        if named.is_empty() && !self.own_models && config.discover {
+            let found = local::present(ModelKind::Chat)?.into_iter();
+            named.extend(found.map(|source| ModelConfig { source, ..ModelConfig::default() }));
+        }
+        let mut opened = Vec::new();
+        for mut named in named {
+            named.connect_timeout_ms = named.connect_timeout_ms.or(Some(config.router.connect_timeout_ms));
+            let as_before = self.by_id.iter().find(|(_, known)| **known == named && named.provider == Provider::Local);
+            let model = match as_before.and_then(|(id, _)| router.models().get(id).ok()) {
+                Some(model) => model,
+                None => open_chat(cx, &named, prices, &self.budget).await?,
+            };
+            opened.push((model.profile().id.clone(), model, named));
+        }
+        Ok(opened)
+    }
 }
 
 async fn open_chat(
@@ -78,16 +144,21 @@ async fn open_chat(
         let message = "`local` is for models that run in this process; leave it out for a model of a provider";
         return Err(Error::invalid(message).with("model", &config.source));
     }
-    config.price.unwrap_or_default().validate()?;
+    if config.provider != Provider::Openai && config.api != OpenAiApi::Chat {
+        let message = "`api` is for models of the provider `openai`; leave it out for others";
+        return Err(Error::invalid(message).with("model", &config.source));
+    }
+    config.price.as_ref().map_or(Ok(()), Price::validate)?;
     let model = match config.provider {
         Provider::Local => local::open_chat(cx, config, budget).await?,
-        Provider::Openai | Provider::Anthropic => return cloud::open_chat(config, prices),
+        Provider::Openai | Provider::Gemini | Provider::Anthropic => return cloud::open_chat(config, prices),
     };
     let mut profile = model.profile().clone();
-    profile.price = config.price.unwrap_or(profile.price);
+    profile.price = config.price.clone().unwrap_or(profile.price);
     profile.capabilities = config.capabilities.unwrap_or(profile.capabilities);
     profile.quality = config.quality.or(profile.quality);
     profile.latency_ms = config.latency_ms.or(profile.latency_ms);
+    profile.rate_limit = config.rate_limit.or(profile.rate_limit);
     if profile == *model.profile() { Ok(model) } else { Ok(Arc::new(Reprofiled { profile, model })) }
 }
 

@@ -10,10 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::{Plan, RunState, TaskOutcome, TaskResult, owner::Owner};
+use super::{Plan, RunState, TaskOutcome, TaskResult};
 use crate::{
     error::{Error, ErrorKind, Result},
-    store::{Job, Read, Store, Unit, Write},
+    store::{Job, Owner, Read, Store, Unit, Write},
 };
 
 /// What is known of a run besides its events. Small: every commit of the run reads it.

@@ -8,7 +8,6 @@ mod graph;
 mod hash;
 mod journal;
 mod lmdb_queue;
-mod owner;
 mod past;
 mod plan;
 mod queue;

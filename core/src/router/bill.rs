@@ -1,16 +1,18 @@
 //! The bill of one attempt: money held before it, settled and written down after it, also when the caller left.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Instant};
 
-use super::ledger::{Ledger, LedgerEntry};
+use super::{
+    CacheHit,
+    budgets::{Clock, Holds, Purpose},
+    engine::RouterEngine,
+    ledger::{Decision, Ledger, LedgerEntry},
+};
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
     model::{Price, Usage, estimate_tokens},
-    money::{Hold, NanoUsd},
+    money::NanoUsd,
     monitor::EventKind,
 };
 
@@ -21,18 +23,40 @@ pub(super) struct Paid {
     pub(super) reference_cost: NanoUsd,
 }
 
+/// What is to be paid for: one attempt of one model.
+#[derive(Clone, Debug)]
+pub(super) struct Charge<'a> {
+    /// The id of the reply.
+    pub(super) id: &'a str,
+    /// The caller's name of the task.
+    pub(super) tag: Option<&'a str>,
+    /// The model that is called: it is its budgets that pay.
+    pub(super) model: &'a str,
+    /// The name of the key that pays.
+    pub(super) key: Option<&'a str>,
+    pub(super) price: &'a Price,
+    /// Tokens of the request, as far as they are known before.
+    pub(super) input_tokens: u64,
+    /// The most it can cost.
+    pub(super) most: NanoUsd,
+    /// What the model was chosen from, for the entry of an answer.
+    pub(super) decision: Option<Arc<Decision>>,
+}
+
 /// Of one attempt. Dropped before it was paid, it settles what is known to have been spent: the tokens of the request
 /// once the model had begun, and those of the text that came; or the most it can cost, where nobody can know.
 #[derive(Debug)]
 pub(super) struct Bill {
     ledger: Arc<Ledger>,
     cx: Context,
-    id: String,
-    model: String,
+    clock: Clock,
+    /// As an attempt that failed for as high a cost as there can be; what is not known yet is filled in.
+    entry: LedgerEntry,
+    decision: Option<Arc<Decision>>,
     price: Price,
     reference: Price,
-    holds: Vec<Hold>,
-    input_tokens: u64,
+    holds: Holds,
+    since: Instant,
     begun: bool,
     written_bytes: usize,
     /// What counts until the model said what it took, where its text does not tell.
@@ -43,30 +67,43 @@ pub(super) struct Bill {
 }
 
 impl Bill {
-    pub(super) fn new(
-        ledger: Arc<Ledger>,
-        cx: &Context,
-        id: &str,
-        (model, price): (&str, Price),
-        reference: Price,
-        holds: Vec<Hold>,
-        input_tokens: u64,
-    ) -> Self {
-        Self {
-            ledger,
+    /// Holds the most that `charge` can cost on every budget that pays for it.
+    ///
+    /// # Errors
+    /// `OverBudget` when one of them does not cover it; then nothing is held.
+    pub(super) async fn open(engine: &RouterEngine, cx: &Context, charge: Charge<'_>) -> Result<Self> {
+        let budgets = engine.budgets();
+        let entry = LedgerEntry {
+            id: charge.id.to_owned(),
+            at_ms: budgets.now_ms(),
+            tenant: cx.tenant.to_string(),
+            tag: charge.tag.map(str::to_owned),
+            model: charge.model.to_owned(),
+            key: charge.key.map(str::to_owned),
+            input_tokens: charge.input_tokens,
+            cost: charge.most,
+            saved: NanoUsd::ZERO - charge.most,
+            failed: true,
+            estimated: true,
+            ..LedgerEntry::default()
+        };
+        let holds = cx.run(budgets.reserve(cx, &Purpose { entry: &entry })).await?;
+        Ok(Self {
+            ledger: Arc::clone(engine.ledger_book()),
             cx: cx.clone(),
-            id: id.to_owned(),
-            model: model.to_owned(),
-            price,
-            reference,
+            clock: budgets.clock(),
+            entry,
+            decision: charge.decision,
+            price: charge.price.clone(),
+            reference: engine.reference(),
             holds,
-            input_tokens,
+            since: Instant::now(),
             begun: false,
             written_bytes: 0,
             worst: None,
             known: None,
             paid: false,
-        }
+        })
     }
 
     /// The model has begun: from here on the request is paid for.
@@ -84,6 +121,26 @@ impl Bill {
         self.begun = false;
     }
 
+    /// No model is asked: the answer was given before.
+    pub(super) fn take_from_cache(&mut self, hit: CacheHit) {
+        self.entry.cache_hit = Some(hit);
+    }
+
+    /// The model says what it took: that is what a failure from here on costs.
+    pub(super) fn took(&mut self, usage: Usage) {
+        self.known = Some((usage, self.price.cost(&usage)));
+    }
+
+    /// What the model said it took; nothing before it did.
+    pub(super) fn usage(&self) -> Usage {
+        self.known.map(|(usage, _)| usage).unwrap_or_default()
+    }
+
+    /// What `usage` costs.
+    pub(super) fn cost(&self, usage: &Usage) -> NanoUsd {
+        self.price.cost(usage)
+    }
+
     /// The model wrote `bytes` of text.
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.written_bytes += bytes;
@@ -98,12 +155,17 @@ impl Bill {
 
     /// The same, where the price of the tokens does not say what it cost.
     pub(super) async fn pay_exactly(mut self, usage: Usage, paid: Paid) -> Result<Paid> {
-        let entry = self.entry(usage, paid);
+        let entry = LedgerEntry {
+            failed: false,
+            estimated: false,
+            decision: self.decision.take().map(Arc::unwrap_or_clone),
+            ..self.entry(usage, paid)
+        };
         (self.begun, self.known) = (true, Some((usage, paid.cost)));
         // Until the entry is queued, a dropped call leaves paying to `drop`; after that, nothing may pay again.
-        let queued = self.ledger.append(self.cx.unit.as_ref(), entry).await;
+        let queued = self.ledger.append(self.cx.unit.as_ref(), entry.clone(), self.holds.held()).await;
         let receipt = queued.map_err(|e| e.retryable(false))?;
-        self.settle(usage, paid);
+        self.settle(usage, paid, receipt.is_none(), &entry);
         if let Some(receipt) = receipt {
             receipt.committed().await.map_err(|e| e.retryable(false))?;
         }
@@ -119,26 +181,25 @@ impl Bill {
         if self.paid || !self.begun {
             return NanoUsd::ZERO;
         }
-        let output_tokens = estimate_tokens(self.written_bytes);
-        let usage = Usage { input_tokens: self.input_tokens, cached_tokens: 0, output_tokens };
+        let usage = Usage::of(self.entry.input_tokens, estimate_tokens(self.written_bytes));
         let (usage, cost) =
             self.known.unwrap_or_else(|| (usage, self.worst.unwrap_or_else(|| self.price.cost(&usage))));
         // The reference model would not have needed the attempt: it saves nothing.
         let paid = Paid { cost, reference_cost: NanoUsd::ZERO };
         if paid.cost > NanoUsd::ZERO {
-            self.ledger.append_soon(self.cx.unit.as_ref(), self.entry(usage, paid));
-            self.settle(usage, paid);
+            let entry = LedgerEntry { estimated: self.known.is_none(), ..self.entry(usage, paid) };
+            self.ledger.append_soon(self.cx.unit.as_ref(), entry.clone(), self.holds.held());
+            self.settle(usage, paid, self.cx.unit.is_some(), &entry);
         }
         paid.cost
     }
 
-    fn settle(&mut self, usage: Usage, paid: Paid) {
+    /// A job is on its way that writes `entry`; `staged` when it waits for the end of a task.
+    fn settle(&mut self, usage: Usage, paid: Paid, staged: bool, entry: &LedgerEntry) {
         self.paid = true;
-        for hold in self.holds.drain(..) {
-            hold.settle(paid.cost);
-        }
+        self.holds.settle(paid.cost, staged, entry);
         self.cx.emit(EventKind::Spent {
-            model: self.model.clone(),
+            model: entry.model.clone(),
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             cost: paid.cost,
@@ -148,17 +209,14 @@ impl Bill {
 
     fn entry(&self, usage: Usage, paid: Paid) -> LedgerEntry {
         LedgerEntry {
-            id: self.id.clone(),
-            at_ms: now_ms(),
-            tenant: self.cx.tenant.to_string(),
-            model: self.model.clone(),
-            input_tokens: usage.input_tokens,
-            cached_tokens: usage.cached_tokens,
-            output_tokens: usage.output_tokens,
+            at_ms: (self.clock)(),
             cost: paid.cost,
             reference_cost: paid.reference_cost,
             saved: paid.reference_cost - paid.cost,
+            latency_ms: self.since.elapsed().as_millis() as u64,
+            ..self.entry.clone()
         }
+        .took(&usage)
     }
 }
 
@@ -172,8 +230,4 @@ impl Drop for Bill {
 pub(super) fn may_be_billed(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled)
         || error.context().iter().any(|(name, _)| *name == "billed")
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
 }

@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use super::{BreakerState, ModelState, Needs, PassedOver, RoutePlan, RouteRequest, RouteStep, Router};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::Usage,
     money::NanoUsd,
 };
 
@@ -20,47 +19,69 @@ struct Blocker {
     reason: String,
 }
 
-struct Candidate<'a> {
-    state: &'a ModelState,
-    max_cost: NanoUsd,
+/// A model that meets every need of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub state: &'a ModelState,
+    /// How good it is, as far as known.
+    pub quality: Option<f64>,
+    pub max_cost: NanoUsd,
+}
+
+impl Candidate<'_> {
+    pub(super) fn step(&self, reason: String) -> RouteStep {
+        RouteStep { model: self.state.profile.id.clone(), max_cost: self.max_cost, reason }
+    }
 }
 
 impl Router for CheapestRouter {
     fn route(&self, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan> {
-        let (mut fitting, mut blocked) = (Vec::new(), Vec::new());
-        for state in models {
-            let blockers = blockers(request, state);
-            if blockers.is_empty() {
-                fitting.push(Candidate { state, max_cost: max_cost(request, state) });
-            } else {
-                blocked.push((state, blockers));
-            }
-        }
-        if fitting.is_empty() {
-            return Err(no_fit(request, &blocked));
-        }
-        fitting.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
-        let steps = fitting.iter().map(|candidate| RouteStep {
-            model: candidate.state.profile.id.clone(),
-            max_cost: candidate.max_cost,
-            reason: reason(candidate),
-        });
-        let passed_over = blocked
-            .iter()
-            .map(|(state, blockers)| PassedOver { model: state.profile.id.clone(), reason: in_words(blockers) });
-        Ok(RoutePlan { steps: steps.collect(), passed_over: passed_over.collect() })
+        let qualities: Vec<_> = models.iter().map(|state| state.profile.quality).collect();
+        let (fitting, passed_over) = fitting(request, models, &qualities)?;
+        let steps = fitting.iter().map(|candidate| candidate.step(reason(candidate))).collect();
+        Ok(RoutePlan { steps, passed_over })
     }
+}
+
+/// The hard filters of every policy: the models that meet every need, cheapest first, and why the others do not.
+/// `qualities` has one entry a model.
+///
+/// # Errors
+/// As [`Router::route`] has it, when no model fits; `Invalid` when the needs are out of range.
+pub(super) fn fitting<'a>(
+    request: &RouteRequest,
+    models: &'a [ModelState],
+    qualities: &[Option<f64>],
+) -> Result<(Vec<Candidate<'a>>, Vec<PassedOver>)> {
+    request.needs.validate().map_err(|e| e.during("Router::route"))?;
+    let (mut fitting, mut blocked) = (Vec::new(), Vec::new());
+    for (state, quality) in models.iter().zip(qualities) {
+        let blockers = blockers(request, state, *quality);
+        if blockers.is_empty() {
+            fitting.push(Candidate { state, quality: *quality, max_cost: max_cost(request, state) });
+        } else {
+            blocked.push((state, blockers));
+        }
+    }
+    if fitting.is_empty() {
+        return Err(no_fit(request, &blocked));
+    }
+    fitting.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
+    let passed_over = blocked
+        .iter()
+        .map(|(state, blockers)| PassedOver { model: state.profile.id.clone(), reason: in_words(blockers) });
+    Ok((fitting, passed_over.collect()))
 }
 
 /// Best first.
 fn order<'a>(candidate: &Candidate<'a>) -> (bool, NanoUsd, Reverse<i64>, &'a str) {
     let profile = &candidate.state.profile;
     // Parts in a million, so that an odd quality such as NaN cannot upset the order.
-    let quality = (profile.quality.unwrap_or(0.0) * 1e6) as i64;
+    let quality = (candidate.quality.unwrap_or(0.0) * 1e6) as i64;
     (!profile.local, candidate.max_cost, Reverse(quality), &profile.id)
 }
 
-fn reason(candidate: &Candidate<'_>) -> String {
+pub(super) fn reason(candidate: &Candidate<'_>) -> String {
     let place = if candidate.state.profile.local { "local" } else { "remote" };
     let price = if candidate.max_cost == NanoUsd::ZERO {
         "free".to_owned()
@@ -72,16 +93,12 @@ fn reason(candidate: &Candidate<'_>) -> String {
 }
 
 fn max_cost(request: &RouteRequest, state: &ModelState) -> NanoUsd {
-    let usage = Usage {
-        input_tokens: state.input_tokens.unwrap_or(request.input_tokens),
-        cached_tokens: 0,
-        output_tokens: state.max_output_tokens.unwrap_or(request.max_output_tokens),
-    };
-    state.profile.price.cost(&usage)
+    let input = state.input_tokens.unwrap_or(request.input_tokens);
+    state.profile.price.most(input, state.max_output_tokens.unwrap_or(request.max_output_tokens))
 }
 
 /// Everything that stands in the way of `state` serving `request`.
-fn blockers(request: &RouteRequest, state: &ModelState) -> Vec<Blocker> {
+fn blockers(request: &RouteRequest, state: &ModelState, quality: Option<f64>) -> Vec<Blocker> {
     let (needs, profile) = (&request.needs, &state.profile);
     let mut blockers = Vec::new();
     let mut block = |stands_in_the_way: bool, kind: ErrorKind, reason: String| {
@@ -106,13 +123,18 @@ fn blockers(request: &RouteRequest, state: &ModelState) -> Vec<Blocker> {
         plain("it keeps to no regular expression or grammar; local models do"),
     );
     block(needs.images && !profile.capabilities.images, ErrorKind::Invalid, plain("it reads no images"));
+    block(
+        needs.reasoning && !profile.capabilities.reasoning,
+        ErrorKind::Invalid,
+        plain("it cannot be told how long to reason"),
+    );
     if let Some(least) = needs.min_quality {
-        let reason = profile.quality.map_or_else(
+        let reason = quality.map_or_else(
             || format!("its quality is unknown and {least} is needed"),
             |quality| format!("its quality is {quality} and {least} is needed"),
         );
         // Written so that a quality that is no number does not pass.
-        let enough = profile.quality.is_some_and(|quality| quality >= least);
+        let enough = quality.is_some_and(|quality| quality >= least);
         block(!enough, ErrorKind::Invalid, reason);
     }
     if let (Some(most), Some(usual)) = (needs.max_latency_ms, profile.latency_ms) {

@@ -13,7 +13,7 @@ fn remote(id: &str, usd: i64) -> ModelState {
     let profile = ModelProfile {
         provider: "openai".into(),
         local: false,
-        price: Price { input: price, cached: price, output: price },
+        price: Price::new(price, price),
         ..ModelProfile::local(id, 128_000)
     };
     ModelState::from(Arc::new(profile))
@@ -29,7 +29,7 @@ fn open(state: ModelState) -> ModelState {
 }
 
 fn asking(needs: Needs) -> RouteRequest {
-    RouteRequest { input_tokens: 1000, max_output_tokens: 1000, needs }
+    RouteRequest { input_tokens: 1000, max_output_tokens: 1000, needs, ..RouteRequest::default() }
 }
 
 fn steps(request: &RouteRequest, models: &[ModelState]) -> Vec<String> {
@@ -121,6 +121,28 @@ fn when_nothing_fits_the_error_says_why_for_each_model() {
     }
     let none = CheapestRouter.route(&asking(Needs::default()), &[]).unwrap_err();
     assert!(none.message().contains("triune models pull smollm2-135m"));
+}
+
+#[test]
+fn aims_out_of_range_are_refused_by_name() {
+    let needs = [
+        ("target_saving", Needs { target_saving: Some(1.5), ..Needs::default() }),
+        ("min_retention", Needs { min_retention: Some(f64::NAN), ..Needs::default() }),
+        ("confidence", Needs { confidence: Some(0.0), ..Needs::default() }),
+        ("two aims", Needs { target_saving: Some(0.5), min_retention: Some(0.9), ..Needs::default() }),
+    ];
+    for (named, needs) in needs {
+        let error = CheapestRouter.route(&asking(needs), &[local("mine")]).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_prompt_stays_out_of_what_is_logged() {
+    let request =
+        RouteRequest { prompt: Some("secret".into()), embedding: Some(vec![0.25]), ..RouteRequest::default() };
+    let shown = format!("{request:?}");
+    assert!(!shown.contains("secret") && !shown.contains("0.25"), "{shown}");
 }
 
 proptest::proptest! {

@@ -1,39 +1,45 @@
 //! The router at work: chooses models, has the plan walked, and answers about money.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, future::try_join_all, stream};
 
 use super::{
     EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, LedgerEntry, LedgerQuery,
-    LedgerTotals, ModelState, RoutePlan, RouteRequest, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
-    breaker::{BreakerPolicy, Breakers, Permit},
-    budgets::Budgets,
-    executor::{Mode, Step, Walk},
-    ledger::{Ledger, check_tenant},
+    LedgerTotals, LmdbCache, RoutePlan, Router, RouterConfig, RouterReply, RouterRequest, StreamEvent,
+    admission::Admission,
+    answers::Answers,
+    breaker::{BreakerPolicy, Breakers},
+    budgets::{BudgetState, Budgets, system_clock},
+    cascade::Cascade,
+    executor::{Mode, Walk},
+    hedge::FirstPieces,
+    kept::Before,
+    learning::Learning,
+    ledger::{Ledger, LedgerGroup, LedgerGroupTotals, Policy, Replay, check_tenant},
+    prepare::chat_request,
     single::{Answer, Answered, PaidEmbedder, Single},
+    structured::Form,
 };
 use crate::{
     context::Context,
     engine::{Engine, Health, Registry},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     model::{
-        ChatModel, ChatRequest, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, Price, Prices,
-        Reranker, ResponseFormat, estimate_tokens,
+        ChatModel, Embedder, GeneratedImages, ImageModel, ImageRequest, LocalStatistics, ModelProfile, Price,
+        PriceWarning, Prices, Reranker, estimate_tokens,
     },
+    money::Day,
     monitor::EventKind,
     runtime::blocking,
     store::Store,
 };
-
-/// Tokens an answer may have when the request does not say.
-const DEFAULT_MAX_TOKENS: u64 = 1024;
 
 /// The engine `router`: every request to the cheapest model that meets its needs, with fallbacks, breakers, budgets
 /// and a ledger. Cheap to clone.
@@ -41,17 +47,40 @@ const DEFAULT_MAX_TOKENS: u64 = 1024;
 pub struct RouterEngine(Arc<Inner>);
 
 struct Inner {
-    router: Arc<dyn Router>,
+    router: RwLock<Arc<dyn Router>>,
     models: Registry<dyn ChatModel>,
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
     reranker: RwLock<Option<Arc<dyn Reranker>>>,
     image_model: RwLock<Option<Arc<dyn ImageModel>>>,
     ledger: Arc<Ledger>,
-    prices: Prices,
+    settings: RwLock<Arc<Settings>>,
+    learning: Arc<Learning>,
+    admission: Admission,
+    first_pieces: FirstPieces,
+    store: Store,
+}
+
+/// What can change while the engine is open. A request on its way sees the change at its next step.
+struct Settings {
+    config: Arc<RouterConfig>,
+    prices: Arc<Prices>,
     reference: Price,
-    budgets: Budgets,
-    breakers: Breakers,
-    config: RouterConfig,
+    budgets: Arc<Budgets>,
+    answers: Answers,
+}
+
+impl Settings {
+    /// Blocks where it reads a price file. What `before` knows of calls on their way goes on.
+    fn new(config: RouterConfig, store: &Store, before: Option<&Self>) -> Result<Self> {
+        let prices = Prices::load(config.prices.as_deref())?;
+        let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
+        config.cache.validate()?;
+        config.learning.validate()?;
+        let held = before.map(|before| before.budgets.on_their_way()).unwrap_or_default();
+        let budgets = Budgets::new(&config.budgets, config.durable_holds, (store.clone(), held), system_clock)?;
+        let answers = Answers::new(&config.cache, Arc::new(LmdbCache::new(store.clone())));
+        Ok(Self { prices: Arc::new(prices), reference, budgets: Arc::new(budgets), answers, config: Arc::new(config) })
+    }
 }
 
 /// Without the price table, which is long.
@@ -60,7 +89,6 @@ impl fmt::Debug for Inner {
         f.debug_struct("RouterEngine")
             .field("router", &self.router)
             .field("models", &self.models.names())
-            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }
@@ -77,22 +105,49 @@ impl RouterEngine {
         models: Registry<dyn ChatModel>,
         store: Store,
     ) -> Result<Self> {
-        let prices = Prices::load(config.prices.as_deref())?;
-        let reference = prices.price(&config.reference_model).map_err(|e| e.with("setting", "reference_model"))?;
-        let open_for = Duration::from_millis(config.breaker_open_ms);
+        let settings = Settings::new(config, &store, None)?;
+        let config = &settings.config;
+        let breakers = Breakers::new(BreakerPolicy {
+            failures: config.breaker_failures,
+            open_for: Duration::from_millis(config.breaker_open_ms),
+            exhausted_for: Duration::from_millis(config.exhausted_ms),
+            // A probe reports within the time of its call, if it ever does.
+            probe_for: Duration::from_millis(config.timeout_ms.max(config.breaker_open_ms)),
+        });
         Ok(Self(Arc::new(Inner {
-            router,
+            router: RwLock::new(router),
             models,
             embedder: RwLock::default(),
             reranker: RwLock::default(),
             image_model: RwLock::default(),
-            ledger: Arc::new(Ledger::new(store)),
-            prices,
-            reference,
-            budgets: Budgets::new(&config)?,
-            breakers: Breakers::new(BreakerPolicy { failures: config.breaker_failures, open_for }),
-            config,
+            ledger: Arc::new(Ledger::new(store.clone(), config.ledger_days)),
+            learning: Arc::new(Learning::new(store.clone())),
+            admission: Admission::new(breakers, config.max_concurrency),
+            first_pieces: FirstPieces::default(),
+            settings: RwLock::new(Arc::new(settings)),
+            store,
         })))
+    }
+
+    /// Goes by `config` from now on; requests on their way are not dropped. What breakers, places and the ledger go by
+    /// stays until the folder is opened again: `breaker_failures`, `breaker_open_ms`, `exhausted_ms`, `max_concurrency` and
+    /// `ledger_days`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new); then nothing has changed.
+    pub async fn reconfigure(&self, config: RouterConfig) -> Result<()> {
+        let (before, store) = (self.settings(), self.0.store.clone());
+        let settings = blocking(move || Settings::new(config, &store, Some(&before))).await?;
+        self.set_settings(Arc::new(settings));
+        Ok(())
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_settings(&self, settings: Arc<Settings>) {
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// The chat models; more can be registered at any time.
@@ -101,8 +156,13 @@ impl RouterEngine {
     }
 
     /// What models cost.
-    pub fn prices(&self) -> &Prices {
-        &self.0.prices
+    pub fn prices(&self) -> Arc<Prices> {
+        Arc::clone(&self.settings().prices)
+    }
+
+    /// Decides by `router` from now on. Requests on their way keep the plan that they have.
+    pub fn set_router(&self, router: Arc<dyn Router>) {
+        *self.0.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 
     /// Sets the embedder.
@@ -149,8 +209,21 @@ impl RouterEngine {
     ///
     /// Each model of the plan is tried, errors that may go away more than once, until one answers; an error that lies
     /// in the request ends it at once. Before each try its highest cost is held on every budget it spends from.
+    ///
+    /// Several answers (`n`) are written at once; when one of them fails for good, the others are stopped.
     pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
-        let mut walk = self.walk(cx, request, Mode::Whole).await?;
+        let each = request.each().map_err(|e| e.during("RouterEngine::generate"))?;
+        let all = each.into_iter().map(|request| self.generate_one(cx, request).boxed());
+        let mut replies = try_join_all(all).await?.into_iter();
+        let first = replies.next().ok_or_else(|| Error::unexpected("no answer was asked for"))?;
+        Ok(GenerateReply { alternatives: replies.collect(), ..first })
+    }
+
+    async fn generate_one(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
+        let mut walk = match Box::pin(self.begin(cx, request, Mode::Whole)).await? {
+            Begun::Kept(reply) => return Ok(*reply),
+            Begun::Walk(walk) => walk,
+        };
         while let Some(event) = walk.next().await? {
             if let StreamEvent::Done { reply } = event {
                 return Ok(*reply);
@@ -159,9 +232,20 @@ impl RouterEngine {
         Err(Error::unexpected("an answer ended without its last piece").during("RouterEngine::generate"))
     }
 
-    /// Answers `request` piece by piece. Once text was given out, a failure of the model is an error of the stream.
+    /// Answers `request` piece by piece. When a model fails after text was given out, another one goes on where the text
+    /// broke off; an answer that has a form cannot go on, and the failure is an error of the stream.
+    ///
+    /// # Errors
+    /// `Invalid` for more than one answer: a stream is of one.
     pub async fn stream(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateStream> {
-        let walk = self.walk(cx, request, Mode::Pieces).await?;
+        if request.n != 1 {
+            return Err(Error::invalid("a stream has one answer; leave n out, or ask without a stream")
+                .during("RouterEngine::stream"));
+        }
+        let walk = match Box::pin(self.begin(cx, request, Mode::Pieces)).await? {
+            Begun::Kept(reply) => return Ok(in_one_piece(reply)),
+            Begun::Walk(walk) => walk,
+        };
         let events = stream::unfold(walk, |mut walk| async move {
             let event = walk.next().await.transpose()?;
             Some((event, walk))
@@ -192,7 +276,8 @@ impl RouterEngine {
             engine: self,
             cx,
             model: &profile.id,
-            price: profile.price,
+            key: profile.key.as_deref(),
+            price: &profile.price,
             input_tokens: estimate_tokens(request.prompt.len()),
             max_cost: model.max_cost(&request),
         };
@@ -209,7 +294,8 @@ impl RouterEngine {
 
     /// The models that would be tried for `request`, and why; nothing is called.
     pub async fn route(&self, cx: &Context, request: &GenerateRequest) -> Result<RoutePlan> {
-        Ok(self.prepare(cx, request.clone()).await?.plan)
+        let (request, asked) = chat_request(request.clone())?;
+        Ok(self.prepare(cx, request, asked).await?.plan)
     }
 
     /// Entries of the ledger, newest first.
@@ -223,79 +309,132 @@ impl RouterEngine {
         self.0.ledger.totals(tenant)
     }
 
+    /// Sums of the ledger by groups, in the order of their names. Looks at every entry that fits `query`.
+    pub async fn groups(&self, cx: &Context, by: LedgerGroup, query: LedgerQuery) -> Result<Vec<LedgerGroupTotals>> {
+        let ledger = Arc::clone(&self.0.ledger);
+        cx.run(blocking(move || ledger.grouped(by, &query))).await
+    }
+
+    /// What the calls that fit `query` would have cost, had `router` chosen among `models`; see [`Replay`].
+    pub async fn replay(
+        &self,
+        cx: &Context,
+        query: LedgerQuery,
+        router: Arc<dyn Router>,
+        models: Vec<Arc<ModelProfile>>,
+    ) -> Result<Replay> {
+        let ledger = Arc::clone(&self.0.ledger);
+        let replay = move || ledger.replay(&query, &Policy::Router { router: &*router, models: &models });
+        cx.run(blocking(replay)).await
+    }
+
+    /// What the calls that fit `query` would have cost, had `model` served them all; see [`Replay`]. It need not have been
+    /// there.
+    pub async fn replay_always(&self, cx: &Context, query: LedgerQuery, model: ModelProfile) -> Result<Replay> {
+        let ledger = Arc::clone(&self.0.ledger);
+        cx.run(blocking(move || ledger.replay(&query, &Policy::Always(&model)))).await
+    }
+
+    /// The replay that a request asks for by names.
+    async fn replay_asked(
+        &self,
+        cx: &Context,
+        query: LedgerQuery,
+        (model, models): (Option<String>, Option<Vec<ModelProfile>>),
+    ) -> Result<Replay> {
+        let now = || self.0.models.items().into_iter().map(|model| model.profile().clone());
+        let Some(name) = model else {
+            let models: Vec<_> = models.unwrap_or_else(|| now().collect());
+            for profile in &models {
+                profile.price.validate()?;
+            }
+            let models = models.into_iter().map(Arc::new).collect();
+            return self.replay(cx, query, self.router(), models).await;
+        };
+        let known = models.unwrap_or_default().into_iter().chain(now()).find(|profile| profile.id == name);
+        let listed = || {
+            let price = self.prices().price(&name)?;
+            Ok(ModelProfile { price, ..ModelProfile::local(name.clone(), 0) })
+        };
+        let profile = known.map_or_else(listed, Ok)?;
+        self.replay_always(cx, query, profile).await
+    }
+
+    /// How the budgets of the settings stand, in their order.
+    pub async fn budget_states(&self, cx: &Context) -> Result<Vec<BudgetState>> {
+        cx.run(self.budgets().states()).await
+    }
+
+    /// What is to be known of the prices of the models there are: which end within 30 days or have ended, and which prices
+    /// are older than 90 days.
+    pub fn price_warnings(&self) -> Vec<PriceWarning> {
+        let models = self.0.models.items();
+        let image = self.0.image_model.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let chat = models.iter().map(ChatModel::profile);
+        let profiles = chat.chain(image.iter().map(|model| model.profile()));
+        Prices::warnings(profiles, Day::today())
+    }
+
     /// What the models in this process did and hold, by their names.
     pub fn local_statistics(&self) -> BTreeMap<String, LocalStatistics> {
         let models = self.0.models.items();
         models.iter().filter_map(|model| Some((model.profile().id.clone(), model.local_statistics()?))).collect()
     }
 
-    async fn walk(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Walk> {
+    async fn begin(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Begun> {
         cx.check()?;
         check_tenant(&cx.tenant)?;
-        let max_cost = request.needs.max_cost;
-        let Prepared { request, plan, steps } = self.prepare(cx, request).await?;
+        let (request, asked) = chat_request(request)?;
+        let form = Form::of(&request.response_format).map_err(|e| e.during("RouterEngine::generate"))?;
+        let keeping = match self.kept(cx, &request, &asked).await? {
+            Before::Answered(reply) => return Ok(Begun::Kept(reply)),
+            Before::Not(keeping) => keeping,
+        };
+        let prepared = self.prepare(cx, request, asked).await?;
+        let cascade = Cascade::of(self, &prepared, mode)?;
+        let plan = &prepared.plan;
         let models: Vec<_> = plan.steps.iter().map(|step| step.model.clone()).collect();
         let reason = plan.steps.first().map(|step| step.reason.clone()).unwrap_or_default();
         cx.emit(EventKind::Routed { models, reason });
-        Ok(Walk::new(self.clone(), cx, request, plan, steps, (mode, max_cost)))
+        Ok(Begun::Walk(Box::new(Walk::new(self.clone(), cx, prepared, mode, (form, keeping, cascade)))))
     }
 
-    async fn prepare(&self, cx: &Context, request: GenerateRequest) -> Result<Prepared> {
-        let (request, mut asked) = chat_request(request)?;
-        let (models, named) = (self.0.models.items(), asked.needs.model.clone());
-        // A long text takes a model's tokenizer its time.
-        let count = blocking(move || {
-            let chosen = |model: &Arc<dyn ChatModel>| named.as_ref().is_none_or(|named| *named == model.profile().id);
-            let steps = models.into_iter().map(|model| measure(&request, chosen(&model), model));
-            Ok((steps.collect::<Vec<_>>(), request))
-        });
-        let (mut measured, request) = cx.run(count).await?;
-        let now = Instant::now();
-        let states: Vec<_> = measured.iter().map(|step| self.state(step, now)).collect();
-        asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
-        asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
-        let plan = self.0.router.route(&asked, &states)?;
-        let mut take = |id: &str| {
-            let at = measured.iter().position(|step| step.model.profile().id == id);
-            at.map(|at| measured.swap_remove(at)).ok_or_else(|| {
-                Error::not_found("the router named a model that is not there, or named it twice").with("model", id)
-            })
-        };
-        let steps = plan.steps.iter().map(|step| take(&step.model)).collect::<Result<_>>()?;
-        Ok(Prepared { request, plan, steps })
+    pub(super) fn learning(&self) -> &Arc<Learning> {
+        &self.0.learning
     }
 
-    fn state(&self, step: &Step, now: Instant) -> ModelState {
-        let profile = step.model.profile();
-        ModelState {
-            breaker: self.0.breakers.state(&profile.id, now),
-            input_tokens: Some(step.input_tokens),
-            max_output_tokens: Some(step.max_output_tokens),
-            profile: Arc::new(profile.clone()),
-        }
+    pub(super) fn answers(&self) -> Answers {
+        self.settings().answers.clone()
     }
 
-    pub(super) fn router(&self) -> &dyn Router {
-        &*self.0.router
+    pub(super) fn router(&self) -> Arc<dyn Router> {
+        Arc::clone(&self.0.router.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn breakers(&self) -> &Breakers {
-        &self.0.breakers
+        self.0.admission.breakers()
     }
 
-    /// Leave to call `model`.
-    ///
-    /// # Errors
-    /// `CircuitOpen` when it failed too often.
-    pub(super) fn admit(&self, model: &str) -> Result<Permit> {
-        self.0.breakers.admit(model, Instant::now()).ok_or_else(|| {
-            Error::new(ErrorKind::CircuitOpen, "the model failed too often and is left alone for a while; call later")
-                .with("model", model)
-        })
+    pub(super) fn admission(&self) -> &Admission {
+        &self.0.admission
     }
 
-    pub(super) fn budgets(&self) -> &Budgets {
-        &self.0.budgets
+    pub(super) fn first_pieces(&self) -> &FirstPieces {
+        &self.0.first_pieces
+    }
+
+    pub(super) fn config(&self) -> Arc<RouterConfig> {
+        Arc::clone(&self.settings().config)
+    }
+
+    /// How long it takes until one of `models` that are left alone may be called again; zero when one may now.
+    pub(super) fn soonest<'a>(&self, models: impl Iterator<Item = &'a str>) -> Duration {
+        let now = Instant::now();
+        models.map(|model| self.breakers().left(model, now)).filter(|left| !left.is_zero()).min().unwrap_or_default()
+    }
+
+    pub(super) fn budgets(&self) -> Arc<Budgets> {
+        Arc::clone(&self.settings().budgets)
     }
 
     pub(super) fn ledger_book(&self) -> &Arc<Ledger> {
@@ -303,56 +442,34 @@ impl RouterEngine {
     }
 
     pub(super) fn reference(&self) -> Price {
-        self.0.reference
+        self.settings().reference.clone()
     }
 
     pub(super) fn attempts(&self) -> u32 {
-        self.0.config.attempts.max(1)
+        self.config().attempts.max(1)
     }
 
     pub(super) fn first_wait(&self) -> Duration {
-        Duration::from_millis(self.0.config.backoff_ms)
+        Duration::from_millis(self.config().backoff_ms)
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        Duration::from_millis(self.0.config.timeout_ms)
+        Duration::from_millis(self.config().timeout_ms)
     }
 }
 
-/// A request that is ready to be walked.
-struct Prepared {
-    request: ChatRequest,
-    plan: RoutePlan,
-    steps: VecDeque<Step>,
+/// How a request begins.
+enum Begun {
+    /// With an answer that was given before.
+    Kept(Box<GenerateReply>),
+    /// With the first model.
+    Walk(Box<Walk>),
 }
 
-/// What is asked of a model, and what that needs.
-fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, RouteRequest)> {
-    request.sampling.validate().map_err(|e| e.during("RouterEngine::generate"))?;
-    let GenerateRequest { prompt, system, mut needs, tools, response_format, sampling } = request;
-    let messages = prompt.into_messages(system);
-    if messages.is_empty() {
-        return Err(Error::invalid("a chat has at least one message").during("RouterEngine::generate"));
-    }
-    needs.tools |= !tools.is_empty();
-    needs.json_schema |= matches!(response_format, ResponseFormat::JsonSchema { .. });
-    needs.grammar |= response_format.needs_grammar();
-    needs.images |= messages.iter().any(|message| !message.images.is_empty());
-    let request = ChatRequest { messages, tools, response_format, sampling };
-    Ok((request, RouteRequest { needs, ..RouteRequest::default() }))
-}
-
-/// What `request` is for `model`: its tokens, and those its answer may have. They are estimated where the model cannot
-/// be chosen.
-fn measure(request: &ChatRequest, can_be_chosen: bool, model: Arc<dyn ChatModel>) -> Step {
-    // A model that cannot count refuses the request when it is called; until then the usual estimate stands.
-    let counted = can_be_chosen.then(|| model.count_tokens(request).ok()).flatten();
-    let input_tokens = counted.unwrap_or_else(|| request.estimate_tokens());
-    let left = model.profile().context_length.saturating_sub(input_tokens);
-    // A full context leaves no room: one token is asked for, which does not fit either.
-    let default = DEFAULT_MAX_TOKENS.min(left).max(1);
-    let max_output_tokens = request.sampling.max_tokens.map_or(default, u64::from);
-    Step { model, input_tokens, max_output_tokens }
+/// An answer that is there as a stream.
+fn in_one_piece(reply: Box<GenerateReply>) -> GenerateStream {
+    let text = (!reply.text.is_empty()).then(|| StreamEvent::Text { text: reply.text.clone() });
+    stream::iter(text.into_iter().chain([StreamEvent::Done { reply }]).map(Ok)).boxed()
 }
 
 #[async_trait]
@@ -372,6 +489,30 @@ impl Engine for RouterEngine {
             RouterRequest::Image(request) => RouterReply::Images(Box::pin(self.generate_image(cx, request)).await?),
             RouterRequest::Ledger(query) => RouterReply::Ledger(self.ledger(cx, query).await?),
             RouterRequest::Totals { tenant } => RouterReply::Totals(self.totals(tenant.as_deref())?),
+            RouterRequest::Groups { by, of } => RouterReply::Groups(self.groups(cx, by, of).await?),
+            RouterRequest::Replay { model, models, of } => {
+                RouterReply::Replayed(Box::pin(self.replay_asked(cx, of, (model, models))).await?)
+            }
+            RouterRequest::Budgets {} => RouterReply::Budgets(self.budget_states(cx).await?),
+            RouterRequest::PriceWarnings {} => RouterReply::PriceWarnings(self.price_warnings()),
+            RouterRequest::Feedback { id, score } => {
+                self.feedback(cx, &id, score).await?;
+                RouterReply::Learned { records: 1 }
+            }
+            RouterRequest::Train { records } => RouterReply::Learned { records: self.train(cx, records).await? },
+            RouterRequest::Evaluate { records, retention } => {
+                RouterReply::Evaluated(Box::new(self.evaluate(cx, records, retention).await?))
+            }
+            RouterRequest::Calibrate { min_retention, confidence } => {
+                let config = &self.config().learning;
+                let (retention, confidence) =
+                    (min_retention.unwrap_or(config.min_retention), confidence.unwrap_or(config.confidence));
+                RouterReply::Calibrated(self.cascade_threshold(retention, confidence)?)
+            }
+            RouterRequest::CalibrateCache { pairs, false_hits } => {
+                RouterReply::CacheThreshold { threshold: self.calibrate_cache(cx, &pairs, false_hits).await? }
+            }
+            RouterRequest::Explain { id } => RouterReply::Explained { text: self.explain(cx, &id).await? },
             RouterRequest::Models {} => {
                 RouterReply::Models(self.0.models.items().iter().map(|model| model.profile().clone()).collect())
             }
@@ -383,11 +524,15 @@ impl Engine for RouterEngine {
         let now = Instant::now();
         let models = self.0.models.items();
         let usable =
-            |model: &&Arc<dyn ChatModel>| self.0.breakers.state(&model.profile().id, now) != super::BreakerState::Open;
+            |model: &&Arc<dyn ChatModel>| self.breakers().state(&model.profile().id, now) != super::BreakerState::Open;
         match (models.len(), models.iter().filter(usable).count()) {
             (0, _) => Health::bad("there is no model; get one with `triune models pull smollm2-135m`"),
             (all, 0) => Health::bad(format!("all {all} models failed too often and are left alone for a while")),
-            _ => Health::good(),
+            // Nothing that keeps calls from working, but something to see to.
+            _ => Health {
+                detail: self.price_warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+                ..Health::good()
+            },
         }
     }
 }

@@ -1,86 +1,90 @@
-//! Walks a plan: one attempt after the other until a model answers, each with its permit, its bill and its time.
+//! Walks a plan: one attempt after the other until a model answers, each with its leave, its bill and its time.
+//! [`super::failover`] says what follows a failure.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::StreamExt;
-use tracing::{Instrument, Span, field};
-
 use super::{
-    Attempt, GenerateReply, RouteOutcome, RoutePlan, StreamEvent,
-    backoff::{Backoff, retry_after},
-    bill::{Bill, may_be_billed},
-    breaker::{Outcome, Permit},
+    Attempt, Decision, GenerateReply, RouteOutcome, RoutePlan, StreamEvent,
+    answers::Kept,
+    attempt::{Live, Step, TimeLeft, record_answer},
+    backoff::Backoff,
+    bill::{Bill, Charge},
+    breaker::Outcome,
+    cascade::Cascade,
     engine::RouterEngine,
+    hedge::late,
+    kept::Keeping,
+    prepare::Prepared,
+    seam,
+    single::tell_breaker,
+    structured::Form,
 };
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, ChatRequest, ChatStream, Delta, FinishReason, TokenLogprob, ToolCall, Usage},
+    model::{ChatRequest, Delta, FinishReason, Usage, estimate_tokens},
     money::NanoUsd,
     monitor::EventKind,
 };
-
-/// The longest wait for a model that asked for one, while another model could answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A model of the plan, and what the request is for it.
-#[derive(Debug)]
-pub(super) struct Step {
-    pub(super) model: Arc<dyn ChatModel>,
-    pub(super) input_tokens: u64,
-    pub(super) max_output_tokens: u64,
-}
 
 /// Whether text may be given out before the whole answer is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// No: any failure can still be answered by another model.
     Whole,
-    /// Yes: a failure after text was given out is the caller's.
+    /// Yes: after a failure, another model goes on where the answer broke off.
     Pieces,
 }
 
 /// A request on its way through the plan. Dropping it stops the model and pays for what it wrote.
 pub(super) struct Walk {
-    engine: RouterEngine,
-    cx: Context,
-    request: ChatRequest,
-    plan: RoutePlan,
+    pub(super) engine: RouterEngine,
+    pub(super) cx: Context,
+    pub(super) request: ChatRequest,
+    pub(super) plan: RoutePlan,
     /// The models not yet given up; the first is the one tried.
-    steps: VecDeque<Step>,
-    mode: Mode,
+    pub(super) steps: VecDeque<Step>,
+    pub(super) mode: Mode,
+    /// The form that the answer must have.
+    form: Form,
+    /// What an answer is doubted by.
+    pub(super) cascade: Option<Cascade>,
+    /// An answer that was doubted, for when nothing better comes.
+    pub(super) doubted: Option<Kept>,
+    /// Where the answer is kept for requests to come.
+    keeping: Option<Keeping>,
     /// What all attempts together may cost.
     max_cost: Option<NanoUsd>,
-    id: String,
-    started: Instant,
-    attempts: Vec<Attempt>,
+    /// The caller's name of the task.
+    tag: Option<String>,
+    /// What the plan was made from.
+    decision: Arc<Decision>,
+    pub(super) id: String,
+    pub(super) started: Instant,
+    pub(super) attempts: Vec<Attempt>,
     /// What attempts without an answer cost.
-    wasted: NanoUsd,
-    tries: u32,
-    backoff: Backoff,
-    pause: Option<Duration>,
-    live: Option<Live>,
-    given_out: bool,
+    pub(super) wasted: NanoUsd,
+    pub(super) tries: u32,
+    pub(super) backoff: Backoff,
+    pub(super) pause: Option<Duration>,
+    pub(super) live: Option<Live>,
+    /// The second model that was asked because the first is late.
+    hedge: Option<Live>,
+    hedged: bool,
+    /// What models that failed after it gave out.
+    pub(super) given: String,
+    /// Tokens of those.
+    pub(super) given_usage: Usage,
+    /// Why the answer broke off first.
+    pub(super) broke_off: Option<Error>,
+    /// The end of the answer, when the last text still has to be given out before it.
+    end: Option<(Usage, FinishReason)>,
     ended: bool,
-}
-
-/// The attempt in progress.
-struct Live {
-    cx: Context,
-    /// Time the model has left. Only waiting for it counts: a caller who reads slowly does not make it slow.
-    left: Duration,
-    answer: Option<ChatStream>,
-    permit: Permit,
-    bill: Bill,
-    span: Span,
-    since: Instant,
-    text: String,
-    tool_calls: Vec<ToolCall>,
-    logprobs: Vec<TokenLogprob>,
 }
 
 /// What came of one look at the answer.
@@ -94,10 +98,9 @@ impl Walk {
     pub(super) fn new(
         engine: RouterEngine,
         cx: &Context,
-        request: ChatRequest,
-        plan: RoutePlan,
-        steps: VecDeque<Step>,
-        (mode, max_cost): (Mode, Option<NanoUsd>),
+        Prepared { request, plan, steps, decision }: Prepared,
+        mode: Mode,
+        (form, keeping, cascade): (Form, Option<Keeping>, Option<Cascade>),
     ) -> Self {
         let backoff = Backoff::new(engine.first_wait());
         Self {
@@ -107,7 +110,13 @@ impl Walk {
             plan,
             steps,
             mode,
-            max_cost,
+            form,
+            keeping,
+            cascade,
+            doubted: None,
+            max_cost: decision.request.needs.max_cost,
+            tag: decision.request.tag.clone(),
+            decision: Arc::new(decision),
             id: uuid::Uuid::now_v7().simple().to_string(),
             started: Instant::now(),
             attempts: Vec::new(),
@@ -116,7 +125,12 @@ impl Walk {
             backoff,
             pause: None,
             live: None,
-            given_out: false,
+            hedge: None,
+            hedged: false,
+            given: String::new(),
+            given_usage: Usage::default(),
+            broke_off: None,
+            end: None,
             ended: false,
         }
     }
@@ -134,7 +148,9 @@ impl Walk {
                 Err(error) => {
                     if let Err(error) = self.fail(error) {
                         self.ended = true;
-                        return Err(error);
+                        // Nobody is there to take it once the caller has left.
+                        let doubted = if self.cx.check().is_ok() { self.doubted_reply() } else { None };
+                        return doubted.map(|reply| Some(StreamEvent::Done { reply })).ok_or(error);
                     }
                 }
             }
@@ -143,25 +159,25 @@ impl Walk {
     }
 
     async fn advance(&mut self) -> Result<Seen> {
-        if self.live.as_ref().is_none_or(|live| live.answer.is_none()) {
-            self.begin().await?;
+        if let Some((usage, finish_reason)) = self.end.take() {
+            return Ok(Seen::End(usage, finish_reason));
         }
-        let (Some(live), pieces) = (self.live.as_mut(), self.mode == Mode::Pieces) else { return Ok(Seen::Nothing) };
-        let Some(answer) = live.answer.as_mut() else { return Ok(Seen::Nothing) };
-        let next = wait(&live.cx, &mut live.left, async { Ok(answer.next().await) });
-        let delta = next.instrument(live.span.clone()).await?.ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "the answer was cut off before its end").during("ChatModel::chat")
-        })??;
+        if self.live.is_none() {
+            self.live = Some(self.begin().await?);
+        }
+        let delta = self.look().await?;
+        let Some(live) = self.live.as_mut() else { return Ok(Seen::Nothing) };
+        let pieces = self.mode == Mode::Pieces;
         Ok(match delta {
             Delta::Text { text } => {
                 live.bill.wrote(text.len());
+                live.pieces += 1;
+                let text = match &mut live.seam {
+                    Some(seam) => seam.join(&text)?,
+                    None => text,
+                };
                 live.text.push_str(&text);
-                if pieces && !text.is_empty() {
-                    self.given_out = true;
-                    Seen::Text(text)
-                } else {
-                    Seen::Nothing
-                }
+                if pieces && !text.is_empty() { Seen::Text(text) } else { Seen::Nothing }
             }
             Delta::Logprob { logprob } => {
                 live.logprobs.push(logprob);
@@ -172,141 +188,201 @@ impl Walk {
                 live.tool_calls.push(call);
                 Seen::Nothing
             }
-            Delta::Done { usage, finish_reason } => Seen::End(usage, finish_reason),
+            Delta::Done { usage, finish_reason } => {
+                live.bill.took(usage);
+                let rest = live.seam.as_mut().map(seam::Seam::end).transpose()?.unwrap_or_default();
+                live.text.push_str(&rest);
+                if let Some(objection) = self.objection(finish_reason) {
+                    return Err(objection);
+                }
+                if rest.is_empty() {
+                    Seen::End(usage, finish_reason)
+                } else {
+                    self.end = Some((usage, finish_reason));
+                    Seen::Text(rest)
+                }
+            }
         })
     }
 
+    /// What speaks against giving out an answer that ended without an error; the walk then goes on as after a failure,
+    /// and the attempt is paid for. Only while nothing of it was given out. A verifier that accepts a cheap answer or
+    /// has a better model asked belongs here.
+    fn objection(&mut self, finish_reason: FinishReason) -> Option<Error> {
+        let live = self.live.as_mut()?;
+        let others = self.steps.len() > 1;
+        if !self.given.is_empty() || self.mode == Mode::Pieces && !live.text.is_empty() {
+            return None;
+        }
+        if finish_reason == FinishReason::ContentFilter {
+            let message = "the provider's content filter withheld the answer; change the request";
+            let withheld = || Error::new(ErrorKind::Rejected, message).with("filter", "answer");
+            return (others && self.engine.config().reroute_filtered.answers()).then(withheld);
+        }
+        // A stop text may end an answer before it begins, and a form may be the empty text.
+        let may_be_empty = !self.request.sampling.stop.is_empty() || !seam::can_go_on(&self.request);
+        if live.text.is_empty() && live.tool_calls.is_empty() && !may_be_empty {
+            let message = "the model answered nothing; try again, allow more tokens, or ask another model";
+            // A model that spent all its tokens on thinking would again. One of this process says what it says.
+            let again = finish_reason != FinishReason::Length;
+            let nothing = || Error::new(ErrorKind::Unavailable, message).retryable(again).with("cut_off", true);
+            return (others || !live.step.model.profile().local).then(nothing);
+        }
+        // What was cut short has no form, and says so by its finish reason.
+        if finish_reason == FinishReason::Stop && live.tool_calls.is_empty() && self.mode == Mode::Whole {
+            match self.form.read(&live.text) {
+                Ok(Cow::Borrowed(_)) => {}
+                Ok(Cow::Owned(mended)) => live.text = mended,
+                Err(fault) => {
+                    let message = format!("the answer is not of the form that was asked for: {fault}");
+                    return Some(Error::new(ErrorKind::Rejected, message).retryable(true));
+                }
+            }
+        }
+        self.doubt(finish_reason)
+    }
+
+    /// The next piece of the answer, of whichever model began it.
+    async fn look(&mut self) -> Result<Delta> {
+        loop {
+            let Some(live) = self.live.as_mut() else { return Err(Error::unexpected("nothing was asked")) };
+            let Some(usual) = (!live.has_begun() && self.steps.len() > 1 && self.engine.config().hedge)
+                .then(|| self.engine.first_pieces().p95(live.step.id()))
+                .flatten()
+            else {
+                return live.next().await;
+            };
+            let Some(hedge) = self.hedge.as_mut() else {
+                if self.hedged {
+                    return live.next().await;
+                }
+                let since = live.since;
+                tokio::select! {
+                    biased;
+                    delta = live.next() => return delta,
+                    () = late(since, usual) => {}
+                }
+                self.hedged = true;
+                // A second model is asked only where it has a place and the money is there.
+                self.hedge = self.ask(1, Duration::ZERO).await.ok();
+                continue;
+            };
+            let (first, delta) = tokio::select! {
+                biased;
+                delta = live.next() => (true, delta),
+                delta = hedge.next() => (false, delta),
+            };
+            match (first, delta) {
+                (first, Ok(delta)) => {
+                    if !first {
+                        std::mem::swap(&mut self.live, &mut self.hedge);
+                        self.steps.swap(0, 1);
+                    }
+                    self.lose_hedge();
+                    return Ok(delta);
+                }
+                (true, Err(error)) => {
+                    let failed = std::mem::replace(&mut self.live, self.hedge.take());
+                    self.note_failure(failed, &error, Outcome::of(&error));
+                    self.steps.pop_front();
+                }
+                (false, Err(error)) => {
+                    let failed = self.hedge.take();
+                    self.note_failure(failed, &error, Outcome::of(&error));
+                    self.steps.remove(1);
+                }
+            }
+        }
+    }
+
     /// Starts an attempt with the first model that is left.
-    async fn begin(&mut self) -> Result<()> {
+    async fn begin(&mut self) -> Result<Live> {
         if let Some(pause) = self.pause.take() {
             self.cx.sleep(pause).await?;
         }
         self.cx.check()?;
-        let step = self.steps.front().ok_or_else(|| Error::unexpected("a plan without a model was walked"))?;
-        let profile = step.model.profile();
         self.tries += 1;
-        let worst = Usage { input_tokens: step.input_tokens, cached_tokens: 0, output_tokens: step.max_output_tokens };
-        let worst = profile.price.cost(&worst);
+        self.ask(0, self.longest_wait()).await
+    }
+
+    /// Asks the model of a step, which waits up to `longest` for its turn.
+    async fn ask(&mut self, at: usize, longest: Duration) -> Result<Live> {
+        let mut step =
+            self.steps.get(at).cloned().ok_or_else(|| Error::unexpected("a plan without a model was walked"))?;
+        let model = Arc::clone(&step.model);
+        let profile = model.profile();
+        let (mut request, seam) = if self.given.is_empty() {
+            (self.request.clone(), None)
+        } else {
+            let (request, seam) = seam::go_on(profile, &self.request, &self.given);
+            step.input_tokens += estimate_tokens(self.given.len()) + 64;
+            let left = step.max_output_tokens.saturating_sub(self.given_usage.output_tokens);
+            let room = profile.context_length.saturating_sub(step.input_tokens);
+            step.max_output_tokens = left.min(room).max(1);
+            (request, Some(seam))
+        };
+        let tokens = step.input_tokens + step.max_output_tokens;
+        let worst = profile.price.most(step.input_tokens, step.max_output_tokens);
         if let Some(most) = self.max_cost.filter(|most| self.wasted + worst > *most) {
             return Err(Error::new(ErrorKind::OverBudget, "the call would cost more than its max_cost; allow more")
                 .with("needed", worst)
                 .with("spent", self.wasted)
                 .with("limit", most));
         }
-        let permit = self.engine.admit(&profile.id)?;
-        let holds = self.engine.budgets().reserve(&self.cx, worst)?;
-        let bill = Bill::new(
-            Arc::clone(self.engine.ledger_book()),
-            &self.cx,
-            &self.id,
-            (&profile.id, profile.price),
-            self.engine.reference(),
-            holds,
-            step.input_tokens,
-        );
-        let mut request = self.request.clone();
+        let leave = self.engine.admission().enter(&self.cx, profile, tokens, longest).await?;
+        let charge = Charge {
+            id: &self.id,
+            tag: self.tag.as_deref(),
+            model: &profile.id,
+            key: profile.key.as_deref(),
+            price: &profile.price,
+            input_tokens: step.input_tokens,
+            most: worst,
+            decision: Some(Arc::clone(&self.decision)),
+        };
+        let bill = Bill::open(&self.engine, &self.cx, charge).await?;
+        if self.cascade.is_some() && profile.capabilities.logprobs {
+            request.sampling.logprobs = request.sampling.logprobs.or(Some(2));
+        }
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
-        let (cx, span) = (self.cx.child(), attempt_span(step));
-        // From here on the attempt is in `live`, so that a dropped walk gives permit and money back.
-        let live = self.live.insert(Live {
-            cx,
-            left: self.engine.timeout(),
-            answer: None,
-            permit,
-            bill,
-            span,
-            since: Instant::now(),
-            text: String::new(),
-            tool_calls: Vec::new(),
-            logprobs: Vec::new(),
-        });
-        // Sent, it may be billed, also when nobody waits for the answer any more.
-        live.bill.begin();
-        let called = wait(&live.cx, &mut live.left, step.model.chat(&live.cx, request));
-        let called = called.instrument(live.span.clone()).await;
-        if called.as_ref().is_err_and(|error| !may_be_billed(error)) {
-            live.bill.refused();
-        }
-        live.answer = Some(called?);
-        Ok(())
+        Ok(Live::new(&self.cx, step.clone(), request, self.time_for(&step), (leave, bill), seam))
     }
 
-    /// Notes a failed attempt and prepares the next one.
-    ///
-    /// # Errors
-    /// What the caller gets, when there is to be no next one.
-    fn fail(&mut self, error: Error) -> Result<()> {
-        // The caller's own end says nothing about the model.
-        let left = self.cx.check().err();
-        self.note_failure(&error, left.is_some());
-        if let Some(left) = left {
-            return Err(left.during("RouterEngine::generate"));
-        }
-        if self.given_out || matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Cancelled) {
-            return Err(error);
-        }
-        if self.may_retry(&error) {
-            self.pause = Some(self.backoff.after(&error));
-            return Ok(());
-        }
-        self.steps.pop_front();
-        (self.tries, self.backoff) = (0, Backoff::new(self.engine.first_wait()));
-        if self.steps.is_empty() { Err(self.exhausted(error)) } else { Ok(()) }
-    }
-
-    fn may_retry(&self, error: &Error) -> bool {
+    /// A model of this process is slow for reasons of its own, and waiting for it costs nothing; another one that is
+    /// silent is left for the next.
+    fn time_for(&self, step: &Step) -> TimeLeft {
+        let config = self.engine.config();
+        let limit = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
+        let (profile, total) = (step.model.profile(), self.engine.timeout());
+        let first = profile.first_token_timeout_ms.unwrap_or(config.first_token_timeout_ms);
+        // A long request takes its time to read.
+        let first = limit(first).map(|first| first + Duration::from_millis(step.input_tokens));
         let others = self.steps.len() > 1;
-        let asked = retry_after(error).unwrap_or_default();
-        // Waiting longer than the caller or one try may take is a failure told late.
-        let longest = self.cx.time_left().map_or(self.engine.timeout(), |left| left.min(self.engine.timeout()));
-        error.is_retryable()
-            && self.tries < self.engine.attempts()
-            && error.kind() != ErrorKind::CircuitOpen
-            // A model that was silent for the whole time is not asked again while another can be.
-            && !(others && error.kind() == ErrorKind::Timeout)
-            && asked <= if others { longest.min(PATIENCE) } else { longest }
-    }
-
-    fn note_failure(&mut self, error: &Error, caller_left: bool) {
-        let Some(model) = self.steps.front().map(|step| step.model.profile().id.clone()) else { return };
-        let (mut latency_ms, mut cost) = (0, NanoUsd::ZERO);
-        if let Some(live) = self.live.take() {
-            latency_ms = live.since.elapsed().as_millis() as u64;
-            live.span.record("error.type", error.code());
-            let outcome = if caller_left { Outcome::Neutral } else { Outcome::of(error) };
-            self.engine.tell_breaker(&self.cx, &model, live.permit.record(outcome, Instant::now()));
-            cost = live.bill.give_up();
-            self.wasted = self.wasted + cost;
+        TimeLeft {
+            total,
+            first: first.filter(|_| others && !profile.local),
+            idle: limit(config.idle_timeout_ms).filter(|_| !profile.local),
         }
-        let code = Some(error.code().to_owned());
-        self.cx.emit(EventKind::Attempted {
-            model: model.clone(),
-            attempt: self.tries,
-            ok: false,
-            code: code.clone(),
-            latency_ms,
-        });
-        self.engine.router().observe(&RouteOutcome { model: model.clone(), code: code.clone(), latency_ms, cost });
-        self.attempts.push(Attempt { model, code, message: Some(error.message().to_owned()), latency_ms });
     }
 
-    /// The last error, with the story of all of them.
-    fn exhausted(&self, last: Error) -> Error {
-        let tried = self.attempts.iter().map(|attempt| {
-            let code = attempt.code.as_deref().unwrap_or_default();
-            format!("{} {code}", attempt.model)
-        });
-        let tried = tried.collect::<Vec<_>>().join(", ");
-        last.retryable(false).during("RouterEngine::generate").with("tried", tried)
+    /// Stops the model that was asked second, or was overtaken by it.
+    fn lose_hedge(&mut self) {
+        let Some(loser) = self.hedge.take() else { return };
+        let lost = Error::new(ErrorKind::Cancelled, "another model began its answer first");
+        self.note_failure(Some(loser), &lost, Outcome::Neutral);
     }
 
     async fn finish(&mut self, usage: Usage, finish_reason: FinishReason) -> Result<StreamEvent> {
-        let (Some(live), Some(step)) = (self.live.take(), self.steps.front()) else {
+        let Some(live) = self.live.take() else {
             return Err(Error::unexpected("an answer ended that had not begun"));
         };
-        let model = step.model.profile().id.clone();
-        let latency_ms = live.since.elapsed().as_millis() as u64;
-        self.engine.tell_breaker(&self.cx, &model, live.permit.record(Outcome::Success, Instant::now()));
+        let (model, latency_ms) = (live.step.id().to_owned(), live.latency_ms());
+        let tokens = usage.input_tokens + usage.output_tokens;
+        let change = live.leave.record(Outcome::Success, Some(tokens), Instant::now());
+        tell_breaker(&self.cx, &model, change);
+        if let Some(first) = live.first_after.filter(|_| self.engine.config().hedge) {
+            self.engine.first_pieces().note(&model, first);
+        }
         self.cx.emit(EventKind::Attempted {
             model: model.clone(),
             attempt: self.tries,
@@ -314,18 +390,38 @@ impl Walk {
             code: None,
             latency_ms,
         });
-        let paid = live.bill.pay(usage).await?;
+        let text = if self.given.is_empty() { live.text } else { std::mem::take(&mut self.given) + &live.text };
+        let answer = Kept {
+            text,
+            tool_calls: live.tool_calls,
+            // They may have been asked for to doubt the answer by.
+            logprobs: if self.request.sampling.logprobs.is_some() { live.logprobs } else { Vec::new() },
+            finish_reason,
+            model: model.clone(),
+            usage: Usage {
+                input_tokens: usage.input_tokens + self.given_usage.input_tokens,
+                output_tokens: usage.output_tokens + self.given_usage.output_tokens,
+                ..usage
+            },
+        };
+        // Together: both wait for the same commit.
+        let keep = self.engine.keep(&self.cx, self.keeping.take(), &answer);
+        let cost = live.bill.cost(&usage);
+        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, cost);
+        let (paid, (), ()) = tokio::join!(live.bill.pay(usage), keep, remember);
+        let paid = paid?;
         record_answer(&live.span, usage, finish_reason, paid.cost);
         let outcome = RouteOutcome { model: model.clone(), code: None, latency_ms, cost: paid.cost };
         self.engine.router().observe(&outcome);
         self.attempts.push(Attempt { model: model.clone(), code: None, message: None, latency_ms });
         let cost = paid.cost + self.wasted;
+        let Kept { text, tool_calls, logprobs, finish_reason, model, usage } = answer;
         Ok(StreamEvent::Done {
             reply: Box::new(GenerateReply {
                 id: self.id.clone(),
-                text: live.text,
-                tool_calls: live.tool_calls,
-                logprobs: live.logprobs,
+                text,
+                tool_calls,
+                logprobs,
                 finish_reason,
                 model,
                 usage,
@@ -335,43 +431,14 @@ impl Walk {
                 latency_ms: self.started.elapsed().as_millis() as u64,
                 attempts: std::mem::take(&mut self.attempts),
                 route: std::mem::take(&mut self.plan),
+                cache_hit: None,
+                alternatives: Vec::new(),
             }),
         })
     }
-}
 
-/// Waits for `work` of a model as long as the model has time `left`, and takes from it what the wait took.
-async fn wait<T>(cx: &Context, left: &mut Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let since = Instant::now();
-    let done = cx.clone().within(*left).run(work).await;
-    *left = left.saturating_sub(since.elapsed());
-    done
-}
-
-/// A span by the OpenTelemetry names for generative AI; never a prompt.
-fn attempt_span(step: &Step) -> Span {
-    let profile = step.model.profile();
-    tracing::info_span!(
-        "chat",
-        otel.name = format!("chat {}", profile.id),
-        otel.kind = if profile.local { "internal" } else { "client" },
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = profile.provider,
-        gen_ai.request.model = profile.id,
-        gen_ai.request.max_tokens = step.max_output_tokens,
-        gen_ai.usage.input_tokens = field::Empty,
-        gen_ai.usage.output_tokens = field::Empty,
-        gen_ai.usage.cache_read.input_tokens = field::Empty,
-        gen_ai.response.finish_reasons = field::Empty,
-        triune.cost.usd = field::Empty,
-        error.type = field::Empty,
-    )
-}
-
-fn record_answer(span: &Span, usage: Usage, finish_reason: FinishReason, cost: NanoUsd) {
-    span.record("gen_ai.usage.input_tokens", usage.input_tokens);
-    span.record("gen_ai.usage.output_tokens", usage.output_tokens);
-    span.record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);
-    span.record("gen_ai.response.finish_reasons", finish_reason.as_str());
-    span.record("triune.cost.usd", cost.usd());
+    /// Models of the plan, those given up included.
+    pub(super) fn planned(&self) -> impl Iterator<Item = &str> {
+        self.plan.steps.iter().map(|step| step.model.as_str())
+    }
 }

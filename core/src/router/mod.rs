@@ -1,30 +1,53 @@
 //! Which model serves a request: routing, execution with fallbacks and breakers, budgets and the ledger.
 
+mod admission;
+mod answers;
+mod attempt;
 mod backoff;
 mod bill;
 mod breaker;
 mod budgets;
 mod cache;
+mod cascade;
 mod cheapest;
+mod chosen;
+mod concurrency;
 mod config;
 mod engine;
 mod executor;
+mod explain;
+mod failover;
+mod hedge;
+mod kept;
 mod layer;
+pub mod learn;
+mod learning;
 mod ledger;
+mod limit;
+mod prepare;
 mod request;
 mod route;
+mod seam;
 mod single;
+mod structured;
 #[cfg(test)]
 mod testkit;
 
 use std::fmt;
 
+pub use answers::{AnswerCacheConfig, CacheHit, ExactCache, calibrate_semantic};
+pub use budgets::{BudgetConfig, BudgetScope, BudgetState};
 pub use cache::LmdbCache;
 pub use cheapest::CheapestRouter;
-pub use config::RouterConfig;
+pub use chosen::{Choice, Chooser, ChosenRouter};
+pub use config::{Reroute, RouterConfig};
 pub use engine::RouterEngine;
 pub use layer::{RetryLayer, TimeoutLayer};
-pub use ledger::{LedgerEntry, LedgerQuery, LedgerTotals};
+pub use learning::{Evaluation, LearningConfig};
+pub use ledger::{
+    Candidate, Decision, LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, ModelReplay, Policy,
+    Replay,
+};
 pub use request::{
     Attempt, EmbedReply, EmbedRequest, GenerateReply, GenerateRequest, GenerateStream, ImageReply, Needs, Prompt,
     RouterReply, RouterRequest, StreamEvent,
@@ -47,6 +70,11 @@ pub trait Router: Send + Sync + fmt::Debug + 'static {
     fn route(&self, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan>;
     /// Learns from what happened.
     fn observe(&self, _outcome: &RouteOutcome) {}
+    /// Whether `route` waits for something, as for code of the host program: it is then called where waiting holds nobody
+    /// up.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 /// Values by key, for a while.

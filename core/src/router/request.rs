@@ -6,15 +6,18 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RoutePlan,
-    ledger::{LedgerEntry, LedgerQuery, LedgerTotals},
+    CacheHit, RoutePlan,
+    budgets::BudgetState,
+    learn::{Calibration, Record},
+    learning::Evaluation,
+    ledger::{LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, Replay},
 };
 use crate::{
     engine::FunctionSpec,
-    error::Result,
+    error::{Error, Result},
     model::{
-        FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, ResponseFormat, Role,
-        Sampling, TokenLogprob, ToolCall, Usage,
+        FinishReason, GeneratedImage, ImageRequest, LocalStatistics, Message, ModelProfile, PriceWarning,
+        ResponseFormat, Role, Sampling, TokenLogprob, ToolCall, ToolChoice, Usage,
     },
     money::NanoUsd,
 };
@@ -37,12 +40,46 @@ pub struct Needs {
     pub grammar: bool,
     /// The model must read images. Set by itself when the request has some.
     pub images: bool,
+    /// The model must reason for a time that is set. Set by itself when the request sets one.
+    pub reasoning: bool,
     /// At least this quality, 0 to 1; a model of unknown quality does not qualify.
     pub min_quality: Option<f64>,
     /// The call may cost at most this.
     pub max_cost: Option<NanoUsd>,
     /// The model's usual latency may be at most this; a model of unknown latency qualifies.
     pub max_latency_ms: Option<u64>,
+    /// Spend this part less than the best single model would, (0, 1), and get the best quality that this buys. Only a
+    /// router that has learned can aim at it; over many requests, not in each.
+    pub target_saving: Option<f64>,
+    /// Keep this part of the best single model's quality, (0, 1), at the least cost. Only a router that has learned
+    /// can aim at it; over many requests, not in each.
+    pub min_retention: Option<f64>,
+    /// The chance that `min_retention` is kept, over the draw of the labels that were learned from: (0, 1), default
+    /// 0.9.
+    pub confidence: Option<f64>,
+}
+
+impl Needs {
+    /// Checks the ranges that the fields document.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn validate(&self) -> Result<()> {
+        let parts = [
+            ("target_saving", self.target_saving),
+            ("min_retention", self.min_retention),
+            ("confidence", self.confidence),
+        ];
+        for (name, part) in parts {
+            if let Some(part) = part.filter(|part| !(*part > 0.0 && *part < 1.0)) {
+                return Err(Error::invalid(format!("{name} is {part}; it must be between 0 and 1, such as 0.9")));
+            }
+        }
+        if self.target_saving.is_some() && self.min_retention.is_some() {
+            return Err(Error::invalid("target_saving and min_retention are two aims; give one of them"));
+        }
+        Ok(())
+    }
 }
 
 /// What is asked: one prompt, or a chat.
@@ -83,18 +120,58 @@ pub struct GenerateRequest {
     /// Tools the model may call; the caller runs them.
     #[serde(default)]
     pub tools: Vec<FunctionSpec>,
+    /// Whether it calls some: `"auto"`, `"none"`, `"required"` or `{"tool": name}`.
+    #[serde(default)]
+    pub tool_choice: ToolChoice,
+    /// Whether it may call more than one at once. Default: as the model likes.
+    #[serde(default)]
+    pub parallel_tool_calls: Option<bool>,
     /// The form of the answer.
     #[serde(default)]
     pub response_format: ResponseFormat,
     /// How tokens are chosen.
     #[serde(default)]
     pub sampling: Sampling,
+    /// The caller's name of the task, such as `summarise`: what the router learns, budgets and the ledger go by. 1 to 64
+    /// bytes; never a text of a user.
+    #[serde(default)]
+    pub tag: Option<String>,
+    /// Answers wanted, 1 to 64. Each is a call of its own: it takes the next seed after the one before it, it is billed
+    /// for the whole prompt, and may be of another model when one fails. A local model reads the prompt once. Default 1.
+    #[serde(default = "one")]
+    pub n: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl GenerateRequest {
+    /// Answers of a request at most.
+    const MOST: u32 = 64;
+
     /// Asks `prompt` of any model.
     pub fn new(prompt: impl Into<String>) -> Self {
         Self::from(Prompt::Text(prompt.into()))
+    }
+
+    /// The requests, of one answer each, that together are this one.
+    ///
+    /// # Errors
+    /// `Invalid` for a number of answers out of range.
+    pub(super) fn each(self) -> Result<Vec<Self>> {
+        if !(1..=Self::MOST).contains(&self.n) {
+            return Err(Error::invalid(format!("n is {}; it must be in [1, {}]", self.n, Self::MOST)));
+        }
+        let n = self.n;
+        let of = |at| {
+            let mut one = Self { n: 1, ..self.clone() };
+            one.sampling.seed = self.sampling.seed.map(|seed| seed.wrapping_add(u64::from(at)));
+            // All together may cost no more than the call may.
+            one.needs.max_cost = self.needs.max_cost.map(|most| NanoUsd(most.0 / i64::from(n)));
+            one
+        };
+        Ok((0..n).map(of).collect())
     }
 }
 
@@ -105,8 +182,12 @@ impl From<Prompt> for GenerateRequest {
             system: None,
             needs: Needs::default(),
             tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
+            parallel_tool_calls: None,
             response_format: ResponseFormat::Text,
             sampling: Sampling::default(),
+            tag: None,
+            n: one(),
         }
     }
 }
@@ -154,6 +235,12 @@ pub struct GenerateReply {
     pub attempts: Vec<Attempt>,
     /// Why these models, in this order.
     pub route: RoutePlan,
+    /// How the answer was found, when it had been given before: no model was asked, and it cost nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_hit: Option<CacheHit>,
+    /// The other answers, where more than one was asked for, each with what it took.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<GenerateReply>,
 }
 
 /// A piece of a streamed answer.
@@ -216,6 +303,10 @@ pub struct ImageReply {
     pub latency_ms: u64,
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
 /// What the engine `router` is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -236,6 +327,73 @@ pub enum RouterRequest {
         /// Of this tenant; all when absent.
         #[serde(default)]
         tenant: Option<String>,
+    },
+    /// Sums of the ledger by groups.
+    Groups {
+        /// What they are summed up by.
+        by: LedgerGroup,
+        /// Of which entries; all when absent.
+        #[serde(default)]
+        of: LedgerQuery,
+    },
+    /// What past calls would have cost with another policy: always `model`, or else as the router decides now.
+    Replay {
+        /// A model for all, by its id or its name in the price table.
+        #[serde(default)]
+        model: Option<String>,
+        /// The models the router chooses among. Default: those there are now.
+        #[serde(default)]
+        models: Option<Vec<ModelProfile>>,
+        /// Of which entries; all when absent.
+        #[serde(default)]
+        of: LedgerQuery,
+    },
+    /// How the budgets of the settings stand.
+    Budgets {},
+    /// What is to be known of the prices of the models there are.
+    PriceWarnings {},
+    /// How good a reply was.
+    Feedback {
+        /// The id of the reply.
+        id: String,
+        /// 0 to 1.
+        score: f64,
+    },
+    /// To learn anew.
+    Train {
+        /// Prompts whose answers were judged, beside the judgements so far.
+        #[serde(default)]
+        records: Vec<Record>,
+    },
+    /// How choosing by what was learned does.
+    Evaluate {
+        /// Prompts whose answers were judged, that were not learned from.
+        records: Vec<Record>,
+        /// The part of the best single model's quality to keep.
+        #[serde(default = "whole")]
+        retention: f64,
+    },
+    /// From which doubt on a dearer model is asked.
+    Calibrate {
+        /// The part of its quality to keep; that of the settings when absent.
+        #[serde(default)]
+        min_retention: Option<f64>,
+        /// The chance that it is kept; that of the settings when absent.
+        #[serde(default)]
+        confidence: Option<f64>,
+    },
+    /// From which likeness on an answer may be given again.
+    CalibrateCache {
+        /// Two requests, and whether one answer serves both.
+        pairs: Vec<(String, String, bool)>,
+        /// The part of the answers given again that may be wrong.
+        #[serde(default)]
+        false_hits: f64,
+    },
+    /// A decision in words.
+    Explain {
+        /// The id of the reply.
+        id: String,
     },
     /// The models there are.
     Models {},
@@ -260,6 +418,33 @@ pub enum RouterReply {
     Ledger(Vec<LedgerEntry>),
     /// To `totals`.
     Totals(LedgerTotals),
+    /// To `groups`.
+    Groups(Vec<LedgerGroupTotals>),
+    /// To `replay`.
+    Replayed(Replay),
+    /// To `budgets`.
+    Budgets(Vec<BudgetState>),
+    /// To `price_warnings`.
+    PriceWarnings(Vec<PriceWarning>),
+    /// To `feedback` and `train`.
+    Learned {
+        /// What was learned from.
+        records: usize,
+    },
+    /// To `evaluate`.
+    Evaluated(Box<Evaluation>),
+    /// To `calibrate`.
+    Calibrated(Calibration),
+    /// To `calibrate_cache`.
+    CacheThreshold {
+        /// For the setting `cache.semantic`; none when no likeness is safe.
+        threshold: Option<f64>,
+    },
+    /// To `explain`.
+    Explained {
+        /// In words.
+        text: String,
+    },
     /// To `models`.
     Models(Vec<ModelProfile>),
     /// To `local_statistics`.

@@ -1,6 +1,6 @@
 //! What a router decides on, and what it decides.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::Needs;
 use crate::{model::ModelProfile, money::NanoUsd};
 
 /// What a router is asked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteRequest {
     /// Tokens of the request.
@@ -17,6 +17,29 @@ pub struct RouteRequest {
     pub max_output_tokens: u64,
     /// What a model must offer.
     pub needs: Needs,
+    /// What is asked, for policies that look at it: the last message of the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The caller's name of the task: what is learned of a tag holds for all its prompts.
+    pub tag: Option<String>,
+    /// The vector of the prompt, where one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Vec<f32>>,
+    /// A budget that pays is past its soft limit: among models that are good enough the cheapest goes first.
+    pub thrifty: bool,
+}
+
+/// Without the prompt and its vector: prompts stay out of logs.
+impl fmt::Debug for RouteRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteRequest")
+            .field("input_tokens", &self.input_tokens)
+            .field("max_output_tokens", &self.max_output_tokens)
+            .field("needs", &self.needs)
+            .field("tag", &self.tag)
+            .field("thrifty", &self.thrifty)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether a model may be tried.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     backoff::{Backoff, retry_after},
-    bill::{Bill, Paid, may_be_billed},
+    bill::{Bill, Charge, Paid, may_be_billed},
     breaker::{Change, Outcome},
     engine::RouterEngine,
     ledger::check_tenant,
@@ -24,12 +24,13 @@ use crate::{
 };
 
 /// What is called, and what that can cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Single<'a> {
     pub(super) engine: &'a RouterEngine,
     pub(super) cx: &'a Context,
     pub(super) model: &'a str,
-    pub(super) price: Price,
+    pub(super) key: Option<&'a str>,
+    pub(super) price: &'a Price,
     pub(super) input_tokens: u64,
     /// The most it can cost: held on the budgets before each try.
     pub(super) max_cost: NanoUsd,
@@ -100,11 +101,18 @@ impl Single<'_> {
         call: &(impl Fn(Context) -> BoxFuture<'c, Result<Answer<T>>> + Send),
     ) -> Result<Answer<T>> {
         self.cx.check()?;
-        let permit = self.engine.admit(self.model)?;
-        let holds = self.engine.budgets().reserve(self.cx, self.max_cost)?;
-        let ledger = Arc::clone(self.engine.ledger_book());
-        let model = (self.model, self.price);
-        let mut bill = Bill::new(ledger, self.cx, id, model, self.engine.reference(), holds, self.input_tokens);
+        let leave = self.engine.admission().enter_now(self.model)?;
+        let charge = Charge {
+            id,
+            tag: None,
+            model: self.model,
+            key: self.key,
+            price: self.price,
+            input_tokens: self.input_tokens,
+            most: self.max_cost,
+            decision: None,
+        };
+        let mut bill = Bill::open(self.engine, self.cx, charge).await?;
         let (cx, since) = (self.cx.child().within(self.engine.timeout()), Instant::now());
         // Sent, it may be billed: also when nobody waits for the answer any more, or nobody can read it.
         bill.send(self.max_cost);
@@ -120,7 +128,7 @@ impl Single<'_> {
             Err(_) if self.cx.check().is_err() => Outcome::Neutral,
             Err(error) => Outcome::of(error),
         };
-        self.engine.tell_breaker(self.cx, self.model, permit.record(outcome, Instant::now()));
+        tell_breaker(self.cx, self.model, leave.record(outcome, None, Instant::now()));
         self.cx.emit(EventKind::Attempted {
             model: self.model.to_owned(),
             attempt,
@@ -134,19 +142,14 @@ impl Single<'_> {
     }
 }
 
-impl RouterEngine {
-    /// Says that a breaker opened or closed.
-    pub(super) fn tell_breaker(&self, cx: &Context, model: &str, change: Option<Change>) {
-        let model = model.to_owned();
-        match change {
-            Some(Change::Opened) => {
-                let for_ms = self.breakers().open_for().as_millis() as u64;
-                cx.emit(EventKind::BreakerOpened { model, for_ms });
-            }
-            Some(Change::Closed) => cx.emit(EventKind::BreakerClosed { model }),
-            None => {}
-        }
-    }
+/// Says that a breaker opened or closed.
+pub(super) fn tell_breaker(cx: &Context, model: &str, change: Option<Change>) {
+    let Some(change) = change else { return };
+    let model = model.to_owned();
+    cx.emit(match change {
+        Change::Opened(time) => EventKind::BreakerOpened { model, for_ms: time.as_millis() as u64 },
+        Change::Closed => EventKind::BreakerClosed { model },
+    });
 }
 
 /// An embedder that is not of this process, or not free: tried more than once, left alone when it fails, and paid for.
@@ -160,7 +163,7 @@ impl PaidEmbedder {
     /// `embedder` itself when it costs nothing and cannot be out of reach.
     pub(super) fn of(engine: &RouterEngine, embedder: Arc<dyn Embedder>) -> Arc<dyn Embedder> {
         let profile = embedder.profile();
-        if profile.local && profile.price == Price::default() {
+        if profile.local && profile.price.is_free() {
             return embedder;
         }
         Arc::new(Self { engine: engine.clone(), embedder })
@@ -190,17 +193,18 @@ impl PaidEmbedder {
         let EmbedderProfile { id, max_tokens, price, .. } = self.profile();
         // No text has more tokens than bytes, and the empty text has one.
         let most = texts.iter().map(|text| text.len().max(1).min(*max_tokens) as u64).sum();
-        let read = |tokens| Usage { input_tokens: tokens, ..Usage::default() };
+        let read = |tokens| Usage::of(tokens, 0);
         let single = Single {
             engine: &self.engine,
             cx,
             model: id,
-            price: *price,
+            key: None,
+            price,
             input_tokens: most,
-            max_cost: price.cost(&read(most)),
+            max_cost: price.most(most, 0),
         };
         let answered = single.ask(|cx| {
-            let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), *price);
+            let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), price.clone());
             Box::pin(async move {
                 let value = if queries {
                     embedder.embed_queries(&cx, texts).await?

@@ -33,7 +33,7 @@ impl ImageModel for Painter {
             return Err(error);
         }
         let images = vec![GeneratedImage { bytes: vec![7], url: None }; usize::from(request.count)];
-        let usage = Usage { input_tokens: 3, cached_tokens: 0, output_tokens: 50 };
+        let usage = Usage::of(3, 50);
         Ok(GeneratedImages { images, usage, cost: self.max_cost(&request) })
     }
 }

@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use crate::{
     context::Context,
     error::{Error, Result},
-    model::{ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, Usage},
+    model::{Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, Usage},
     money::NanoUsd,
 };
 
@@ -61,8 +61,13 @@ impl Scripted {
         let price = NanoUsd(nano * 1_000_000);
         let mut model = Self::local(id);
         model.profile.local = false;
-        model.profile.price = Price { input: price, cached: price, output: price };
+        model.profile.price = Price::new(price, price);
         model
+    }
+
+    /// Changes what it can do.
+    pub(super) fn offers(&mut self, change: impl FnOnce(&mut Capabilities)) {
+        change(&mut self.profile.capabilities);
     }
 
     fn act(self, act: Act) -> Self {
@@ -127,7 +132,7 @@ impl ChatModel for Scripted {
         let text = |text: String| Ok(Delta::Text { text });
         Ok(match act {
             Act::Says(texts) => {
-                let usage = Usage { input_tokens: 10, cached_tokens: 0, output_tokens: texts.len() as u64 };
+                let usage = Usage::of(10, texts.len() as u64);
                 let done = Ok(Delta::Done { usage, finish_reason: FinishReason::Stop });
                 stream::iter(texts.into_iter().map(text).chain([done])).boxed()
             }

@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod environment;
 mod filesystem;
+mod owner;
 mod pages;
 mod preflight;
 mod table;
@@ -22,6 +23,7 @@ use std::{
 
 pub use check::{CheckReport, check_here, check_in};
 pub use config::{Durability, StoreConfig};
+pub(crate) use owner::Owner;
 pub(crate) use table::{StoreResultExt, Table, is_lmdb};
 pub(crate) use tables::Tables;
 pub use unit::Unit;

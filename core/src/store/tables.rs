@@ -74,9 +74,16 @@ tables! {
     ledger,
     /// `router`: 0 → JSON totals of the whole ledger; 1·tenant → those of a tenant.
     totals,
+    /// `router`: `d`·scope → JSON `BudgetScope`; `s`·scope·start of the period u64 (ms) → JSON `{spent, held}` in nano-dollars;
+    /// `h`·number of the hold → JSON of what is held for a call on its way, and by whom. A scope is a SHA-256, a number 16
+    /// bytes.
+    budgets,
     /// `router`: length of tenant u16·tenant·0·key, or ·1·SHA-256 of a key over 200 bytes → expiry u64 (ms, 0 for
     /// never), then the value.
     cache,
+    /// `router`: `r`·length of tenant u16·tenant·reply id → JSON of a reply that may be judged, and until when; `l`·sequence
+    /// u64 → JSON `Record` of a judgement; `s` → JSON of what was learned, and from how many judgements.
+    learning,
     /// `team`: epic id → JSON record of epic, plan and report; epic id·0·task → JSON record of what the task took.
     epics,
 }

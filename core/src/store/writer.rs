@@ -148,8 +148,10 @@ fn commit_group(environment: &Environment, mut requests: Vec<Request>) {
     };
     match results {
         Ok(results) => {
-            for (request, result) in requests.into_iter().zip(results) {
-                if let Err(Err(error)) = request.done.send(result) {
+            for (Request { jobs, done }, result) in requests.into_iter().zip(results) {
+                // What the jobs hold for as long as they are not committed is given back before anybody goes on.
+                drop(jobs);
+                if let Err(Err(error)) = done.send(result) {
                     tracing::warn!(%error, "a write that nobody waited for failed");
                 }
             }

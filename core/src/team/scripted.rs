@@ -59,7 +59,7 @@ impl Ruled {
     pub(crate) fn new(id: &str, rule: impl Fn(&ChatRequest, usize) -> Answer + Send + Sync + 'static) -> Self {
         let mut profile = ModelProfile::local(id, 8192);
         let price = NanoUsd(1_000_000);
-        profile.price = Price { input: price, cached: price, output: price };
+        profile.price = Price::new(price, price);
         Self { profile, rule: Box::new(rule), asked: Mutex::default() }
     }
 
@@ -85,7 +85,7 @@ impl ChatModel for Ruled {
             asked.push(request.clone());
             asked.len() - 1
         };
-        let usage = Usage { input_tokens: 10, cached_tokens: 0, output_tokens: 5 };
+        let usage = Usage::of(10, 5);
         let (piece, finish_reason) = match (self.rule)(&request, number) {
             Answer::Text(text) => (Delta::Text { text }, FinishReason::Stop),
             Answer::Call(call) => (Delta::ToolCall { call }, FinishReason::ToolCalls),

@@ -23,16 +23,42 @@ from .model import (
     Usage,
 )
 from .monitor import Event, Health, Latency, LocalStatistics, Metrics, ModelMetrics
-from .options import CallOptions, GenerateOptions, ModelProfile, Needs, Profile, SolveOptions, price
+from .options import (
+    CallOptions,
+    GenerateOptions,
+    JudgedPrompt,
+    LedgerFilter,
+    LedgerOptions,
+    ModelProfile,
+    Needs,
+    Outcome,
+    Profile,
+    SolveOptions,
+    price,
+)
 from .parallel import RunReport, Task, TaskCall, TaskResult
 from .recall import Hit, Item, Neighbour, Relation, Why
-from .router import LedgerEntry, LedgerTotals
+from .router import (
+    BudgetState,
+    Calibration,
+    Evaluation,
+    LedgerEntry,
+    LedgerGroup,
+    LedgerTotals,
+    ModelReplay,
+    PairReport,
+    Period,
+    PriceWarning,
+    Replay,
+)
 from .team import Agent, Epic, EpicPlan, EpicReport, EpicTask, Planner, TaskReport
 
 __all__ = [
     "Agent",
     "Artifact",
     "Attempt",
+    "BudgetState",
+    "Calibration",
     "CallOptions",
     "ChatRequest",
     "Check",
@@ -41,6 +67,7 @@ __all__ = [
     "EpicPlan",
     "EpicReport",
     "EpicTask",
+    "Evaluation",
     "Event",
     "Finding",
     "GenerateOptions",
@@ -51,8 +78,12 @@ __all__ = [
     "ImageInput",
     "ImageReply",
     "Item",
+    "JudgedPrompt",
     "Latency",
     "LedgerEntry",
+    "LedgerFilter",
+    "LedgerGroup",
+    "LedgerOptions",
     "LedgerTotals",
     "LocalStatistics",
     "Message",
@@ -60,12 +91,18 @@ __all__ = [
     "ModelInfo",
     "ModelMetrics",
     "ModelProfile",
+    "ModelReplay",
     "Needs",
     "Neighbour",
+    "Outcome",
+    "PairReport",
     "PassedOver",
+    "Period",
     "Planner",
+    "PriceWarning",
     "Profile",
     "Relation",
+    "Replay",
     "Reply",
     "RoutePlan",
     "RouteStep",

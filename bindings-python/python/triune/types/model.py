@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from .._json import NANO_USD, present, read, read_list
 from ._money import Costed, Priced
 
 Role = Literal["system", "user", "assistant", "tool"]
+CacheFor = Literal["5m", "1h"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Message:
     """Tools the model called in it (role `assistant`)."""
     tool_call_id: str | None = None
     """The call it answers (role `tool`)."""
+    cache: CacheFor | None = None
+    """Asks the provider to keep everything up to the end of this message for requests that begin in the same way: for
+    five minutes or an hour from the last use. At most 4 messages of a request."""
 
     def to_json(self) -> dict[str, Any]:
         return present(
@@ -59,6 +63,7 @@ class Message:
             images=[{"url": image.url} for image in self.images] or None,
             tool_calls=[call.to_json() for call in self.tool_calls] or None,
             tool_call_id=self.tool_call_id,
+            cache=self.cache,
         )
 
     @classmethod
@@ -76,6 +81,10 @@ class ChatRequest:
     """The chat so far; the last message is what is answered."""
     tools: list[dict[str, Any]]
     """Tools it may call: name, description and parameters, a JSON schema."""
+    tool_choice: str | dict[str, str]
+    """Whether it calls some: `"auto"`, `"none"`, `"required"` or `{"tool": name}`."""
+    parallel_tool_calls: bool | None
+    """Whether it may call more than one at once; None where nothing was asked for."""
     response_format: dict[str, Any]
     """The form the answer must have: `{"type": "text" | "json_object" | "json_schema" | "regex" | "grammar", ...}`."""
     sampling: dict[str, Any]
@@ -100,9 +109,24 @@ class Usage:
     cached_tokens: int = 0
     """Tokens of the request that the provider had cached."""
     output_tokens: int = 0
+    """Tokens of the answer, thoughts included."""
+    cache_write_tokens: int = 0
+    """Tokens of the request that the provider put into its cache for some minutes."""
+    cache_write_1h_tokens: int = 0
+    """Tokens of the request that the provider put into its cache for an hour or longer."""
+    image_input_tokens: int = 0
+    """Tokens of the request that are images."""
+    reasoning_tokens: int = 0
+    """Tokens of the answer that the model thought and did not say."""
+    image_output_tokens: int = 0
+    """Tokens of the answer that are images."""
+    images: int = 0
+    """Images made, where images are priced each."""
+    tier: Literal["standard", "batch", "flex", "priority"] = "standard"
+    """How the provider served the call."""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("input_tokens", "cached_tokens", "output_tokens")}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +229,17 @@ class Reply(Costed):
     """Every model tried, failed ones first."""
     route: RoutePlan = field(default_factory=lambda: RoutePlan([], []))
     """Why these models, in this order."""
+    alternatives: list[Reply] = field(default_factory=list)
+    """The other answers, where more than one was asked for, each with what it took."""
+    cache_hit: Literal["exact", "semantic"] | None = None
+    """How the answer was found, when it had been given before: no model was asked, and it cost nothing."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return read(
             cls,
             data,
+            alternatives=read_list(Reply.from_json, data.get("alternatives")),
             usage=read(Usage, data["usage"]),
             tool_calls=read_list(ToolCall.from_json, data["tool_calls"]),
             logprobs=read_list(TokenLogprob.from_json, data["logprobs"]),
@@ -263,11 +292,21 @@ class ModelInfo:
     local: bool
     """Whether prompts stay in this process."""
     context_length: int
-    price: dict[str, int]
-    """Nano-dollars for a million tokens: `input`, `cached`, `output`."""
+    price: dict[str, Any]
+    """Nano-dollars for a million tokens, see `triune.price`; kinds of tokens without a price of their own are left out."""
     capabilities: dict[str, bool]
     quality: float | None
     latency_ms: int | None
+    key: str | None = None
+    """The name of the provider's key that pays for it, never the key itself."""
+    ends: str | None = None
+    """The day on which its provider ends it, as far as known."""
+    priced_on: str | None = None
+    """Of which day its price is, where it comes from a table."""
+    rate_limit: dict[str, int] | None = None
+    """What it may be asked in a minute."""
+    first_token_timeout_ms: int | None = None
+    """Longest time until it begins to answer, where that is not the router's."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -1,26 +1,36 @@
 //! One provider's HTTP API: address, key, limits, and errors in our words.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use futures_util::StreamExt;
 use reqwest::{
     Response, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use serde_json::Value;
 
-use super::failure::{self, Refusal};
+use super::{
+    failure::{self, Refusal},
+    keys::Keys,
+    retry_after::retry_after_ms,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::ModelConfig,
 };
 
-/// Time to reach a server.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Time to reach a server, where nobody says.
+const CONNECT: Duration = Duration::from_secs(5);
 /// Time between two pieces of an answer, or to one that comes as a whole: images, and models that think first, say nothing
 /// for minutes. The router limits the call as a whole.
 const IDLE: Duration = Duration::from_mins(10);
+/// Keys that one call tries.
+const MOST_KEYS: usize = 16;
 /// Bytes of an error that are read.
 const ERROR_BODY: usize = 64 << 10;
 /// Bytes of an answer that is not streamed; ten large images fit.
@@ -31,6 +41,8 @@ pub(super) struct Access<'a> {
     pub(super) base_url: Option<&'a str>,
     pub(super) api_key: Option<&'a str>,
     pub(super) api_key_env: Option<&'a str>,
+    pub(super) more_keys: &'a [String],
+    pub(super) connect: Option<Duration>,
 }
 
 impl<'a> Access<'a> {
@@ -40,6 +52,8 @@ impl<'a> Access<'a> {
             base_url: config.base_url.as_deref(),
             api_key: config.api_key.as_deref(),
             api_key_env: config.api_key_env.as_deref(),
+            more_keys: &config.api_keys,
+            connect: config.connect_timeout_ms.map(Duration::from_millis),
         }
     }
 }
@@ -60,6 +74,8 @@ pub(super) struct Protocol {
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
+    key_header: HeaderName,
+    keys: Arc<Keys>,
     /// Where the key came from, for messages.
     key_from: String,
     /// Whether `base` is the provider's own.
@@ -87,14 +103,17 @@ impl Client {
     fn with_env(protocol: Protocol, access: &Access<'_>, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let base = base_url(access.base_url.unwrap_or(protocol.base_url))?;
         let official = access.base_url.is_none();
-        let (key, key_from) = key(protocol, access, official, env)?;
+        let (keys, key_from) = keys(protocol, access, official, env)?;
+        let keys = keys.iter().map(|key| key_value(protocol, key)).collect::<Result<Vec<_>>>()?;
         let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
+            .connect_timeout(access.connect.unwrap_or(CONNECT))
+            // Small pieces of an answer must not wait for more to come.
+            .tcp_nodelay(true)
             .read_timeout(IDLE)
             // A key must not follow a redirect to another place.
             .redirect(redirect::Policy::none())
             .user_agent(concat!("triune/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers(protocol, key.as_deref())?);
+            .default_headers(headers(protocol));
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
@@ -103,7 +122,8 @@ impl Client {
                 .during("Client::new")
                 .caused_by(e.without_url())
         })?;
-        Ok(Self { http, base, key_from, official })
+        let key_header = HeaderName::from_static(protocol.key_header);
+        Ok(Self { http, base, key_header, keys: Arc::new(Keys::new(keys)), key_from, official })
     }
 
     /// Whether the address is the provider's own.
@@ -111,17 +131,43 @@ impl Client {
         self.official
     }
 
-    /// Sends `body` to `path`; the answer has begun when this returns.
+    /// Sends `body` to `path`; the answer has begun when this returns. A key that is refused, told to slow down or out
+    /// of money gives way to the next one.
     pub(super) async fn post(&self, path: &str, model: &str, body: &Value) -> Result<Response> {
         let url = self.url(path)?;
-        let response = self.http.post(url).json(body).send().await.map_err(|e| broken(e, model))?;
-        if response.status().is_success() {
+        let mut key = self.keys.pick(Instant::now());
+        for _ in 0..MOST_KEYS {
+            let mut request = self.http.post(url.clone()).json(body);
+            if let Some(value) = self.keys.header(key) {
+                request = request.header(&self.key_header, value);
+            }
+            let response = request.send().await.map_err(|e| broken(e, model))?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let status = response.status().as_u16();
+            let asked = retry_after_ms(response.headers(), SystemTime::now());
+            // An error whose body breaks off is still the error of its status.
+            let text = read(response, ERROR_BODY, model).await.unwrap_or_default();
+            let refusal = Refusal { status, retry_after_ms: asked, body: &text, key_from: &self.key_from, model };
+            let error = failure::error(refusal);
+            let next = self.keys.instead_of(key, &error, asked.map(Duration::from_millis), Instant::now());
+            key = next.ok_or(error)?;
+        }
+        Err(Error::new(ErrorKind::Unauthorized, "no key of the model works; check them").with("model", model))
+    }
+
+    /// The same, for an answer that comes as events.
+    pub(super) async fn post_for_events(&self, path: &str, model: &str, body: &Value) -> Result<Response> {
+        let response = self.post(path, model, body).await?;
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("application/json") {
             return Ok(response);
         }
-        let (status, retry_after_ms) = (response.status().as_u16(), retry_after_ms(response.headers()));
-        // An error whose body breaks off is still the error of its status.
-        let body = read(response, ERROR_BODY, model).await.unwrap_or_default();
-        Err(failure::error(Refusal { status, retry_after_ms, body: &body, key_from: &self.key_from, model }))
+        // No events: some servers say so that they failed, with a status that says they did not.
+        let body = read(response, ERROR_BODY, model).await?;
+        let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+        Err(if said["error"].is_null() { not_understood(model) } else { self.stream_error(&said, model) })
     }
 
     /// Sends `body` to `path` and reads the whole answer.
@@ -195,51 +241,47 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The key and where it came from. The provider's usual variable is read for the provider's own address only, so that
-/// its key never goes to another server.
-fn key(
+/// The keys and where they came from. The provider's usual variable is read for the provider's own address only, so
+/// that its key never goes to another server.
+fn keys(
     protocol: Protocol,
     access: &Access<'_>,
     official: bool,
     env: impl Fn(&str) -> Option<String>,
-) -> Result<(Option<String>, String)> {
-    if let Some(key) = access.api_key.filter(|key| !key.trim().is_empty()) {
-        return Ok((Some(key.trim().to_owned()), "`api_key` of the model".into()));
+) -> Result<(Vec<String>, String)> {
+    let given = access.api_key.into_iter().chain(access.more_keys.iter().map(String::as_str));
+    let given: Vec<_> = given.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
+    if !given.is_empty() {
+        let from = if access.more_keys.is_empty() { "`api_key` of the model" } else { "`api_keys` of the model" };
+        return Ok((given, from.into()));
     }
     let Some(variable) = access.api_key_env.or(official.then_some(protocol.key_env)) else {
-        return Ok((None, "`api_key` or `api_key_env` of the model".into()));
+        return Ok((Vec::new(), "`api_key` or `api_key_env` of the model".into()));
     };
-    match env(variable).filter(|key| !key.trim().is_empty()) {
-        Some(key) => Ok((Some(key.trim().to_owned()), variable.to_owned())),
-        None => Err(Error::new(
-            ErrorKind::Unauthorized,
-            format!("there is no key: set {variable}, or `api_key` of the model"),
-        )),
+    let found = env(variable).unwrap_or_default();
+    let found: Vec<_> = found.split(',').map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
+    if found.is_empty() {
+        let message = format!("there is no key: set {variable}, or `api_key` of the model");
+        return Err(Error::new(ErrorKind::Unauthorized, message));
     }
+    Ok((found, variable.to_owned()))
 }
 
-fn headers(protocol: Protocol, key: Option<&str>) -> Result<HeaderMap> {
+fn headers(protocol: Protocol) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for (name, value) in protocol.headers {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    if let Some(key) = key {
-        // The parse error would repeat the key.
-        let mut value = HeaderValue::from_str(&format!("{}{key}", protocol.key_prefix)).map_err(|_| {
-            Error::new(ErrorKind::Unauthorized, "the key has characters that no key has; copy it again")
-        })?;
-        value.set_sensitive(true);
-        headers.insert(HeaderName::from_static(protocol.key_header), value);
-    }
-    Ok(headers)
+    headers
 }
 
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let ms = number(&HeaderName::from_static("retry-after-ms"));
-    let ms = ms.or_else(|| number(&RETRY_AFTER).map(|seconds| seconds * 1000.0))?;
-    (ms >= 0.0).then_some(ms as u64)
+fn key_value(protocol: Protocol, key: &str) -> Result<HeaderValue> {
+    // The parse error would repeat the key.
+    let mut value = HeaderValue::from_str(&format!("{}{key}", protocol.key_prefix))
+        .map_err(|_| Error::new(ErrorKind::Unauthorized, "the key has characters that no key has; copy it again"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -253,7 +295,8 @@ mod tests {
         key_prefix: "Bearer ",
         headers: &[],
     };
-    const NOTHING: Access<'_> = Access { base_url: None, api_key: None, api_key_env: None };
+    const NOTHING: Access<'_> =
+        Access { base_url: None, api_key: None, api_key_env: None, more_keys: &[], connect: None };
 
     #[expect(clippy::unnecessary_wraps, reason = "it stands for a variable that may be absent")]
     fn set(_: &str) -> Option<String> {
@@ -272,8 +315,17 @@ mod tests {
     #[test]
     fn the_providers_key_stays_with_the_provider() {
         let access = Access { base_url: Some("https://elsewhere.example"), ..NOTHING };
-        assert_eq!(key(PROTOCOL, &access, false, set).unwrap().0, None);
-        assert_eq!(key(PROTOCOL, &NOTHING, true, set).unwrap().0.as_deref(), Some("sk-from-env"));
+        assert!(keys(PROTOCOL, &access, false, set).unwrap().0.is_empty());
+        assert_eq!(keys(PROTOCOL, &NOTHING, true, set).unwrap().0, ["sk-from-env"]);
+    }
+
+    #[test]
+    fn several_keys_come_from_the_settings_or_from_one_variable() {
+        let more = ["b".to_owned(), " ".to_owned()];
+        let access = Access { api_key: Some("a"), more_keys: &more, ..NOTHING };
+        assert_eq!(keys(PROTOCOL, &access, true, set).unwrap().0, ["a", "b"]);
+        let several = |_: &str| Some("a, b,".to_owned());
+        assert_eq!(keys(PROTOCOL, &NOTHING, true, several).unwrap().0, ["a", "b"]);
     }
 
     #[test]
@@ -286,7 +338,7 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains("secret"));
         let url = Access { base_url: Some("https://user:secret@example.com/v1"), ..NOTHING };
         assert!(!format!("{:?}", Client::with_env(PROTOCOL, &url, set).unwrap()).contains("secret"));
-        assert!(!format!("{:?}", headers(PROTOCOL, Some("sk-very-secret")).unwrap()).contains("secret"));
+        assert!(!format!("{:?}", key_value(PROTOCOL, "sk-very-secret").unwrap()).contains("secret"));
     }
 
     #[test]
@@ -299,17 +351,5 @@ mod tests {
             let error = Client::with_env(PROTOCOL, &Access { base_url: Some(base), ..NOTHING }, set).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{base}");
         }
-    }
-
-    #[test]
-    fn the_wait_is_read_from_either_header() {
-        let wait = |name: &'static str, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
-            retry_after_ms(&headers)
-        };
-        assert_eq!(wait("retry-after", "2"), Some(2000));
-        assert_eq!(wait("retry-after-ms", "150"), Some(150));
-        assert_eq!((wait("retry-after", "-1"), wait("retry-after", "soon")), (None, None));
     }
 }

@@ -36,6 +36,9 @@ pub(super) fn error(refusal: Refusal<'_>) -> Error {
             error = error.with(name, value);
         }
     }
+    if kind == ErrorKind::Rejected {
+        error = error.with("filter", "request");
+    }
     if let Some(ms) = refusal.retry_after_ms {
         error = error.with("retry_after_ms", ms);
     }
@@ -48,20 +51,21 @@ fn kind(status: u16, detail: &Value, words: &[&str]) -> ErrorKind {
     let mentions = |any: &[&str]| any.iter().any(|part| message.contains(part));
     // Anthropic tells these two apart in words only.
     let too_long = ["prompt is too long", "maximum context length", "context window"];
-    let unpaid = ["credit balance is too low"];
+    let unpaid = ["credit balance is too low", "usage limit", "exceeded your current quota", "insufficient credits"];
     if said(&["context_length_exceeded", "request_too_large"]) || status == 413 {
         return ErrorKind::ContextLength;
     }
     if said(&["insufficient_quota", "billing_hard_limit_reached", "billing_error"]) || status == 402 {
         return ErrorKind::OverBudget;
     }
-    if said(&["content_policy_violation", "content_filter"]) {
+    if said(&["content_policy_violation", "content_filter", "ResponsibleAIPolicyViolation"]) {
         return ErrorKind::Rejected;
     }
     match status {
         401 | 403 => ErrorKind::Unauthorized,
         404 => ErrorKind::NotFound,
         408 => ErrorKind::Timeout,
+        429 if mentions(&unpaid) => ErrorKind::OverBudget,
         429 => ErrorKind::RateLimited,
         400..500 if mentions(&too_long) => ErrorKind::ContextLength,
         400..500 if mentions(&unpaid) => ErrorKind::OverBudget,
@@ -133,6 +137,12 @@ mod tests {
             (429, r#"{"error":{"code":"insufficient_quota"}}"#, ErrorKind::OverBudget),
             (400, r#"{"error":{"message":"Your credit balance is too low to go on"}}"#, ErrorKind::OverBudget),
             (402, "", ErrorKind::OverBudget),
+            (
+                400,
+                r#"{"error":{"message":"You have reached your specified API usage limits."}}"#,
+                ErrorKind::OverBudget,
+            ),
+            (429, r#"{"error":{"message":"You exceeded your current quota, check billing"}}"#, ErrorKind::OverBudget),
             (400, r#"{"error":{"code":"content_policy_violation"}}"#, ErrorKind::Rejected),
             (422, "", ErrorKind::Invalid),
             (302, "", ErrorKind::Invalid),

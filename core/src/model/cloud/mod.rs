@@ -18,9 +18,11 @@ mod anthropic;
 mod client;
 mod events;
 mod failure;
+mod keys;
 mod openai;
 mod profile;
 mod request;
+mod retry_after;
 mod stream;
 
 pub use anthropic::AnthropicModel;

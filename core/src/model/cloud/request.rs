@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{self, ChatRequest, ModelProfile, ResponseFormat},
+    model::{self, ChatRequest, ModelProfile, ReasoningEffort, ResponseFormat},
 };
 
 /// Tokens that an image counts for, at most, at the providers' usual sizes.
@@ -35,15 +35,17 @@ pub(super) fn estimate_tokens(request: &ChatRequest) -> u64 {
 /// # Errors
 /// `Invalid` for sampling out of range, `Unsupported` for a capability that is missing, `ContextLength`.
 pub(super) fn check(profile: &ModelProfile, request: &ChatRequest) -> Result<()> {
-    request.sampling.validate()?;
-    let can = profile.capabilities;
+    request.validate()?;
+    let (can, sampling) = (profile.capabilities, &request.sampling);
     let schema = matches!(request.response_format, ResponseFormat::JsonSchema { .. });
     let images = request.messages.iter().any(|message| !message.images.is_empty());
+    let reasons = sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None);
     let missing = [
         (!request.tools.is_empty() && !can.tools, "call tools", "tools"),
         (schema && !can.json_schema, "keep to a JSON schema", "json_schema"),
         (images && !can.images, "read images", "images"),
-        (request.sampling.logprobs.is_some() && !can.logprobs, "give log-probabilities", "logprobs"),
+        (sampling.logprobs.is_some() && !can.logprobs, "give log-probabilities", "logprobs"),
+        (reasons && !can.reasoning, "reason for a time that is set", "reasoning"),
     ];
     for (missing, ability, capability) in missing {
         if missing {
@@ -53,10 +55,13 @@ pub(super) fn check(profile: &ModelProfile, request: &ChatRequest) -> Result<()>
             ));
         }
     }
+    if can.fixed_sampling && (sampling.temperature.is_some() || sampling.top_p.is_some() || sampling.top_k.is_some()) {
+        return Err(unsupported(profile, "takes no temperature, top_p or top_k; leave them out"));
+    }
     if request.response_format.needs_grammar() {
         return Err(unsupported(profile, "keeps to no regular expression or grammar; local models do"));
     }
-    let tokens = estimate_tokens(request) + u64::from(request.sampling.max_tokens.unwrap_or(1));
+    let tokens = estimate_tokens(request) + u64::from(sampling.max_tokens.unwrap_or(1));
     if tokens > profile.context_length {
         return Err(Error::new(ErrorKind::ContextLength, "the request is longer than the model's context; shorten it")
             .with("model", &profile.id)
@@ -95,6 +100,8 @@ mod tests {
         let request =
             ChatRequest { sampling: Sampling { logprobs: Some(1), ..Sampling::default() }, ..ChatRequest::user("x") };
         assert_eq!(kind(&request), ErrorKind::Unsupported);
+        let sampling = Sampling { reasoning_effort: Some(ReasoningEffort::Low), ..Sampling::default() };
+        assert_eq!(kind(&ChatRequest { sampling, ..ChatRequest::user("x") }), ErrorKind::Unsupported);
         let request =
             ChatRequest { sampling: Sampling { top_p: Some(2.0), ..Sampling::default() }, ..ChatRequest::user("x") };
         assert_eq!(kind(&request), ErrorKind::Invalid);

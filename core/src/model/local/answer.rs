@@ -261,11 +261,8 @@ impl Answer {
         };
         let stopped = finish_reason == FinishReason::Stop;
         let finish_reason = if called && stopped { FinishReason::ToolCalls } else { finish_reason };
-        let usage = Usage {
-            input_tokens: self.prompt as u64,
-            cached_tokens: self.cached as u64,
-            output_tokens: self.written() as u64,
-        };
+        let tokens = Usage::of(self.prompt as u64, self.written() as u64);
+        let usage = Usage { cached_tokens: self.cached as u64, ..tokens };
         self.send(Delta::Done { usage, finish_reason })?;
         Ok(true)
     }

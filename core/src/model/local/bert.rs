@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{
     checkpoint::{Config, Dense, Layer, Norm, Table, Weights},
+    device::OnDevice,
     kernel::{Activations, Isa, Out, PAGE, Pool, Query, add, add_row, attend, gelu, layer_norm},
     safetensors::Tensors,
 };
@@ -34,7 +35,7 @@ pub(super) enum Pooling {
 #[derive(Debug)]
 pub(super) struct Bert {
     table: Table,
-    layers: Vec<Layer>,
+    layers: Layers,
     /// Scores pairs, where the model was trained for that.
     head: Option<(Dense, Dense)>,
     width: usize,
@@ -44,16 +45,34 @@ pub(super) struct Bert {
     isa: Isa,
 }
 
+/// Who computes the layers.
+#[derive(Debug)]
+enum Layers {
+    Here(Vec<Layer>),
+    On(OnDevice),
+}
+
 impl Bert {
-    /// The encoder that `config` describes, of `tensors`; with the head that scores pairs when it `scores`.
+    /// The encoder that `config` describes, of `tensors`, computed on `device` where there is one; with the head that
+    /// scores pairs when it `scores`.
     ///
     /// # Errors
     /// `Corrupt` when a tensor is missing or of another shape; `Unsupported` for sizes that the precision does not allow.
-    pub(super) fn new(config: &Config, tensors: Tensors, precision: Precision, scores: bool) -> Result<Self> {
+    pub(super) fn new(
+        config: &Config,
+        tensors: Tensors,
+        precision: Precision,
+        device: Option<&candle_core::Device>,
+        scores: bool,
+    ) -> Result<Self> {
         let mut weights = Weights { config, tensors, precision };
+        let layers = 0..config.num_hidden_layers;
         Ok(Self {
             table: weights.table()?,
-            layers: (0..config.num_hidden_layers).map(|at| weights.layer(at)).collect::<Result<_>>()?,
+            layers: match device {
+                None => Layers::Here(layers.map(|at| weights.layer(at)).collect::<Result<_>>()?),
+                Some(device) => Layers::On(OnDevice::new(device, &mut weights)?),
+            },
             head: if scores { Some(weights.score_head()?) } else { None },
             width: config.hidden_size,
             heads: config.num_attention_heads,
@@ -64,8 +83,8 @@ impl Bert {
     }
 
     /// A vector for each text, not brought to length 1.
-    pub(super) fn embed(&self, texts: &[Tokens<'_>], pooling: Pooling, pool: &mut Pool) -> Vec<Vec<f32>> {
-        let (hidden, rows) = self.run(texts, pool);
+    pub(super) fn embed(&self, texts: &[Tokens<'_>], pooling: Pooling, pool: &mut Pool) -> Result<Vec<Vec<f32>>> {
+        let (hidden, rows) = self.run(texts, pool)?;
         let row = |at: usize| &hidden[at * self.width..][..self.width];
         let vector = |rows: &Range<usize>| match pooling {
             Pooling::First => row(rows.start).to_vec(),
@@ -79,13 +98,13 @@ impl Bert {
                 mean
             }
         };
-        rows.iter().map(vector).collect()
+        Ok(rows.iter().map(vector).collect())
     }
 
     /// The score of each pair, as the model gives it: any number. None without a head for that.
-    pub(super) fn score(&self, pairs: &[Tokens<'_>], pool: &mut Pool) -> Option<Vec<f32>> {
-        let (hidden, score) = self.head.as_ref()?;
-        let firsts = self.embed(pairs, Pooling::First, pool).concat();
+    pub(super) fn score(&self, pairs: &[Tokens<'_>], pool: &mut Pool) -> Result<Option<Vec<f32>>> {
+        let Some((hidden, score)) = &self.head else { return Ok(None) };
+        let firsts = self.embed(pairs, Pooling::First, pool)?.concat();
         let mut inputs = Activations::default();
         inputs.set_exact(&firsts, self.width);
         let mut firsts = hidden.apply(self.isa, &inputs, pool);
@@ -93,11 +112,11 @@ impl Bert {
             *number = number.tanh();
         }
         inputs.set_exact(&firsts, self.width);
-        Some(score.apply(self.isa, &inputs, pool))
+        Ok(Some(score.apply(self.isa, &inputs, pool)))
     }
 
     /// The output for all tokens, and which rows of it are those of each text.
-    fn run(&self, texts: &[Tokens<'_>], pool: &mut Pool) -> (Vec<f32>, Vec<Range<usize>>) {
+    fn run(&self, texts: &[Tokens<'_>], pool: &mut Pool) -> Result<(Vec<f32>, Vec<Range<usize>>)> {
         let Table { words, positions, second_kind, norm } = &self.table;
         let mut rows = Vec::with_capacity(texts.len());
         let mut hidden = Vec::new();
@@ -115,11 +134,16 @@ impl Bert {
             rows.push(first..first + text.all.len());
         }
         norm.apply(self.isa, self.epsilon, &mut hidden);
-        let mut inputs = Activations::default();
-        for layer in &self.layers {
-            self.layer(layer, &rows, &mut hidden, &mut inputs, pool);
+        match &self.layers {
+            Layers::On(device) => hidden = device.run(&hidden, &rows)?,
+            Layers::Here(layers) => {
+                let mut inputs = Activations::default();
+                for layer in layers {
+                    self.layer(layer, &rows, &mut hidden, &mut inputs, pool);
+                }
+            }
         }
-        (hidden, rows)
+        Ok((hidden, rows))
     }
 
     /// Hands `values` to the next product.

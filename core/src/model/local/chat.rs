@@ -2,8 +2,6 @@
 
 use std::{
     fmt,
-    fs::{File, Metadata},
-    io::BufReader,
     panic::resume_unwind,
     path::Path,
     sync::Arc,
@@ -18,7 +16,7 @@ use super::{
     answer::{Answer, Form},
     decoder::{Part, Scores, Scratch},
     family,
-    gguf::{Gguf, corrupt},
+    gguf::corrupt,
     grammar::Grammars,
     kernel::Pool,
     pages::{Memory, Pages},
@@ -27,14 +25,16 @@ use super::{
     template::ChatTemplate,
     tokenizer::Tokenizer,
     tools::Tools,
+    weights::Checkpoint,
 };
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
     model::{
         Capabilities, ChatModel, ChatRequest, ChatStream, Delta, LocalConfig, LocalStatistics, ModelProfile,
-        ResponseFormat, Sampling,
+        ReasoningEffort, ResponseFormat, Sampling, ToolChoice,
     },
+    monitor::EventKind,
     runtime::blocking,
 };
 
@@ -52,7 +52,7 @@ const GUESS: usize = 8;
 /// Bytes of what is remembered.
 const MEMORY: u64 = 512 << 20;
 
-/// A chat model, read from a GGUF file. Its answers are written together: they share the
+/// A chat model, read from a GGUF file or from a folder as transformers saves it. Its answers are written together: they share the
 /// weights, the threads, and what the model remembers of a common beginning. What an answer says does not depend on
 /// what is written beside it.
 ///
@@ -110,15 +110,31 @@ impl LocalModel {
         config: &LocalConfig,
         budget: &MemoryBudget,
     ) -> Result<Self> {
-        read(id.into(), path, config, budget).map_err(|e| e.during("LocalModel::load").with("path", path.display()))
+        read(id.into(), path, config, budget, true)
+            .map_err(|e| e.during("LocalModel::load").with("path", path.display()))
     }
 
-    /// Milliseconds that loading took.
+    /// The same, without the weights: the file is checked, and the first request that needs the weights loads them, while
+    /// others that come meanwhile wait for it. Takes some milliseconds.
+    ///
+    /// # Errors
+    /// As for [`LocalModel::load`]; `Invalid` when there is never enough memory for it.
+    pub fn open_within(
+        id: impl Into<String>,
+        path: &Path,
+        config: &LocalConfig,
+        budget: &MemoryBudget,
+    ) -> Result<Self> {
+        read(id.into(), path, config, budget, false)
+            .map_err(|e| e.during("LocalModel::open").with("path", path.display()))
+    }
+
+    /// Milliseconds that opening took, with the weights where they were loaded.
     pub fn load_ms(&self) -> u64 {
         self.load_ms
     }
 
-    /// Bytes of the file.
+    /// Bytes of the file, or of the weights in the folder.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -129,6 +145,12 @@ impl LocalModel {
     /// None that a text can cause.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
         self.tokenizer.encode_plain(text)
+    }
+
+    /// The tokens after which an answer is over.
+    #[cfg(feature = "cli")]
+    pub(crate) fn end_tokens(&self) -> impl Iterator<Item = u32> {
+        self.tokenizer.end_tokens()
     }
 
     /// The likeliest `top` tokens after `tokens`, with their log-probabilities: what parity with other engines is
@@ -164,7 +186,7 @@ impl LocalModel {
             return Err(Error::invalid("log-probabilities take at least one token, and only tokens of the model"));
         }
         self.check_length(tokens.len())?;
-        let scheduler = self.resident.get()?;
+        let (scheduler, _) = self.resident.get()?;
         let decoder = &scheduler.writer().decoder;
         let pages = Pages::new(decoder.page_numbers(), u64::MAX, 1);
         let (mut memory, mut scratch, mut pool) = (Memory::default(), Scratch::default(), Pool::new(1));
@@ -205,7 +227,8 @@ impl LocalModel {
         let room = self.profile.context_length - prompt.len() as u64;
         let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
         let (answer, pieces) = Answer::new(cx, prompt, sampling, limit);
-        self.resident.get()?.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
+        let (scheduler, _) = self.resident.get()?;
+        scheduler.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
         Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
     }
 
@@ -223,6 +246,20 @@ impl LocalModel {
     ) -> Result<Vec<ChatStream>> {
         let of = |at| Sampling { seed: sampling.seed.map(|seed| seed.wrapping_add(at)), ..sampling.clone() };
         (0..count as u64).map(|at| self.complete(cx, prompt.to_vec(), &of(at))).collect()
+    }
+
+    async fn load_weights(&self, cx: &Context) -> Result<Arc<Scheduler>> {
+        let (resident, teller) = (Arc::clone(&self.resident), cx.clone());
+        let (model, bytes) = (self.profile.id.clone(), self.bytes);
+        let load = move || {
+            let (scheduler, took) = resident.get()?;
+            // Told here, since whoever asked may be gone by now.
+            if let Some(took) = took {
+                teller.emit(EventKind::ModelLoaded { model, load_ms: took.as_millis() as u64, bytes });
+            }
+            Ok(scheduler)
+        };
+        cx.run(blocking(load)).await.map_err(|e| e.with("model", &self.profile.id))
     }
 
     fn template(&self) -> Result<Arc<ChatTemplate>> {
@@ -244,7 +281,8 @@ impl LocalModel {
     }
 }
 
-fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) -> Result<LocalModel> {
+/// Opens the file at `path`, with its weights where they are wanted `now`.
+fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget, now: bool) -> Result<LocalModel> {
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let limits = Limits {
@@ -260,39 +298,41 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
             "concurrency is at least 1, and threads are 1 to {MOST_THREADS}; correct the settings of the model"
         )));
     }
-    let (file, facts) = open(path)?;
-    let (bytes, changed) = (facts.len(), facts.modified().ok());
-    let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?;
-    let most = family::context_length(&gguf)?;
+    let checkpoint = Checkpoint::open(path)?;
+    let (bytes, stamp) = (checkpoint.bytes(), checkpoint.stamp());
+    let most = family::context_length(&checkpoint.head)?;
     let context_length = config.context_length.unwrap_or(most.min(CONTEXT));
     if !(2..=most).contains(&context_length) {
         return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
     }
     let full_precision = config.full_precision;
-    let weights = move |gguf: &Gguf, path: &Path| family::load(gguf, path, context_length, full_precision);
+    let weights = move |checkpoint: &Checkpoint| family::load(checkpoint, context_length, full_precision);
     // The tokenizer takes about as long as the weights.
     let (tokenizer, decoder) = std::thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| Tokenizer::new(&gguf));
-        let decoder = budget.within(bytes, || weights(&gguf, path));
+        let tokenizer = scope.spawn(|| checkpoint.tokenizer());
+        let decoder = if now {
+            budget.within(bytes, || weights(&checkpoint)).map(Some)
+        } else {
+            budget.allows(bytes).and_then(|()| family::check(&checkpoint.head)).map(|()| None)
+        };
         (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
     });
     let (tokenizer, decoder) = (Arc::new(tokenizer?), decoder?);
-    let template = ChatTemplate::new(&gguf)?.map(Arc::new);
+    let template = ChatTemplate::new(&checkpoint.head)?.map(Arc::new);
     let limits = Limits { context: context_length as usize, ..limits };
     let (path, its) = (path.to_owned(), Arc::clone(&tokenizer));
     let written_by = move |decoder, before| {
         Scheduler::new(Arc::new(Writer { decoder, tokenizer: Arc::clone(&its) }), limits, before)
     };
-    let first = written_by(decoder, LocalStatistics::default());
+    let first = decoder.map(|decoder| written_by(decoder, LocalStatistics::default()));
     let again = move |before| {
-        let (file, facts) = open(&path)?;
-        if (facts.len(), facts.modified().ok()) != (bytes, changed) {
+        let checkpoint = Checkpoint::open(&path)?;
+        if checkpoint.stamp() != stamp {
             return Err(
                 corrupt("the file changed after the model was opened; open it again").with("path", path.display())
             );
         }
-        let gguf = Gguf::read(BufReader::with_capacity(1 << 18, file), bytes)?;
-        Ok(written_by(weights(&gguf, &path)?, before))
+        Ok(written_by(weights(&checkpoint)?, before))
     };
     let idle = config.idle_unload_s.map(Duration::from_secs);
     let tools = template.as_ref().is_some_and(|template| template.knows_tools());
@@ -300,7 +340,7 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
         Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
     Ok(LocalModel {
         profile: ModelProfile { capabilities, ..ModelProfile::local(id, context_length) },
-        resident: Resident::new(first, Box::new(again), idle, budget.clone()),
+        resident: Resident::new(first, bytes, Box::new(again), idle, budget.clone()),
         tokenizer,
         template,
         grammars: Arc::default(),
@@ -309,27 +349,24 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget) ->
     })
 }
 
-fn open(path: &Path) -> Result<(File, Metadata)> {
-    let file = File::open(path).map_err(|e| {
-        Error::not_found("there is no model file here; name a file that exists, or run `triune models pull`")
-            .caused_by(e)
-    })?;
-    let facts = file.metadata().map_err(|e| corrupt("the size of the file cannot be read").caused_by(e))?;
-    if !facts.is_file() {
-        return Err(Error::invalid("a chat model is one GGUF file, and this is no file"));
-    }
-    Ok((file, facts))
-}
-
 /// What the profile does not promise is refused, not half done.
 fn check(request: &ChatRequest) -> Result<()> {
-    request.sampling.validate()?;
+    request.validate()?;
     let unsupported = |message: &str| Err(Error::new(ErrorKind::Unsupported, message));
     if request.messages.is_empty() {
         return Err(Error::invalid("there is no message to answer"));
     }
     if !request.tools.is_empty() && request.response_format != ResponseFormat::Text {
         return unsupported("a local model takes tools or a response_format, not both; leave one of them out");
+    }
+    if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_)) {
+        return unsupported("a local model calls tools as it likes; leave out tool_choice, or ask for a json_schema");
+    }
+    if !request.tools.is_empty() && request.parallel_tool_calls == Some(false) {
+        return unsupported("a local model calls as many tools as it likes; leave out parallel_tool_calls");
+    }
+    if request.sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None) {
+        return unsupported("a local model reasons as its template has it; leave out reasoning_effort");
     }
     if request.messages.iter().any(|message| !message.images.is_empty()) {
         return unsupported("this local model cannot see images; route to a model with the capability images");
@@ -343,9 +380,12 @@ impl ChatModel for LocalModel {
         &self.profile
     }
 
-    async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream> {
+    async fn chat(&self, cx: &Context, mut request: ChatRequest) -> Result<ChatStream> {
         check(&request)?;
         cx.check()?;
+        if request.tool_choice == ToolChoice::None {
+            request.tools.clear();
+        }
         let bytes = request.messages.iter().map(|message| message.content.len()).sum();
         self.check_length(self.tokenizer.fewest_tokens(bytes))?;
         let sampling = request.sampling.clone();
@@ -362,11 +402,9 @@ impl ChatModel for LocalModel {
         };
         let (prompt, form) = cx.run(blocking(prepare)).await?;
         // Held until the answer is handed over, so that it does not leave in between.
-        let _scheduler = if let Some(loaded) = self.resident.loaded() {
-            loaded
-        } else {
-            let resident = Arc::clone(&self.resident);
-            cx.run(blocking(move || resident.get())).await?
+        let _scheduler = match self.resident.loaded() {
+            Some(loaded) => loaded,
+            None => self.load_weights(cx).await?,
         };
         self.answer(cx, prompt, &sampling, form)
     }

@@ -155,14 +155,15 @@ impl Family {
     }
 }
 
+/// A layer, with products in a form of the one who computes them.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(super) struct Layer<D = Dense> {
     /// Queries, keys and values in one product.
-    pub(super) attention: Dense,
-    pub(super) mixed: Dense,
+    pub(super) attention: D,
+    pub(super) mixed: D,
     pub(super) attention_norm: Norm,
-    pub(super) up: Dense,
-    pub(super) down: Dense,
+    pub(super) up: D,
+    pub(super) down: D,
     pub(super) norm: Norm,
 }
 
@@ -216,6 +217,17 @@ impl Weights<'_> {
     }
 
     pub(super) fn layer(&mut self, at: usize) -> Result<Layer> {
+        let precision = self.precision;
+        self.layer_as(at, |rows, cols, weight, bias| Ok(Dense { weight: matrix(precision, rows, cols, weight)?, bias }))
+    }
+
+    /// A layer with what `make` makes of each product: of the rows and columns of its matrix, the weights row after row,
+    /// and what is added.
+    pub(super) fn layer_as<D>(
+        &mut self,
+        at: usize,
+        make: impl Fn(usize, usize, &[f32], Vec<f32>) -> Result<D>,
+    ) -> Result<Layer<D>> {
         let (width, wide, names) = (self.config.hidden_size, self.config.intermediate_size, self.config.family.names());
         let name = |part: &str| format!("{}.{at}.{part}", names.layers);
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
@@ -223,12 +235,18 @@ impl Weights<'_> {
             weight.extend(self.of(&format!("{}.weight", name(part)), Some(width), width)?);
             bias.extend(self.of(&format!("{}.bias", name(part)), None, width)?);
         }
+        let mut dense = |part: &str, rows: usize, cols: usize| {
+            let weight = self.of(&format!("{}.weight", name(part)), Some(rows), cols)?;
+            make(rows, cols, &weight, self.of(&format!("{}.bias", name(part)), None, rows)?)
+        };
+        let (mixed, up, down) =
+            (dense(names.mixed, width, width)?, dense(names.up, wide, width)?, dense(names.down, width, wide)?);
         Ok(Layer {
-            attention: Dense { weight: self.matrix(3 * width, width, &weight)?, bias },
-            mixed: self.dense(&name(names.mixed), width, width)?,
+            attention: make(3 * width, width, &weight, bias)?,
+            mixed,
             attention_norm: self.norm(&name(names.attention_norm), width)?,
-            up: self.dense(&name(names.up), wide, width)?,
-            down: self.dense(&name(names.down), width, wide)?,
+            up,
+            down,
             norm: self.norm(&name(names.norm), width)?,
         })
     }
@@ -250,7 +268,10 @@ impl Weights<'_> {
 
     fn dense(&mut self, name: &str, rows: usize, cols: usize) -> Result<Dense> {
         let weight = self.of(&format!("{name}.weight"), Some(rows), cols)?;
-        Ok(Dense { weight: self.matrix(rows, cols, &weight)?, bias: self.of(&format!("{name}.bias"), None, rows)? })
+        Ok(Dense {
+            weight: matrix(self.precision, rows, cols, &weight)?,
+            bias: self.of(&format!("{name}.bias"), None, rows)?,
+        })
     }
 
     fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
@@ -258,19 +279,6 @@ impl Weights<'_> {
             weight: self.of(&format!("{name}.weight"), None, width)?,
             bias: self.of(&format!("{name}.bias"), None, width)?,
         })
-    }
-
-    fn matrix(&self, rows: usize, cols: usize, weights: &[f32]) -> Result<Matrix> {
-        match self.precision {
-            Precision::F32 => Ok(Matrix::float(rows, cols, weights)),
-            Precision::Int8 if cols.is_multiple_of(BLOCK) => {
-                Ok(Matrix::quantised(Quantised::Q8_0, rows, cols, &eight_bits(weights)))
-            }
-            Precision::Int8 => {
-                let message = format!("int8 needs layers whose width is a multiple of {BLOCK}, not {cols}; use f32");
-                Err(Error::new(ErrorKind::Unsupported, message))
-            }
-        }
     }
 
     /// The numbers of a tensor of so many rows, or of any number of them, or of one row without a second dimension.
@@ -294,8 +302,21 @@ impl Weights<'_> {
     }
 }
 
+fn matrix(precision: Precision, rows: usize, cols: usize, weights: &[f32]) -> Result<Matrix> {
+    match precision {
+        Precision::F32 => Ok(Matrix::float(rows, cols, weights)),
+        Precision::Int8 if cols.is_multiple_of(BLOCK) => {
+            Ok(Matrix::quantised(Quantised::Q8_0, rows, cols, &eight_bits(weights)))
+        }
+        Precision::Int8 => {
+            let message = format!("int8 needs layers whose width is a multiple of {BLOCK}, not {cols}; use f32");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+    }
+}
+
 /// `weights` in blocks of type `Q8_0`: a scale of 16 bits, and 32 numbers of eight.
-fn eight_bits(weights: &[f32]) -> Vec<u8> {
+pub(super) fn eight_bits(weights: &[f32]) -> Vec<u8> {
     let mut blocks = Vec::with_capacity(weights.len() / BLOCK * Quantised::Q8_0.file_bytes());
     for block in weights.as_chunks::<BLOCK>().0 {
         let largest = block.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));

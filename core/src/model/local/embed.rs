@@ -14,7 +14,7 @@ use super::{
 use crate::{
     context::Context,
     error::Result,
-    model::{Embedder, EmbedderProfile, Embedding, Precision, Price},
+    model::{Device, Embedder, EmbedderProfile, Embedding, Precision, Price},
     runtime::blocking,
 };
 
@@ -26,6 +26,7 @@ const MAX_TOKENS: usize = 256;
 #[must_use]
 pub struct LocalEmbedderConfig {
     precision: Precision,
+    device: Device,
     query_prompt: Option<String>,
     passage_prompt: Option<String>,
 }
@@ -34,6 +35,12 @@ impl LocalEmbedderConfig {
     /// The numbers of the weights. Default: as in the file, `f32`.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// Where it computes. Default: on the processor.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
         self
     }
 
@@ -71,7 +78,8 @@ impl LocalEmbedder {
     /// Reads the embedder in `folder`, to be known as `id`. Takes a part of a second: call it where that is no harm.
     ///
     /// # Errors
-    /// `NotFound` when a file is missing; `Corrupt` when one is damaged; `Unsupported` for another kind of model.
+    /// `NotFound` when a file is missing; `Corrupt` when one is damaged; `Unsupported` for another kind of model, or a
+    /// device that was not built in; `Unavailable` for one that cannot be used.
     pub fn load(id: impl Into<String>, folder: &Path) -> Result<Self> {
         Self::load_with(id, folder, &LocalEmbedderConfig::default())
     }
@@ -112,7 +120,7 @@ impl LocalEmbedder {
 
 fn read(id: String, folder: &Path, config: &LocalEmbedderConfig) -> Result<LocalEmbedder> {
     let Sentence { encoder, pooling, max_tokens, lowercase, mut prompts } = sentence::read(folder, &id)?;
-    let encoder = Encoder::load(&encoder, max_tokens.unwrap_or(MAX_TOKENS), config.precision, false)?;
+    let encoder = Encoder::load(&encoder, max_tokens.unwrap_or(MAX_TOKENS), (config.precision, config.device), false)?;
     for (prompt, given) in [(&mut prompts.query, &config.query_prompt), (&mut prompts.passage, &config.passage_prompt)]
     {
         if let Some(given) = given {
@@ -126,7 +134,7 @@ fn read(id: String, folder: &Path, config: &LocalEmbedderConfig) -> Result<Local
 
 fn embed(model: &Bert, batch: &[Encoded], pooling: Pooling, pool: &mut Pool) -> Result<Vec<Embedding>> {
     let texts: Vec<Tokens<'_>> = batch.iter().map(Encoded::tokens).collect();
-    let vectors = model.embed(&texts, pooling, pool);
+    let vectors = model.embed(&texts, pooling, pool)?;
     let embeddings = batch.iter().zip(vectors).map(|(text, mut vector)| {
         let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         if !length.is_finite() || length == 0.0 {
@@ -169,5 +177,16 @@ mod tests {
         assert_eq!(kind(), ErrorKind::NotFound);
         fs::write(folder.path().join("config.json"), "{}").unwrap();
         assert_eq!(kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_device_that_is_not_built_in_is_told_with_its_feature() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders/bert-mean");
+        for (device, named) in [(Device::Cuda, "candle-core/cuda"), (Device::Metal, "candle-core/metal")] {
+            let config = LocalEmbedderConfig::default().device(device);
+            let Err(error) = LocalEmbedder::load_with("e", &folder, &config) else { continue };
+            let built = candle_core::utils::cuda_is_available() || candle_core::utils::metal_is_available();
+            assert!(built || error.kind() == ErrorKind::Unsupported && error.message().contains(named), "{error}");
+        }
     }
 }

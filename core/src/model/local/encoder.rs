@@ -15,7 +15,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, Result},
-    model::Precision,
+    model::{Device, Precision},
     runtime::blocking,
 };
 
@@ -65,14 +65,19 @@ impl fmt::Debug for Encoder {
 impl Encoder {
     /// Reads the encoder in `folder`, which reads at most `max_tokens` of a text; with the head that scores pairs when
     /// it `scores`.
-    pub(super) fn load(folder: &Path, max_tokens: usize, precision: Precision, scores: bool) -> Result<Self> {
+    pub(super) fn load(
+        folder: &Path,
+        max_tokens: usize,
+        (precision, device): (Precision, Device),
+        scores: bool,
+    ) -> Result<Self> {
         let started = Instant::now();
         let config = Config::read(folder)?;
         let max_tokens = max_tokens.min(config.positions());
         let tokenizer = read_tokenizer(folder, max_tokens)?;
         let tensors = Tensors::open(&folder.join("model.safetensors"))?;
         let bytes = tensors.bytes();
-        let model = Bert::new(&config, tensors, precision, scores)?;
+        let model = Bert::new(&config, tensors, precision, super::device::open(device)?.as_ref(), scores)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             model,

@@ -1,27 +1,18 @@
-//! Decoders of GGUF files: checks that a file is one of a family that is known, whole and consistent, and packs its
-//! weights.
+//! Decoders of checkpoints: checks that one is of a family that is known, whole and consistent, and packs its weights.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io,
     ops::Range,
     panic::resume_unwind,
-    path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use candle_core::{
-    Device,
-    quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
-};
-use half::f16;
-
 use super::{
     decoder::{Decoder, Dense, Gate, Layer, Pairs},
-    gguf::{Gguf, TensorInfo, corrupt},
-    kernel::{Heads, Isa, Matrix, Quantised},
+    gguf::{Gguf, corrupt},
+    kernel::{Heads, Isa},
     rope::{Rope, Scaling},
+    weights::{Checkpoint, Weights},
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -108,14 +99,21 @@ pub(super) fn context_length(gguf: &Gguf) -> Result<u64> {
     Ok(gguf.integer(&format!("{}.context_length", family.name()))?.clamp(1, MAX_POSITIONS))
 }
 
-/// Loads the weights of `path`, whose head is `gguf`, for up to `positions` tokens. With `full_precision` weights take
-/// 32 bits each, and nothing is rounded.
-pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: bool) -> Result<Decoder> {
+/// Refuses what [`load`] would refuse by the head of the checkpoint alone.
+pub(super) fn check(gguf: &Gguf) -> Result<()> {
+    Shapes::of(gguf)?.check_tensors(gguf)
+}
+
+/// Loads the weights of `checkpoint` for up to `positions` tokens. With `full_precision` weights take 32 bits each, and
+/// nothing is rounded.
+pub(super) fn load(checkpoint: &Checkpoint, positions: u64, full_precision: bool) -> Result<Decoder> {
+    let gguf = &checkpoint.head;
     let shapes = Shapes::of(gguf)?;
     shapes.check_tensors(gguf)?;
-    let file = File::open(path).map_err(|e| corrupt("the file cannot be opened again").caused_by(e))?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let weights = Weights { gguf, file: &file, full_precision, threads };
+    let weights = Weights { checkpoint, full_precision, threads };
+    // The converter of llama.cpp lays numbers that are turned together side by side, for this one family.
+    let neighbours = shapes.family == Family::Llama && checkpoint.is_converted();
     let head = shapes.head as usize;
     Ok(Decoder {
         embedding: weights.matrix("token_embd.weight")?,
@@ -125,7 +123,7 @@ pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: boo
         output: gguf.tensors.contains_key("output.weight").then(|| weights.matrix("output.weight")).transpose()?,
         heads: Heads { shared: shapes.kv_heads as usize, each: (shapes.heads / shapes.kv_heads) as usize, width: head },
         epsilon: shapes.norm_epsilon,
-        pairs: if shapes.family == Family::Llama { Pairs::Neighbours } else { Pairs::Halves },
+        pairs: if neighbours { Pairs::Neighbours } else { Pairs::Halves },
         gate: if shapes.family == Family::Gemma3 { Gate::Gelu } else { Gate::Silu },
         attention_scale: 1.0 / (shapes.attention_width() as f32).sqrt(),
         ropes: weights.ropes(&shapes, positions)?,
@@ -133,17 +131,7 @@ pub(super) fn load(gguf: &Gguf, path: &Path, positions: u64, full_precision: boo
     })
 }
 
-/// The tensors of a file.
-#[derive(Clone, Copy)]
-struct Weights<'a> {
-    gguf: &'a Gguf,
-    file: &'a File,
-    full_precision: bool,
-    /// Threads that read a matrix.
-    threads: usize,
-}
-
-impl<'a> Weights<'a> {
+impl Weights<'_> {
     /// All layers; each thread takes one after the other.
     fn layers(&self, shapes: &Shapes) -> Result<Vec<Layer>> {
         let (alone, next) = (Self { threads: 1, ..*self }, AtomicU64::new(0));
@@ -209,7 +197,7 @@ impl<'a> Weights<'a> {
 
     /// The rotation of layers, and for Gemma 3 that of layers with a window.
     fn ropes(&self, shapes: &Shapes, positions: u64) -> Result<Vec<Rope>> {
-        let gguf = self.gguf;
+        let gguf = &self.checkpoint.head;
         let factors = shapes.rope_factors(gguf, positions)?.map(|name| self.numbers(name)).transpose()?;
         let Shapes { rope_base, rope_scaling, rope_magnitude, .. } = shapes;
         let rotated = shapes.rotated as usize;
@@ -224,94 +212,9 @@ impl<'a> Weights<'a> {
     fn dense(&self, layer: u64, part: &str) -> Result<Dense> {
         let weight = self.matrix(&format!("blk.{layer}.{part}.weight"))?;
         let bias = format!("blk.{layer}.{part}.bias");
-        let bias = self.gguf.tensors.contains_key(&bias).then(|| self.numbers(&bias)).transpose()?;
+        let bias = self.checkpoint.head.tensors.contains_key(&bias).then(|| self.numbers(&bias)).transpose()?;
         Ok(Dense { weight, bias })
     }
-
-    fn matrix(&self, name: &str) -> Result<Matrix> {
-        self.rows(name, None)
-    }
-
-    /// Some rows of a matrix, or all.
-    fn rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Matrix> {
-        let info = self.info(name)?;
-        let (cols, all) = (info.dims[0] as usize, info.dims[1] as usize);
-        let rows = rows.unwrap_or(0..all);
-        let row_bytes = info.size / all as u64;
-        let read = |some: Range<usize>, bytes: &mut [u8]| {
-            self.read(name, info.offset + (rows.start + some.start) as u64 * row_bytes, bytes)
-        };
-        if let Some(kind) = quantised(info.dtype).filter(|_| !self.full_precision) {
-            return Matrix::read(kind, rows.len(), cols, self.threads, read);
-        }
-        let mut bytes = vec![0; row_bytes as usize * rows.len()];
-        read(0..rows.len(), &mut bytes)?;
-        Ok(if info.dtype == GgmlDType::F16 && !self.full_precision {
-            Matrix::half(rows.len(), cols, &halves(&bytes))
-        } else {
-            Matrix::float(rows.len(), cols, &floats(info.dtype, vec![rows.len(), cols], &bytes, name)?)
-        })
-    }
-
-    fn numbers(&self, name: &str) -> Result<Vec<f32>> {
-        let info = self.info(name)?;
-        let mut bytes = vec![0; info.size as usize];
-        self.read(name, info.offset, &mut bytes)?;
-        floats(info.dtype, info.dims.iter().rev().map(|&dim| dim as usize).collect(), &bytes, name)
-    }
-
-    fn info(&self, name: &str) -> Result<&'a TensorInfo> {
-        self.gguf.tensors.get(name).ok_or_else(|| corrupt(format!("tensor \"{name}\" is missing")))
-    }
-
-    /// Reads what lies at `offset` of the tensor data. The head was checked: every tensor lies inside the file.
-    fn read(&self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        read_at(self.file, self.gguf.data_offset + offset, bytes)
-            .map_err(|e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e))
-    }
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, mut at: u64, mut bytes: &mut [u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let count = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        (at, bytes) = (at + count as u64, &mut bytes[count..]);
-    }
-    Ok(())
-}
-
-/// The kind that has a kernel of its own.
-fn quantised(dtype: GgmlDType) -> Option<Quantised> {
-    Some(match dtype {
-        GgmlDType::Q4_0 => Quantised::Q4_0,
-        GgmlDType::Q4_1 => Quantised::Q4_1,
-        GgmlDType::Q5_0 => Quantised::Q5_0,
-        GgmlDType::Q5_1 => Quantised::Q5_1,
-        GgmlDType::Q8_0 => Quantised::Q8_0,
-        GgmlDType::Q4K => Quantised::Q4K,
-        GgmlDType::Q5K => Quantised::Q5K,
-        GgmlDType::Q6K => Quantised::Q6K,
-        _ => return None,
-    })
-}
-
-fn halves(bytes: &[u8]) -> Vec<f16> {
-    bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect()
-}
-
-/// The weights as candle reads them, in 32 bits.
-fn floats(dtype: GgmlDType, dims: Vec<usize>, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
-    let read = qtensor_from_ggml(dtype, bytes, dims, &Device::Cpu)
-        .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
-    read.map_err(|e| corrupt(format!("tensor \"{name}\" cannot be loaded; download the file again")).caused_by(e))
 }
 
 impl Shapes {

@@ -4,8 +4,10 @@
 //! Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io::Read,
+    ops::Index,
 };
 
 use candle_core::quantized::GgmlDType;
@@ -25,11 +27,20 @@ pub(super) enum Value {
     Float(f64),
     Bool(bool),
     Text(String),
-    Texts(Vec<String>),
+    Texts(Texts),
     Integers(Vec<i64>),
     Floats(Vec<f64>),
     /// An array of arrays: read past, since no model here uses one.
     Nested,
+}
+
+/// Texts one after the other: a vocabulary has a hundred thousand, and memory of its own for each would take longer than
+/// reading them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Texts {
+    all: String,
+    /// Where each ends.
+    ends: Vec<usize>,
 }
 
 /// Where a tensor lies and what it is.
@@ -45,7 +56,7 @@ pub(super) struct TensorInfo {
 }
 
 /// The checked head of a GGUF file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Gguf {
     pub(super) metadata: BTreeMap<String, Value>,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
@@ -143,7 +154,7 @@ impl Gguf {
     }
 
     /// The texts at `key`.
-    pub(super) fn texts(&self, key: &str) -> Result<&[String]> {
+    pub(super) fn texts(&self, key: &str) -> Result<&Texts> {
         match self.metadata.get(key) {
             None => Err(missing(key)),
             Some(Value::Texts(texts)) => Ok(texts),
@@ -168,6 +179,42 @@ impl Gguf {
             Some(Value::Integers(numbers)) => Ok(Some(numbers)),
             Some(_) => Err(wrong(key, "a list of whole numbers")),
         }
+    }
+}
+
+impl Texts {
+    pub(super) fn push(&mut self, text: &str) {
+        self.all.push_str(text);
+        self.ends.push(self.all.len());
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|at| &self[at])
+    }
+}
+
+impl Index<usize> for Texts {
+    type Output = str;
+
+    fn index(&self, at: usize) -> &str {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[start..self.ends[at]]
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Texts {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(texts: I) -> Self {
+        let mut all = Self::default();
+        texts.into_iter().for_each(|text| all.push(text));
+        all
     }
 }
 
@@ -233,13 +280,14 @@ impl<R: Read> Bytes<R> {
         Ok(())
     }
 
-    fn text(&mut self) -> Result<String> {
+    /// A text, which is read to `buffer` and lies there or is made of what lies there.
+    fn text<'b>(&mut self, buffer: &'b mut Vec<u8>) -> Result<Cow<'b, str>> {
         let length = self.u64()?;
         self.expect_room(length, 1, "bytes of text")?;
-        let mut text = vec![0; length as usize];
-        self.fill(&mut text)?;
+        buffer.resize(length as usize, 0);
+        self.fill(buffer)?;
         // Real files hold token texts that are not UTF-8; they only matter to whoever looks at those tokens.
-        Ok(String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+        Ok(String::from_utf8_lossy(buffer))
     }
 
     fn name(&mut self, what: &str) -> Result<String> {
@@ -288,7 +336,7 @@ fn least_size(kind: u32) -> Result<u64> {
 
 fn read_value(bytes: &mut Bytes<impl Read>, kind: u32, depth: usize) -> Result<Value> {
     Ok(match kind {
-        8 => Value::Text(bytes.text()?),
+        8 => Value::Text(bytes.text(&mut Vec::new())?.into_owned()),
         9 => read_array(bytes, depth)?,
         6 | 12 => Value::Float(read_float(bytes, kind)?),
         7 => Value::Bool(read_integer(bytes, kind)? != 0),
@@ -324,7 +372,13 @@ fn read_array(bytes: &mut Bytes<impl Read>, depth: usize) -> Result<Value> {
     bytes.expect_room(count, least_size(kind)?, "list entries")?;
     // Lists grow as they are read, so a false count cannot make a large allocation.
     Ok(match kind {
-        8 => Value::Texts((0..count).map(|_| bytes.text()).collect::<Result<_>>()?),
+        8 => {
+            let (mut texts, mut buffer) = (Texts::default(), Vec::new());
+            for _ in 0..count {
+                texts.push(&bytes.text(&mut buffer)?);
+            }
+            Value::Texts(texts)
+        }
         6 | 12 => Value::Floats((0..count).map(|_| read_float(bytes, kind)).collect::<Result<_>>()?),
         9 if depth >= MAX_DEPTH => return Err(corrupt("lists in lists in lists; expected plain lists")),
         9 => {
@@ -464,7 +518,7 @@ pub(super) mod tests {
         let gguf = read(&file()).unwrap();
         assert_eq!(gguf.text("general.architecture").unwrap(), "llama");
         assert_eq!(gguf.integer("llama.block_count").unwrap(), 30);
-        assert_eq!(gguf.texts("tokens").unwrap(), ["a", "é"]);
+        assert!(gguf.texts("tokens").unwrap().iter().eq(["a", "é"]));
         assert_eq!(gguf.tensors["one"].size, 40);
         assert_eq!(gguf.tensors["two"].offset, 64);
         assert!(gguf.data_offset.is_multiple_of(32));

@@ -1,13 +1,15 @@
-//! In-process models: chat models from GGUF files on kernels of our own, and encoders from safetensors.
+//! In-process models on kernels of our own: chat models from GGUF files and safetensors, and encoders from safetensors.
 
 mod answer;
 mod bert;
 mod chat;
 mod checkpoint;
 mod decoder;
+mod device;
 mod embed;
 mod encoder;
 mod family;
+mod folder;
 mod gguf;
 mod grammar;
 mod kernel;
@@ -29,6 +31,7 @@ mod tests;
 mod text;
 mod tokenizer;
 mod tools;
+mod weights;
 mod work;
 
 pub use chat::{LocalModel, ReadToken};

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, Result},
-    model::{Precision, Reranker},
+    model::{Device, Precision, Reranker},
     runtime::blocking,
 };
 
@@ -38,7 +38,7 @@ impl LocalReranker {
     pub fn load(name: impl Into<String>, folder: &Path, precision: Precision) -> Result<Self> {
         let load = || {
             let max_tokens = sentence::max_tokens(folder)?.unwrap_or(MAX_TOKENS);
-            Encoder::load(folder, max_tokens, precision, true)
+            Encoder::load(folder, max_tokens, (precision, Device::Cpu), true)
         };
         let encoder = load().map_err(|e| e.during("LocalReranker::load").with("folder", folder.display()))?;
         Ok(Self { name: name.into(), encoder: Arc::new(encoder) })
@@ -57,7 +57,7 @@ impl LocalReranker {
 
 fn score(model: &Bert, batch: &[Encoded], pool: &mut Pool) -> Result<Vec<f64>> {
     let pairs: Vec<Tokens<'_>> = batch.iter().map(Encoded::tokens).collect();
-    let scores = model.score(&pairs, pool).ok_or_else(|| Error::unexpected("the reranker has no head"))?;
+    let scores = model.score(&pairs, pool)?.ok_or_else(|| Error::unexpected("the reranker has no head"))?;
     if scores.iter().any(|score| !score.is_finite()) {
         return Err(corrupt("the weights give no numbers; the file is damaged, download it again"));
     }

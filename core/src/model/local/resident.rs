@@ -37,9 +37,17 @@ impl MemoryBudget {
     /// Runs `load`, for which `bytes` are needed, once there is room for them; one at a time.
     pub(super) fn within<T>(&self, bytes: u64, load: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(most) = self.0.bytes else { return load() };
+        self.allows(bytes)?;
         let members = lock(&self.0.members);
         make_room(&members, bytes, most)?;
         load()
+    }
+
+    /// Whether `bytes` are within it when nothing else is.
+    pub(super) fn allows(&self, bytes: u64) -> Result<()> {
+        let Some(most) = self.0.bytes.filter(|most| bytes > *most) else { return Ok(()) };
+        let message = "the model alone is larger than memory_budget_bytes; raise it or take a smaller model";
+        Err(Error::invalid(message).with("bytes", bytes).with("memory_budget_bytes", most))
     }
 
     fn join(&self, member: &Arc<Resident>) {
@@ -51,10 +59,6 @@ impl MemoryBudget {
 
 /// Has models leave until `bytes` more are within `most`.
 fn make_room(members: &[Weak<Resident>], bytes: u64, most: u64) -> Result<()> {
-    if bytes > most {
-        let message = "the model alone is larger than memory_budget_bytes; raise it or take a smaller model";
-        return Err(Error::invalid(message).with("bytes", bytes).with("memory_budget_bytes", most));
-    }
     let mut loaded: Vec<_> = members.iter().filter_map(Weak::upgrade).filter(|member| member.bytes() > 0).collect();
     loaded.sort_by_key(|member| member.lock().used);
     let mut held: u64 = loaded.iter().map(|member| member.bytes()).sum();
@@ -97,9 +101,15 @@ struct Slot {
 }
 
 impl Resident {
-    /// With what is loaded already. It leaves after `idle` without an answer.
-    pub(super) fn new(first: Scheduler, load: Load, idle: Option<Duration>, budget: MemoryBudget) -> Arc<Self> {
-        let bytes = first.statistics().weight_bytes;
+    /// With what is loaded already, if anything; otherwise loading takes about `bytes`. It leaves after `idle` without an
+    /// answer.
+    pub(super) fn new(
+        first: Option<Scheduler>,
+        bytes: u64,
+        load: Load,
+        idle: Option<Duration>,
+        budget: MemoryBudget,
+    ) -> Arc<Self> {
         let slot =
             Slot { scheduler: None, used: Instant::now(), watched: false, bytes, before: LocalStatistics::default() };
         let resident = Arc::new(Self {
@@ -111,7 +121,9 @@ impl Resident {
             alarm: Arc::default(),
         });
         resident.budget.join(&resident);
-        resident.keep(Arc::new(first));
+        if let Some(first) = first {
+            resident.keep(Arc::new(first));
+        }
         resident
     }
 
@@ -122,25 +134,26 @@ impl Resident {
         slot.scheduler.clone()
     }
 
-    /// What writes. Blocks while it is loaded.
+    /// What writes, and how long this call took to load it. Blocks while it is loaded.
     ///
     /// # Errors
     /// Those of loading; `Overloaded` when there is no room for it now.
-    pub(super) fn get(self: &Arc<Self>) -> Result<Arc<Scheduler>> {
+    pub(super) fn get(self: &Arc<Self>) -> Result<(Arc<Scheduler>, Option<Duration>)> {
         if let Some(loaded) = self.loaded() {
-            return Ok(loaded);
+            return Ok((loaded, None));
         }
         let _one = lock(&self.loading);
         if let Some(loaded) = self.loaded() {
-            return Ok(loaded);
+            return Ok((loaded, None));
         }
+        let started = Instant::now();
         let (bytes, before) = {
             let slot = self.lock();
             (slot.bytes, slot.before)
         };
         let scheduler = Arc::new(self.budget.within(bytes, || (self.load)(before))?);
         self.keep(Arc::clone(&scheduler));
-        Ok(scheduler)
+        Ok((scheduler, Some(started.elapsed())))
     }
 
     pub(super) fn statistics(&self) -> LocalStatistics {
@@ -150,6 +163,7 @@ impl Resident {
 
     fn keep(self: &Arc<Self>, scheduler: Arc<Scheduler>) {
         let mut slot = self.lock();
+        slot.bytes = scheduler.statistics().weight_bytes;
         (slot.scheduler, slot.used) = (Some(scheduler), Instant::now());
         if let Some(idle) = self.idle
             && !slot.watched

@@ -9,6 +9,7 @@ use crate::{
         ChatModel, ChatRequest, Sampling, collect,
         local::{LocalConfig, LocalModel},
     },
+    monitor::{Event, EventKind, FnSink},
 };
 
 fn folder() -> tempfile::TempDir {
@@ -90,7 +91,7 @@ async fn no_model_leaves_while_it_writes() {
     ask(&a).await.unwrap();
     until(|| statistics(&a).running == 0).await;
     // Whoever has taken it hands over an answer next.
-    let taken = a.resident.get().unwrap();
+    let (taken, _) = a.resident.get().unwrap();
     assert_eq!(ask(&b).await.unwrap_err().kind(), ErrorKind::Overloaded);
     drop(taken);
     ask(&b).await.unwrap();
@@ -99,4 +100,69 @@ async fn no_model_leaves_while_it_writes() {
     until(|| statistics(&b).running == 0).await;
     ask(&a).await.unwrap();
     assert!(statistics(&a).loaded && !statistics(&b).loaded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_request_loads_for_all_that_come_with_it() {
+    let folder = folder();
+    let (config, budget) = (LocalConfig::default(), MemoryBudget::default());
+    let path = folder.path().join("tiny.gguf");
+    let expected = ask(&open(folder.path(), "eager", &config, &budget).unwrap()).await.unwrap();
+    let model = LocalModel::open_within("lazy", &path, &config, &budget).unwrap();
+    assert_eq!(statistics(&model), LocalStatistics::default());
+    assert!(model.count_tokens(&ChatRequest::user("hi")).unwrap() > 0 && !statistics(&model).loaded);
+    let asked: Vec<_> = (0..8)
+        .map(|_| {
+            let resident = Arc::clone(&model.resident);
+            std::thread::spawn(move || resident.get().unwrap())
+        })
+        .collect();
+    let got: Vec<_> = asked.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(got.iter().filter(|(_, took)| took.is_some()).count(), 1);
+    assert!(got.iter().all(|(scheduler, _)| Arc::ptr_eq(scheduler, &got[0].0)));
+    assert_eq!(ask(&model).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn opening_refuses_what_loading_would() {
+    let folder = folder();
+    let path = folder.path().join("tiny.gguf");
+    let refused = |budget| {
+        let config = LocalConfig::default();
+        let opened = LocalModel::open_within("lazy", &path, &config, &budget).map(drop).unwrap_err();
+        let loaded = LocalModel::load_within("lazy", &path, &config, &budget).map(drop).unwrap_err();
+        assert_eq!((opened.kind(), opened.message()), (loaded.kind(), loaded.message()));
+        opened
+    };
+    let error = refused(MemoryBudget::new(Some(1000)));
+    assert!(error.kind() == ErrorKind::Invalid && error.message().contains("memory_budget_bytes"), "{error}");
+    let whole = tiny_file();
+    std::fs::write(&path, &whole[..whole.len() - 100]).unwrap();
+    assert_eq!(refused(MemoryBudget::default()).kind(), ErrorKind::Corrupt);
+    // A tensor is missing, and there is one that the architecture has not.
+    let at = whole.windows(13).position(|window| window == b"blk.0.ffn_up.").unwrap();
+    std::fs::write(&path, [&whole[..at], b"blk.0.ffn_xx.", &whole[at + 13..]].concat()).unwrap();
+    assert_eq!(refused(MemoryBudget::default()).kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_model_is_told_of_when_it_is_loaded() {
+    let folder = folder();
+    let model = LocalModel::open_within(
+        "lazy",
+        &folder.path().join("tiny.gguf"),
+        &LocalConfig::default(),
+        &MemoryBudget::default(),
+    )
+    .unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::clone(&told);
+    let mut cx = Context::new();
+    cx.events = Arc::new(FnSink(move |event: &Event| lock(&events).push(event.kind.clone())));
+    assert!(lock(&told).is_empty());
+    for _ in 0..2 {
+        collect(model.chat(&cx, ChatRequest::user("hi")).await.unwrap()).await.unwrap();
+    }
+    let loaded = |event: &EventKind| matches!(event, EventKind::ModelLoaded { model, .. } if model == "lazy");
+    assert_eq!(lock(&told).iter().filter(|event| loaded(event)).count(), 1);
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{Read, Seek, SeekFrom},
+    ops::Range,
     path::Path,
 };
 
@@ -11,6 +12,7 @@ use half::{bf16, f16};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::weights::read_at;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest head the format allows.
@@ -49,7 +51,8 @@ impl Tensors {
     /// kinds that cannot be read.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(|e| {
-            Error::not_found("the folder has no model.safetensors that can be read; expected the weights there")
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Error::not_found(format!("the folder has no {name} that can be read; expected the weights there"))
                 .caused_by(e)
         })?;
         let facts =
@@ -61,6 +64,25 @@ impl Tensors {
     /// Bytes of the file.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Names and shapes of its tensors.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &[u64])> {
+        self.infos.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+    }
+
+    /// Reads some of the numbers of the tensor called `name`.
+    pub(super) fn some(&self, name: &str, which: Range<u64>) -> Result<Vec<f32>> {
+        let absent = || corrupt(format!("tensor \"{name}\" is missing, or none of numbers"));
+        let info = self.infos.get(name).ok_or_else(absent)?;
+        let (each, [begin, end]) = (bytes_of(&info.dtype, name)?, info.data_offsets);
+        if (end - begin) / each < which.end {
+            return Err(absent());
+        }
+        let mut bytes = vec![0; ((which.end - which.start) * each) as usize];
+        read_at(&self.file, self.data_offset + begin + which.start * each, &mut bytes)
+            .map_err(|e| corrupt(format!("tensor \"{name}\" cannot be read")).caused_by(e))?;
+        numbers(&info.dtype, &bytes).ok_or_else(absent)
     }
 
     /// Reads the tensor called `name`; none when there is none, or none of floating-point numbers.

@@ -83,9 +83,22 @@ impl ChatTemplate {
 
     /// The tokens of the prompt for `request`, ending where the answer begins.
     ///
+    /// A last message of the assistant is the beginning of the answer: it stands after the words with which the template
+    /// has the model begin, as if the model had written it.
+    ///
     /// # Errors
     /// `Invalid` when the template refuses the messages, such as two of the user in a row.
     pub(super) fn encode(&self, tokenizer: &Tokenizer, request: &ChatRequest) -> Result<Vec<u32>> {
+        if let Some((last, before)) = request.messages.split_last()
+            && last.role == Role::Assistant
+            && last.tool_calls.is_empty()
+            && !before.is_empty()
+        {
+            let before = ChatRequest { messages: before.to_vec(), ..request.clone() };
+            let mut tokens = self.encode(tokenizer, &before)?;
+            tokens.extend(tokenizer.encode_plain(&last.content)?);
+            return Ok(tokens);
+        }
         let has_calls = request.messages.iter().any(|message| !message.tool_calls.is_empty());
         let told = !self.knows_tools && (has_calls || !request.tools.is_empty());
         let messages = if told { Cow::Owned(tell_of_tools(request)) } else { Cow::Borrowed(&request.messages) };
@@ -247,6 +260,8 @@ fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{
         super::{gguf::Value, testing},
         *,
@@ -265,6 +280,15 @@ mod tests {
         );
         let ends = tokens.iter().filter(|&&token| tokenizer.is_end(token)).count();
         assert_eq!(ends, 2, "the one of the user is plain text");
+    }
+
+    #[test]
+    fn an_answer_that_was_begun_goes_on_where_it_stops() {
+        let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
+            {% if add_generation_prompt %}<assistant>{% endif %}";
+        let begun = Message::new(Role::Assistant, "Because <|im_end|> it");
+        let request = ChatRequest { messages: vec![Message::user("Why?"), begun], ..ChatRequest::default() };
+        assert_eq!(prompt(template, &request), "<user>Why?<assistant>Because <|im_end|> it");
     }
 
     #[test]
@@ -351,5 +375,22 @@ mod tests {
         request.messages.insert(0, Message::system("Be brief."));
         assert!(prompt(plain, &request).starts_with("<system>Be brief.\n\n# Tools"));
         assert_eq!(prompt(plain, &ChatRequest::user("x")), "<user>x", "nothing is told where there are none");
+    }
+
+    proptest! {
+        /// A template comes with a file, and may be anything.
+        #[test]
+        fn any_template_gives_a_prompt_or_an_error(
+            source in "(\\{% for m in messages %\\}|\\{% endfor %\\}|\\{% if tools %\\}|\\{% else %\\}|\\{% endif %\\}|\\{\\{ m\\.content \\}\\}|\\{\\{ messages\\[0\\]|\\[-1\\]|\\['role'\\]|\\|tojson|\\.split\\('<'\\)| \\}\\}|\\{% set x = 'é' \\* 9 %\\}|\\{% macro f\\(\\) %\\}|\\{\\{ f\\(\\) \\}\\}|<\\|im_end\\|>|a|\\{|%|\\}| ){0,12}",
+            content in "\\PC{0,12}",
+        ) {
+            let tokenizer = Tokenizer::new(&testing::tiny_gguf()).unwrap();
+            if let Ok(template) = ChatTemplate::of_source(&source) {
+                let request = ChatRequest { tools: vec![FunctionSpec::new("f")], ..ChatRequest::user(content) };
+                if let Ok(tokens) = template.encode(&tokenizer, &request) {
+                    prop_assert!(tokens.iter().all(|&token| (token as usize) < tokenizer.len()));
+                }
+            }
+        }
     }
 }

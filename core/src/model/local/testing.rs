@@ -8,7 +8,7 @@ use candle_core::{
 };
 use gguf_file::Value;
 
-use super::{family, gguf::Gguf, scheduler::Writer, tokenizer::Tokenizer};
+use super::{family, gguf::Gguf, scheduler::Writer, weights::Checkpoint};
 
 const TEMPLATE: &str = "{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}\
 {{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}\
@@ -117,9 +117,9 @@ pub(super) fn tiny_writer() -> Writer {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     std::fs::write(&path, &bytes).unwrap();
-    let gguf = Gguf::read(&bytes[..], bytes.len() as u64).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
     Writer {
-        decoder: family::load(&gguf, &path, 512, false).unwrap(),
-        tokenizer: Arc::new(Tokenizer::new(&gguf).unwrap()),
+        decoder: family::load(&checkpoint, 512, false).unwrap(),
+        tokenizer: Arc::new(checkpoint.tokenizer().unwrap()),
     }
 }

@@ -1,5 +1,7 @@
 //! Calls of tools: how a family of templates has them written, and which parts of an answer are some.
 
+use std::collections::BTreeMap;
+
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +14,11 @@ use crate::{
     model::{ChatRequest, ToolCall},
 };
 
-/// How a model writes calls: JSON with the name and the arguments, after an opening text.
+/// Bytes that may stand between the name of a tool and the separator.
+const LONGEST_ID: usize = 64;
+
+/// How a model writes calls: JSON with the name and the arguments, after an opening text; or the name, and then the
+/// arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallSyntax {
     /// Stands before calls.
@@ -23,24 +29,32 @@ pub(super) struct CallSyntax {
     bare: bool,
     /// What arguments are called in the JSON.
     arguments: &'static str,
+    /// Stands between the name of a tool and its arguments, where the name is not in the JSON.
+    separator: Option<&'static str>,
 }
 
 /// Hermes, Qwen and SmolLM2; also what models are told whose template knows no tools.
 pub(super) const TAGS: CallSyntax =
-    CallSyntax { open: "<tool_call>", close: "</tool_call>", bare: false, arguments: "arguments" };
+    CallSyntax { open: "<tool_call>", close: "</tool_call>", bare: false, arguments: "arguments", separator: None };
 /// Phi-4.
 const PIPES: CallSyntax = CallSyntax { open: "<|tool_call|>", close: "<|/tool_call|>", ..TAGS };
 /// Mistral.
 const MISTRAL: CallSyntax = CallSyntax { open: "[TOOL_CALLS]", close: "", ..TAGS };
+/// Mistral since version 11 of its tokenizer.
+const NAMED: CallSyntax = CallSyntax { separator: Some("[ARGS]"), ..MISTRAL };
 /// Llama 3.1 and later.
-const LLAMA: CallSyntax = CallSyntax { open: "<|python_tag|>", close: "", bare: true, arguments: "parameters" };
+const LLAMA: CallSyntax =
+    CallSyntax { open: "<|python_tag|>", close: "", bare: true, arguments: "parameters", separator: None };
 /// Templates that know tools and are of no family above.
 const OTHER: CallSyntax = CallSyntax { bare: true, ..TAGS };
 
 impl CallSyntax {
     /// That of a chat template.
     pub(super) fn of_template(source: &str) -> Self {
-        let known = [TAGS, PIPES, MISTRAL, LLAMA].into_iter().find(|syntax| source.contains(syntax.open));
+        let writes = |syntax: &Self| {
+            source.contains(syntax.open) && syntax.separator.is_none_or(|separator| source.contains(separator))
+        };
+        let known = [TAGS, PIPES, NAMED, MISTRAL, LLAMA].into_iter().find(writes);
         // Small Llamas have a template without the tag.
         known.unwrap_or(if source.contains("\"parameters\"") { LLAMA } else { OTHER })
     }
@@ -54,6 +68,8 @@ pub(super) struct Tools {
     marks: Vec<(u32, &'static str)>,
     /// Holds what comes after the opening text to the tools; none where their schemas cannot be kept to.
     grammar: Option<Constraint>,
+    /// The same of the arguments of each tool, where they come after its name.
+    arguments: BTreeMap<String, Constraint>,
 }
 
 impl Tools {
@@ -68,14 +84,21 @@ impl Tools {
             return None;
         }
         let mark = |(token, text): (u32, &str)| {
-            [syntax.open, syntax.close].into_iter().find(|mark| *mark == text).map(|mark| (token, mark))
+            let all = [Some(syntax.open), Some(syntax.close), syntax.separator];
+            all.into_iter().flatten().find(|mark| *mark == text).map(|mark| (token, mark))
         };
+        let make = |grammar| grammars.make(tokenizer, grammar).ok().and_then(Result::ok);
+        let arguments = request.tools.iter().filter(|_| syntax.separator.is_some()).filter_map(|tool| {
+            let schema = json_after_space(tool.parameters.clone());
+            Some((tool.name.clone(), make(schema)?))
+        });
         let called = request.messages.iter().map(|message| message.tool_calls.len()).sum();
         let names = request.tools.iter().map(|tool| tool.name.clone()).collect();
         Some(Self {
             parser: CallParser::new(syntax, names, called),
             marks: tokenizer.controls().filter_map(mark).collect(),
-            grammar: grammars.make(tokenizer, grammar(syntax, &request.tools)).ok().and_then(Result::ok),
+            grammar: make(grammar(syntax, &request.tools)),
+            arguments: arguments.collect(),
         })
     }
 
@@ -101,7 +124,11 @@ impl Tools {
 
     /// What holds the call that has begun to the tools; none when there is no such call, or when it went its own way.
     pub(super) fn constraint(&self) -> Option<Constraint> {
-        let mut constraint = self.grammar.as_ref()?.again();
+        let grammar = match &self.parser.named {
+            Some(name) => self.arguments.get(name),
+            None => self.grammar.as_ref(),
+        };
+        let mut constraint = grammar?.again();
         constraint.take_text(self.parser.begun()?).then_some(constraint).filter(|constraint| !constraint.is_complete())
     }
 
@@ -113,25 +140,65 @@ impl Tools {
 
 /// JSON of one call, or of several in an array.
 fn grammar(syntax: CallSyntax, tools: &[FunctionSpec]) -> TopLevelGrammar {
-    let one = json!({"anyOf": tools.iter().map(|tool| {
-        // References are to the root of the tool's own schema, which is not that of the grammar.
-        let own = !tool.parameters.to_string().contains("\"$ref\"");
-        let arguments = if own { tool.parameters.clone() } else { json!({"type": "object"}) };
+    let mut definitions = Map::new();
+    let one = json!({"anyOf": tools.iter().enumerate().map(|(at, tool)| {
         let mut properties = Map::new();
         properties.insert("name".into(), json!({"const": tool.name}));
-        properties.insert(syntax.arguments.into(), arguments);
+        properties.insert(syntax.arguments.into(), arguments(tool, &format!("tool{at}"), &mut definitions));
         json!({"type": "object", "properties": properties, "required": ["name", syntax.arguments],
             "additionalProperties": false})
     }).collect::<Vec<_>>()});
     let several = json!({"type": "array", "items": one, "minItems": 1});
-    let calls = if syntax == MISTRAL {
+    let mut calls = if syntax.open == MISTRAL.open {
         several
     } else if syntax.bare {
         one
     } else {
         json!({"anyOf": [one, several]})
     };
-    TopLevelGrammar::from_lark(format!("start: (\" \" | \"\\n\")? calls\ncalls: %json {}", compact(calls)))
+    if !definitions.is_empty() {
+        calls["$defs"] = Value::Object(definitions);
+    }
+    json_after_space(calls)
+}
+
+fn json_after_space(schema: Value) -> TopLevelGrammar {
+    TopLevelGrammar::from_lark(format!("start: (\" \" | \"\\n\")? calls\ncalls: %json {}", compact(schema)))
+}
+
+/// The schema of the arguments of `tool`. One with references stands among the `definitions` under `name`, and its
+/// references lead there: they are to the root of the tool's own schema, which is not that of the grammar.
+fn arguments(tool: &FunctionSpec, name: &str, definitions: &mut Map<String, Value>) -> Value {
+    let text = tool.parameters.to_string();
+    if !text.contains("\"$ref\"") {
+        return tool.parameters.clone();
+    }
+    let mut schema = tool.parameters.clone();
+    // Under an address of its own, references would be to that.
+    if text.contains("\"$id\"") || text.contains("\"$anchor\"") || !lead_to(&mut schema, &format!("#/$defs/{name}")) {
+        return json!({"type": "object"});
+    }
+    definitions.insert(name.into(), schema);
+    json!({"$ref": format!("#/$defs/{name}")})
+}
+
+/// Makes the references in `schema` lead to where its root now is; false when one leads out of it.
+fn lead_to(schema: &mut Value, root: &str) -> bool {
+    match schema {
+        Value::Array(all) => all.iter_mut().all(|one| lead_to(one, root)),
+        Value::Object(all) => all.iter_mut().all(|(key, value)| match (key.as_str(), &mut *value) {
+            ("const" | "enum" | "default" | "examples", _) => true,
+            ("$ref", Value::String(to)) => {
+                let within = to.strip_prefix('#').map(|path| format!("{root}{path}"));
+                within.is_some_and(|within| {
+                    *to = within;
+                    true
+                })
+            }
+            _ => lead_to(value, root),
+        }),
+        _ => true,
+    }
 }
 
 /// A part of an answer.
@@ -152,6 +219,8 @@ struct CallParser {
     before: usize,
     calls: usize,
     held: String,
+    /// The tool whose arguments come, where its name came before them.
+    named: Option<String>,
     at: Place,
     /// JSON in `held` as far as it was looked at.
     scan: Scan,
@@ -162,7 +231,9 @@ enum Place {
     /// Nothing but space was written.
     Beginning,
     InText,
-    /// Behind an opening text of so many bytes, with which `held` begins.
+    /// Behind an opening text of so many bytes, with which `held` begins, where a name may come.
+    Naming(usize),
+    /// Where JSON comes, behind so many bytes with which `held` begins.
     Calling(usize),
     /// The calls have ended: space, a closing text and more calls may follow.
     Called,
@@ -170,7 +241,16 @@ enum Place {
 
 impl CallParser {
     fn new(syntax: CallSyntax, names: Vec<String>, before: usize) -> Self {
-        Self { syntax, names, before, calls: 0, held: String::new(), at: Place::Beginning, scan: Scan::default() }
+        Self {
+            syntax,
+            names,
+            before,
+            calls: 0,
+            held: String::new(),
+            named: None,
+            at: Place::Beginning,
+            scan: Scan::default(),
+        }
     }
 
     fn push(&mut self, text: &str) -> Vec<Piece> {
@@ -199,6 +279,7 @@ impl CallParser {
     /// Decides about the beginning of `held`; false when more has to come first.
     fn step(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match self.at {
+            Place::Naming(opening) => self.step_in_name(opening, pieces),
             Place::Calling(opening) => self.step_in_call(opening, pieces),
             Place::Called => self.step_behind_call(),
             Place::Beginning | Place::InText => self.step_in_text(pieces),
@@ -234,13 +315,45 @@ impl CallParser {
         false
     }
 
+    /// The name of a tool and what separates it from the arguments, or JSON all the same.
+    fn step_in_name(&mut self, opening: usize, pieces: &mut Vec<Piece>) -> bool {
+        let (rest, separator) = (&self.held[opening..], self.syntax.separator.unwrap_or_default());
+        if rest.trim_start().starts_with(['[', '{']) {
+            self.arguments(opening, None);
+            return true;
+        }
+        // An id may stand between the two, which nobody needs.
+        let (end, separated) = rest.find(separator).map_or((rest.len(), false), |end| (end, true));
+        let name = rest[..end].split("[CALL_ID]").next().unwrap_or_default().trim();
+        let known = self.names.iter().find(|known| *known == name).cloned();
+        if separated && known.is_some() {
+            self.arguments(opening + end + separator.len(), known);
+            return true;
+        }
+        let may_become = |known: &String| {
+            known.starts_with(rest.trim_start())
+                || rest.trim_start().starts_with(known.as_str()) && rest.len() < known.len() + LONGEST_ID
+        };
+        if !separated && self.names.iter().any(may_become) {
+            return false;
+        }
+        self.at = Place::InText;
+        let rest = self.held.split_off(opening);
+        self.show(pieces);
+        self.held = rest;
+        true
+    }
+
     fn step_in_call(&mut self, opening: usize, pieces: &mut Vec<Piece>) -> bool {
         let end = match self.scan.go_on(&self.held) {
             Scanned::Half => return false,
             Scanned::Whole(end) => end,
             Scanned::NoJson => opening,
         };
-        let calls = self.calls_in(&self.held[opening..end]);
+        let calls = match self.named.take() {
+            Some(name) => self.call_of(&name, &self.held[opening..end]).into_iter().collect(),
+            None => self.calls_in(&self.held[opening..end]),
+        };
         let rest = self.held.split_off(end);
         if calls.is_empty() {
             self.at = Place::InText;
@@ -274,7 +387,16 @@ impl CallParser {
     }
 
     fn call(&mut self, opening: usize) {
-        self.at = Place::Calling(opening);
+        if self.syntax.separator.is_some() {
+            self.at = Place::Naming(opening);
+        } else {
+            self.arguments(opening, None);
+        }
+    }
+
+    /// JSON comes: of calls, or of the arguments of the tool that was `named`.
+    fn arguments(&mut self, opening: usize, named: Option<String>) {
+        (self.at, self.named) = (Place::Calling(opening), named);
         self.scan = Scan { at: opening, ..Scan::default() };
     }
 
@@ -298,6 +420,13 @@ impl CallParser {
         let first = self.before + self.calls;
         let call = |(at, call): (usize, Value)| self.read(call, first + at);
         calls.into_iter().enumerate().map(call).collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// The call of a tool whose name came before its arguments.
+    fn call_of(&self, name: &str, arguments: &str) -> Option<ToolCall> {
+        let arguments: Value = serde_json::from_str(arguments).ok()?;
+        let call = json!({"name": name, "arguments": arguments});
+        self.read(call, self.before + self.calls)
     }
 
     fn read(&self, mut call: Value, number: usize) -> Option<ToolCall> {

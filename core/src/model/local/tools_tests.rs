@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{super::testing, *};
 use crate::model::Message;
 
-const ALL: [CallSyntax; 5] = [TAGS, PIPES, MISTRAL, LLAMA, OTHER];
+const ALL: [CallSyntax; 6] = [TAGS, PIPES, MISTRAL, NAMED, LLAMA, OTHER];
 
 /// Text and calls of an answer that comes in `pieces`; neighbouring texts are one.
 fn parsed(syntax: CallSyntax, pieces: &[&str]) -> Vec<Piece> {
@@ -47,6 +47,10 @@ fn each_family_writes_calls_its_own_way() {
         (TAGS, "<tool_call>{\"name\":\"f\",\"arguments\":{\"x\":1}}</tool_", one()),
         (PIPES, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]<|/tool_call|>", one()),
         (MISTRAL, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\"}]", two()),
+        (NAMED, "[TOOL_CALLS]f[ARGS]{\"x\": 1}", one()),
+        (NAMED, "[TOOL_CALLS]f[ARGS]{\"x\": 1}[TOOL_CALLS]g[ARGS]{}", two()),
+        (NAMED, "[TOOL_CALLS] f[CALL_ID]aB3dE6gH9[ARGS] {\"x\": 1}\n", one()),
+        (NAMED, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\"}]", two()),
         (LLAMA, "{\"name\": \"f\", \"parameters\": {\"x\": 1}}", one()),
         (LLAMA, "\n<|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {\"x\": 1}}", {
             let mut all = one();
@@ -74,6 +78,11 @@ fn what_is_no_call_stays_text() {
         (LLAMA, "{\"city\": \"Rome\"}"),
         (LLAMA, "[a link](to.somewhere) and {\"name\": \"f\"}"),
         (MISTRAL, "[TOOL_CALLS]"),
+        (NAMED, "[TOOL_CALLS]f"),
+        (NAMED, "[TOOL_CALLS]f[ARGS]7"),
+        (NAMED, "[TOOL_CALLS]f[ARGS]{\"x\""),
+        (NAMED, "[TOOL_CALLS]unknown[ARGS]{}"),
+        (NAMED, "[TOOL_CALLS][ARGS]{}"),
         (OTHER, " \n"),
     ];
     for (syntax, answer) in same {
@@ -103,6 +112,7 @@ fn the_syntax_is_read_from_the_template() {
         ("{% if tools %}<tool_call>{% endif %}", TAGS),
         ("{{ '<|tool_call|>' }}", PIPES),
         ("[AVAILABLE_TOOLS] [TOOL_CALLS]", MISTRAL),
+        ("[AVAILABLE_TOOLS] [TOOL_CALLS]' + name + '[ARGS]", NAMED),
         ("<|python_tag|>", LLAMA),
         ("{\"name\": function name, \"parameters\": dictionary}", LLAMA),
         ("{{ tools }}", OTHER),
@@ -128,6 +138,11 @@ fn a_call_that_has_begun_is_held_to_the_schema() {
         let mut tools = tools(syntax, schema.clone());
         assert!(tools.constraint().is_none(), "nothing has begun");
         assert_eq!(tools.push(syntax.open), []);
+        if syntax == NAMED {
+            assert_eq!(tools.push("["), []);
+            assert!(tools.constraint().unwrap().take_text("{\"name\": \"f\", \"arguments\": {\"n\": 12}}]"));
+            continue;
+        }
         let array = if syntax == MISTRAL { "[" } else { "" };
         let begin = format!("{array}{{\"name\": \"f\", \"{}\": {{\"n\": ", syntax.arguments);
         let held = |text: String| tools.constraint().unwrap().take_text(&text);
@@ -150,16 +165,53 @@ fn tools_that_no_grammar_can_hold_are_still_read() {
         assert_eq!(tools.push("\"name\": \"f\"}"), [call(0, "f", json!({}))]);
         assert!(tools.called());
     }
-    // References are to another root.
-    let mut tools = tools(TAGS, json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}}));
-    tools.push("<tool_call>");
-    assert!(tools.constraint().unwrap().take_text("{\"name\": \"f\", \"arguments\": {\"any\": 1}}"));
+    // References that lead out of the schema.
+    for to in ["https://example.com/schema", "other.json#/a"] {
+        let mut tools = tools(TAGS, json!({"type": "object", "properties": {"a": {"$ref": to}}}));
+        tools.push("<tool_call>");
+        assert!(tools.constraint().unwrap().take_text("{\"name\": \"f\", \"arguments\": {\"any\": 1}}"));
+    }
+}
+
+#[test]
+fn references_of_a_tool_are_to_its_own_schema() {
+    // A person has friends, who are persons; a key may be called as a reference is.
+    let person = json!({
+        "type": "object", "additionalProperties": false, "required": ["name"],
+        "properties": {
+            "name": {"$ref": "#/$defs/name"},
+            "friends": {"type": "array", "items": {"$ref": "#"}},
+            "$ref": {"const": {"$ref": "#/nowhere"}},
+        },
+        "$defs": {"name": {"type": "string", "maxLength": 3}},
+    });
+    for (syntax, begin, end) in [
+        (TAGS, "{\"name\": \"f\", \"arguments\": ", "}"),
+        (LLAMA, "{\"name\": \"f\", \"parameters\": ", "}"),
+        (MISTRAL, "[{\"name\": \"f\", \"arguments\": ", "}]"),
+        (NAMED, "f[ARGS]", ""),
+    ] {
+        let held = |arguments: &str| {
+            let mut tools = tools(syntax, person.clone());
+            tools.push(syntax.open);
+            let text = format!("{begin}{arguments}{end}");
+            // What the parser needs before it can tell, and the rest.
+            let told = text.find(['{', '[']).map_or(0, |at| if syntax == NAMED { at + "[ARGS]".len() } else { 0 });
+            tools.push(&text[..told]);
+            tools.constraint().unwrap().take_text(&text[told..])
+        };
+        assert!(held("{\"name\": \"Ada\"}"), "{syntax:?}");
+        assert!(held("{\"name\": \"Ada\", \"friends\": [{\"name\": \"Bob\", \"friends\": []}]}"), "{syntax:?}");
+        assert!(held("{\"name\": \"Ada\", \"$ref\": {\"$ref\": \"#/nowhere\"}}"), "{syntax:?}");
+        assert!(!held("{\"name\": \"Adam\"}"), "{syntax:?}");
+        assert!(!held("{\"name\": \"Ada\", \"friends\": [7]}"), "{syntax:?}");
+    }
 }
 
 proptest! {
     #[test]
     fn any_split_gives_the_same(
-        answer in "(<tool_call>|</tool_call>|\\[TOOL_CALLS\\]|<\\|python_tag\\|>|\\{\"name\": \"f\"|, \"arguments\": \\{\\}|\\}|\\[|\\]|\\{|\"| |;|\n|<|é){0,14}",
+        answer in "(<tool_call>|</tool_call>|\\[TOOL_CALLS\\]|\\[ARGS\\]|f|<\\|python_tag\\|>|\\{\"name\": \"f\"|, \"arguments\": \\{\\}|\\}|\\[|\\]|\\{|\"| |;|\n|<|é){0,14}",
         cuts in prop::collection::vec(0_usize..160, 0..10),
     ) {
         let mut cuts: Vec<_> = cuts.into_iter().filter(|cut| answer.is_char_boundary(*cut)).collect();

@@ -123,7 +123,10 @@ fn at_path(path: &Path, kind: ModelKind) -> Result<PathBuf> {
     let mut models = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_model);
     match (models.next(), models.next()) {
         (Some(model), None) => Ok(model),
-        (None, _) => Err(Error::not_found("the folder holds no .gguf file").with("path", path.display())),
+        // As transformers saves a model.
+        (None, _) if path.join("config.json").is_file() => Ok(path.to_owned()),
+        (None, _) => Err(Error::not_found("the folder holds no .gguf file, and no model with a config.json")
+            .with("path", path.display())),
         _ => Err(Error::new(ErrorKind::Invalid, "the folder holds several .gguf files; name one")
             .with("path", path.display())),
     }
@@ -184,6 +187,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().to_str().unwrap();
         assert_eq!(locate_in(folder.path(), source, ModelKind::Chat).unwrap_err().kind(), ErrorKind::NotFound);
+        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        assert_eq!(locate_in(folder.path(), source, ModelKind::Chat).unwrap(), folder.path());
         fs::write(folder.path().join("a.gguf"), "x").unwrap();
         assert_eq!(locate_in(folder.path(), source, ModelKind::Chat).unwrap(), folder.path().join("a.gguf"));
         fs::write(folder.path().join("b.GGUF"), "x").unwrap();

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{
     client::{Access, Client, Protocol},
     events::events,
-    profile::profile,
+    profile::{Seller, profile},
     request::{check, estimate_tokens},
     stream::deltas,
 };
@@ -24,6 +24,8 @@ const PROTOCOL: Protocol = Protocol {
     key_prefix: "",
     headers: &[("anthropic-version", "2023-06-01")],
 };
+
+const SELLER: Seller = Seller { name: "anthropic", listed_under: "", key_env: PROTOCOL.key_env };
 
 /// A chat model behind Anthropic's messages, of Anthropic or of any server that speaks them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ impl AnthropicModel {
     /// is not known or the address is none.
     pub fn from_config(config: &ModelConfig, prices: &Prices) -> Result<Self> {
         let client = Client::new(PROTOCOL, &Access::of(config))?;
-        let profile = profile(config, prices, "anthropic", client.official())?;
+        let profile = profile(config, prices, SELLER, client.official())?;
         Ok(Self { client, profile, name: config.source.clone() })
     }
 }
@@ -59,7 +61,7 @@ impl ChatModel for AnthropicModel {
         check(&self.profile, &request)?;
         let input_tokens = estimate_tokens(&request);
         let body = wire::body(&self.profile, &self.name, &request, input_tokens)?;
-        let response = cx.run(self.client.post("messages", &self.profile.id, &body)).await?;
+        let response = cx.run(self.client.post_for_events("messages", &self.profile.id, &body)).await?;
         let parser = wire::MessageParser::new(input_tokens);
         Ok(deltas(cx, &self.client, &self.profile.id, events(response, &self.profile.id), parser))
     }

@@ -9,8 +9,8 @@ use super::super::{
 use crate::{
     error::{Error, Result},
     model::{
-        ChatRequest, Delta, FinishReason, ImageInput, Message, ModelProfile, ResponseFormat, Role, Usage,
-        estimate_tokens,
+        CacheFor, ChatRequest, Delta, FinishReason, ImageInput, Message, ModelProfile, ReasoningEffort, ResponseFormat,
+        Role, ServiceTier, ToolChoice, Usage, estimate_tokens,
     },
 };
 
@@ -28,10 +28,8 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest, in
         (!sampling.logit_bias.is_empty(), "logit_bias"),
         (sampling.temperature.is_some_and(|t| t > 1.0), "temperature above 1"),
     ];
-    for (asked, what) in absent {
-        if asked {
-            return Err(unsupported(profile, &format!("takes no {what}; leave it out")));
-        }
+    if let Some((_, what)) = absent.into_iter().find(|(asked, _)| *asked) {
+        return Err(unsupported(profile, &format!("takes no {what}; leave it out")));
     }
     let left = profile.context_length.saturating_sub(input_tokens).max(1);
     let max_tokens = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS.min(left), u64::from);
@@ -58,25 +56,74 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest, in
             .iter()
             .map(|tool| json!({ "name": tool.name, "description": tool.description, "input_schema": tool.parameters }));
         put("tools", tools.collect());
+        put("tool_choice", tool_choice(&request.tool_choice, request.parallel_tool_calls));
     }
+    let mut output = Map::new();
     match &request.response_format {
         // The last two are refused before, see `check`.
         ResponseFormat::Text | ResponseFormat::Regex { .. } | ResponseFormat::Grammar { .. } => {}
         ResponseFormat::JsonSchema { schema, .. } => {
-            put("output_config", json!({ "format": { "type": "json_schema", "schema": schema } }));
+            output.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
         }
         ResponseFormat::JsonObject => {
             return Err(unsupported(profile, "writes JSON to a schema only; ask for `json_schema`"));
         }
     }
+    match sampling.reasoning_effort {
+        None => {}
+        // A model that never reasons is not told not to.
+        Some(ReasoningEffort::None) if !profile.capabilities.reasoning => {}
+        Some(ReasoningEffort::None) => put("thinking", json!({ "type": "disabled" })),
+        Some(effort) => {
+            put("thinking", json!({ "type": "adaptive" }));
+            // The least that the protocol has a name for.
+            let effort = if effort == ReasoningEffort::Minimal { ReasoningEffort::Low } else { effort };
+            output.insert("effort".into(), json!(effort));
+        }
+    }
+    if !output.is_empty() {
+        put("output_config", Value::Object(output));
+    }
     Ok(Value::Object(body))
+}
+
+fn tool_choice(choice: &ToolChoice, parallel: Option<bool>) -> Value {
+    let mut choice = match choice {
+        ToolChoice::Auto if parallel.is_none() => return Value::Null,
+        ToolChoice::Auto => json!({ "type": "auto" }),
+        ToolChoice::None => return json!({ "type": "none" }),
+        ToolChoice::Required => json!({ "type": "any" }),
+        ToolChoice::Tool(name) => json!({ "type": "tool", "name": name }),
+    };
+    if let Some(parallel) = parallel {
+        choice["disable_parallel_tool_use"] = json!(!parallel);
+    }
+    choice
 }
 
 /// Instructions go beside the chat.
 fn system(messages: &[Message]) -> Value {
-    let texts = messages.iter().filter(|message| message.role == Role::System).map(|m| m.content.as_str());
-    let text = texts.collect::<Vec<_>>().join("\n\n");
-    if text.is_empty() { Value::Null } else { json!(text) }
+    let said = messages.iter().filter(|message| message.role == Role::System && !message.content.is_empty());
+    let said: Vec<_> = said.collect();
+    if said.is_empty() {
+        return Value::Null;
+    }
+    if said.iter().all(|message| message.cache.is_none()) {
+        return json!(said.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n"));
+    }
+    let blocks = said.into_iter().map(|message| {
+        let mut blocks = vec![json!({ "type": "text", "text": message.content })];
+        mark(&mut blocks, message.cache);
+        blocks.remove(0)
+    });
+    blocks.collect()
+}
+
+/// Asks for everything up to the last of `blocks` to be kept.
+fn mark(blocks: &mut [Value], cache: Option<CacheFor>) {
+    if let (Some(last), Some(cache)) = (blocks.last_mut(), cache) {
+        last["cache_control"] = json!({ "type": "ephemeral", "ttl": cache });
+    }
 }
 
 /// The chat. Results of tools are the user's, and neighbours of one role are one message: the protocol wants turns.
@@ -84,7 +131,8 @@ fn messages(messages: &[Message]) -> Result<Value> {
     let mut turns: Vec<(&str, Vec<Value>)> = Vec::new();
     for message in messages.iter().filter(|message| message.role != Role::System) {
         let role = if message.role == Role::Assistant { "assistant" } else { "user" };
-        let blocks = blocks(message)?;
+        let mut blocks = blocks(message)?;
+        mark(&mut blocks, message.cache);
         match turns.last_mut() {
             Some((last, all)) if *last == role => all.extend(blocks),
             _ => turns.push((role, blocks)),
@@ -98,7 +146,7 @@ fn messages(messages: &[Message]) -> Result<Value> {
 /// One text goes as it is: some servers that speak the protocol read blocks badly.
 fn content(blocks: Vec<Value>) -> Value {
     match blocks.as_slice() {
-        [only] if only["type"] == "text" => only["text"].clone(),
+        [only] if only["type"] == "text" && only.get("cache_control").is_none() => only["text"].clone(),
         _ => Value::Array(blocks),
     }
 }
@@ -150,8 +198,11 @@ pub(super) struct MessageParser {
 struct Said {
     fresh: Option<u64>,
     cache_read: u64,
+    /// For five minutes and for an hour together.
     cache_written: u64,
+    cache_written_1h: u64,
     output: Option<u64>,
+    tier: ServiceTier,
 }
 
 impl Said {
@@ -161,6 +212,11 @@ impl Said {
         self.fresh = number("input_tokens").filter(|n| *n > 0).or(self.fresh);
         self.cache_read = number("cache_read_input_tokens").unwrap_or(self.cache_read);
         self.cache_written = number("cache_creation_input_tokens").unwrap_or(self.cache_written);
+        let hour = usage["cache_creation"]["ephemeral_1h_input_tokens"].as_u64();
+        self.cache_written_1h = hour.unwrap_or(self.cache_written_1h);
+        if let Some(tier) = usage["service_tier"].as_str() {
+            self.tier = ServiceTier::of_provider(Some(tier));
+        }
         self.output = number("output_tokens").filter(|n| *n > 0).or(self.output);
     }
 }
@@ -206,18 +262,24 @@ impl MessageParser {
         Ok(())
     }
 
-    /// What the server said, or an estimate that is rather too high. Tokens that went into the provider's cache are
-    /// counted as fresh ones.
+    /// What the server said, or an estimate that is rather too high. Its tokens of the request are those that no cache has
+    /// to do with.
     fn usage(&self) -> Usage {
-        let Said { fresh, cache_read, cache_written, output } = self.said;
+        let Said { fresh, cache_read, cache_written, cache_written_1h, output, tier } = self.said;
         if fresh.is_none() || output.is_none() {
             tracing::debug!("the server did not say how many tokens it used; they are estimated");
         }
-        let cached_tokens = cache_read;
-        let all = cache_read.saturating_add(cache_written);
+        let written = cache_written.max(cache_written_1h);
+        let all = cache_read.saturating_add(written);
         let input_tokens = fresh.map_or(self.estimated_input.max(all), |fresh| fresh.saturating_add(all));
         let estimate = estimate_tokens(self.bytes + self.calls.bytes());
-        Usage { input_tokens, cached_tokens, output_tokens: output.unwrap_or(estimate) }
+        Usage {
+            cached_tokens: cache_read,
+            cache_write_tokens: written - cache_written_1h,
+            cache_write_1h_tokens: cache_written_1h,
+            tier,
+            ..Usage::of(input_tokens, output.unwrap_or(estimate))
+        }
     }
 }
 

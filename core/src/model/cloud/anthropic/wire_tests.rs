@@ -17,7 +17,7 @@ fn text(text: &str) -> Delta {
 }
 
 fn done(input_tokens: u64, cached_tokens: u64, output_tokens: u64, finish_reason: FinishReason) -> Delta {
-    Delta::Done { usage: Usage { input_tokens, cached_tokens, output_tokens }, finish_reason }
+    Delta::Done { usage: Usage { cached_tokens, ..Usage::of(input_tokens, output_tokens) }, finish_reason }
 }
 
 #[test]
@@ -33,7 +33,21 @@ fn a_text_with_cached_tokens() {
         r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":15}}"#,
         r#"{"type":"message_stop"}"#,
     ]);
-    assert_eq!(deltas, [text("Hello"), text("!"), done(135, 100, 15, FinishReason::Stop)]);
+    let usage = Usage { cached_tokens: 100, cache_write_tokens: 10, ..Usage::of(135, 15) };
+    let done = Delta::Done { usage, finish_reason: FinishReason::Stop };
+    assert_eq!(deltas, [text("Hello"), text("!"), done]);
+}
+
+#[test]
+fn what_was_cached_for_an_hour_is_told_apart_and_so_is_the_tier() {
+    let deltas = read(&[
+        r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":25,"cache_read_input_tokens":0,"cache_creation_input_tokens":30,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},"output_tokens":1,"service_tier":"batch"}}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":15}}"#,
+        r#"{"type":"message_stop"}"#,
+    ]);
+    let usage =
+        Usage { cache_write_tokens: 10, cache_write_1h_tokens: 20, tier: ServiceTier::Batch, ..Usage::of(55, 15) };
+    assert_eq!(deltas, [Delta::Done { usage, finish_reason: FinishReason::Stop }]);
 }
 
 #[test]
@@ -109,6 +123,38 @@ fn a_request_has_anthropics_form() {
             "output_config": { "format": { "type": "json_schema", "schema": { "type": "object" } } },
         })
     );
+}
+
+#[test]
+fn marks_choices_and_effort_go_in_the_words_of_the_protocol() {
+    let mut profile = ModelProfile::local("m", 10_000);
+    profile.capabilities.reasoning = true;
+    let mut request = ChatRequest::user("hi");
+    request.messages.insert(0, Message { cache: Some(CacheFor::OneHour), ..Message::system("long") });
+    request.messages.insert(1, Message::system("short"));
+    request.messages[2].cache = Some(CacheFor::FiveMinutes);
+    request.tools.push(FunctionSpec::new("search"));
+    request.parallel_tool_calls = Some(false);
+    request.sampling.reasoning_effort = Some(ReasoningEffort::Minimal);
+    let sent = body(&profile, "m", &request, 5).unwrap();
+    let kept = |ttl: &str| json!({ "type": "ephemeral", "ttl": ttl });
+    assert_eq!(sent["system"][0], json!({ "type": "text", "text": "long", "cache_control": kept("1h") }));
+    assert_eq!(sent["system"][1], json!({ "type": "text", "text": "short" }));
+    assert_eq!(sent["messages"][0]["content"][0]["cache_control"], kept("5m"));
+    assert_eq!(sent["tool_choice"], json!({ "type": "auto", "disable_parallel_tool_use": true }));
+    assert_eq!((&sent["thinking"]["type"], &sent["output_config"]["effort"]), (&json!("adaptive"), &json!("low")));
+    let choices = [
+        (ToolChoice::None, json!({ "type": "none" })),
+        (ToolChoice::Required, json!({ "type": "any" })),
+        (ToolChoice::Tool("search".into()), json!({ "type": "tool", "name": "search" })),
+    ];
+    request.parallel_tool_calls = None;
+    for (choice, sent) in choices {
+        request.tool_choice = choice;
+        assert_eq!(body(&profile, "m", &request, 5).unwrap()["tool_choice"], sent);
+    }
+    request.sampling.reasoning_effort = Some(ReasoningEffort::None);
+    assert_eq!(body(&profile, "m", &request, 5).unwrap()["thinking"]["type"], "disabled");
 }
 
 #[test]

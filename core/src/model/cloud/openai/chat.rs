@@ -1,4 +1,4 @@
-//! Chat models behind OpenAI's chat completions.
+//! Chat models behind OpenAI's chat completions and responses.
 
 use async_trait::async_trait;
 
@@ -10,35 +10,41 @@ use super::{
         request::{check, estimate_tokens},
         stream::deltas,
     },
-    PROTOCOL, wire,
+    Dialect, protocol,
+    responses::{self, ResponseParser},
+    seller, wire,
 };
 use crate::{
     context::Context,
     error::Result,
-    model::{ChatModel, ChatRequest, ChatStream, ModelConfig, ModelProfile, Prices},
+    model::{ChatModel, ChatRequest, ChatStream, ModelConfig, ModelProfile, OpenAiApi, Prices},
 };
 
-/// A chat model behind OpenAI's chat completions, of OpenAI or of any server that speaks them. Cheap to clone.
+/// A chat model behind OpenAI's chat completions or responses, of OpenAI, of Gemini's endpoint for them or of any server
+/// that speaks them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OpenAiModel {
     client: Client,
     profile: ModelProfile,
     name: String,
+    dialect: Dialect,
+    api: OpenAiApi,
 }
 
 impl OpenAiModel {
     /// The model that `config` names. Connects when it is first called.
     ///
-    /// With a `base_url` no key is needed; `OPENAI_API_KEY` is sent to OpenAI only, so name `api_key` or
-    /// `api_key_env` for another server.
+    /// With a `base_url` no key is needed; `OPENAI_API_KEY` is sent to OpenAI only, and `GEMINI_API_KEY` to Google, so
+    /// name `api_key` or `api_key_env` for another server.
     ///
     /// # Errors
     /// `Unauthorized`, naming the variable, when the key is missing; `Invalid` when the price or the context length
     /// is not known or the address is none.
     pub fn from_config(config: &ModelConfig, prices: &Prices) -> Result<Self> {
-        let client = Client::new(PROTOCOL, &Access::of(config))?;
-        let profile = profile(config, prices, "openai", client.official())?;
-        Ok(Self { client, profile, name: config.source.clone() })
+        let client = Client::new(protocol(config.provider), &Access::of(config))?;
+        let profile = profile(config, prices, seller(config.provider), client.official())?;
+        let dialect = Dialect::of(config.provider, &client);
+        Ok(Self { client, profile, name: config.source.clone(), dialect, api: config.api })
     }
 }
 
@@ -50,10 +56,19 @@ impl ChatModel for OpenAiModel {
 
     async fn chat(&self, cx: &Context, request: ChatRequest) -> Result<ChatStream> {
         check(&self.profile, &request)?;
-        let body = wire::body(&self.profile, &self.name, self.client.official(), &request)?;
-        let response = cx.run(self.client.post("chat/completions", &self.profile.id, &body)).await?;
-        let parser = wire::ChatParser::new(estimate_tokens(&request));
-        Ok(deltas(cx, &self.client, &self.profile.id, events(response, &self.profile.id), parser))
+        let (id, tokens) = (&self.profile.id, estimate_tokens(&request));
+        match self.api {
+            OpenAiApi::Chat => {
+                let body = wire::body(&self.profile, &self.name, self.dialect, &request)?;
+                let response = cx.run(self.client.post_for_events("chat/completions", id, &body)).await?;
+                Ok(deltas(cx, &self.client, id, events(response, id), wire::ChatParser::new(tokens)))
+            }
+            OpenAiApi::Responses => {
+                let body = responses::body(&self.profile, &self.name, &request)?;
+                let response = cx.run(self.client.post_for_events("responses", id, &body)).await?;
+                Ok(deltas(cx, &self.client, id, events(response, id), ResponseParser::new(tokens)))
+            }
+        }
     }
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {

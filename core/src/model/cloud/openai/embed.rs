@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::client::{Access, Client, not_understood, perhaps_billed},
-    PROTOCOL,
+    protocol, seller,
 };
 use crate::{
     context::Context,
@@ -53,9 +53,11 @@ impl OpenAiEmbedder {
             base_url: config.base_url.as_deref(),
             api_key: config.api_key.as_deref(),
             api_key_env: config.api_key_env.as_deref(),
+            more_keys: &[],
+            connect: None,
         };
-        let client = Client::new(PROTOCOL, &access)?;
-        let listed = prices.get(&config.source);
+        let client = Client::new(protocol(config.provider), &access)?;
+        let listed = seller(config.provider).listed(prices, &config.source);
         let own = listed.and_then(|listed| listed.dimensions);
         let max_tokens = listed.and_then(|listed| listed.context_length).map_or(MAX_TOKENS, |n| n as usize);
         let profile = EmbedderProfile {
@@ -180,8 +182,8 @@ fn shares(total: Option<u64>, texts: &[String]) -> Vec<usize> {
 /// What a million tokens cost. A server of one's own is free; a provider's embedder must have a price, since nothing
 /// would bound what it spends.
 fn profile_price(config: &EmbedderConfig, prices: &Prices, official: bool) -> Result<Price> {
-    let listed = prices.get(&config.source).and_then(|listed| listed.price);
-    match config.price.or(listed) {
+    let listed = seller(config.provider).listed(prices, &config.source).and_then(|listed| listed.price.clone());
+    match config.price.clone().or(listed) {
         Some(price) => Ok(price),
         None if official => prices.price(&config.source),
         None => Ok(Price::default()),

@@ -9,19 +9,21 @@ use super::{
         client::{Access, Client, not_understood, perhaps_billed},
         profile::profile,
     },
-    PROTOCOL,
+    protocol, seller,
 };
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{
-        GeneratedImage, GeneratedImages, ImageModel, ImageRequest, ModelConfig, ModelProfile, Price, Prices, Usage,
-    },
+    model::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest, ModelConfig, ModelProfile, Prices, Usage},
     money::NanoUsd,
 };
 
 /// Tokens of one image at most: OpenAI's largest at its best quality has 6,240.
 const IMAGE_TOKENS: u64 = 8192;
+/// Image models that OpenAI has ended.
+const ENDED: &[&str] = &["dall-e-2", "dall-e-3"];
+/// What stands in their place.
+const SUCCESSOR: &str = "gpt-image-2";
 /// Tokens of a prompt, when the price table does not say: what OpenAI's image models read.
 const CONTEXT: u64 = 32_000;
 
@@ -31,7 +33,6 @@ pub struct OpenAiImageModel {
     client: Client,
     profile: ModelProfile,
     name: String,
-    per_image: Option<NanoUsd>,
 }
 
 impl OpenAiImageModel {
@@ -40,18 +41,29 @@ impl OpenAiImageModel {
     /// # Errors
     /// As [`OpenAiModel::from_config`](super::OpenAiModel::from_config).
     pub fn from_config(config: &ModelConfig, prices: &Prices) -> Result<Self> {
-        let client = Client::new(PROTOCOL, &Access::of(config))?;
-        let listed = prices.get(&config.source);
-        let per_image = listed.and_then(|listed| listed.per_image);
+        let client = Client::new(protocol(config.provider), &Access::of(config))?;
+        let seller = seller(config.provider);
+        let ModelConfig { source, .. } = config;
+        let name = if client.official() { current(source) } else { source };
+        let listed = seller.listed(prices, name);
         let known = ModelConfig {
             context_length: config.context_length.or(listed.and_then(|l| l.context_length)).or(Some(CONTEXT)),
-            // A model that is priced by the image has no price by the token.
-            price: config.price.or(per_image.map(|_| Price::default())),
+            id: config.id.clone().or_else(|| Some(source.clone())),
+            source: name.to_owned(),
             ..config.clone()
         };
-        let profile = profile(&known, prices, "openai", client.official())?;
-        Ok(Self { client, profile, name: config.source.clone(), per_image })
+        let profile = profile(&known, prices, seller, client.official())?;
+        Ok(Self { client, profile, name: name.to_owned() })
     }
+}
+
+/// The model that OpenAI has for `name`: some that it ended are names of the one that came after.
+fn current(name: &str) -> &str {
+    if ENDED.contains(&name) {
+        tracing::warn!(model = name, instead = SUCCESSOR, "OpenAI ended this image model; name the one in its place");
+        return SUCCESSOR;
+    }
+    name
 }
 
 #[async_trait]
@@ -62,15 +74,10 @@ impl ImageModel for OpenAiImageModel {
 
     fn max_cost(&self, request: &ImageRequest) -> NanoUsd {
         let count = u64::from(request.count);
-        match self.per_image {
-            Some(each) => NanoUsd(each.0.saturating_mul(count as i64)),
-            None => self.profile.price.cost(&Usage {
-                // No text has more tokens than bytes.
-                input_tokens: request.prompt.len() as u64,
-                cached_tokens: 0,
-                output_tokens: count * IMAGE_TOKENS,
-            }),
-        }
+        let price = &self.profile.price;
+        // No text has more tokens than bytes.
+        let tokens = price.most(request.prompt.len() as u64, count * IMAGE_TOKENS);
+        tokens + price.per_image.unwrap_or_default().times(count)
     }
 
     async fn generate(&self, cx: &Context, request: ImageRequest) -> Result<GeneratedImages> {
@@ -91,12 +98,10 @@ impl ImageModel for OpenAiImageModel {
         }
         images.truncate(usize::from(count));
         let tokens = usage(&answer);
-        let cost = match (self.per_image, tokens) {
-            // A server that does not say what it took may have taken the most.
-            (Some(_), _) | (None, None) => max_cost,
-            (None, Some(tokens)) => self.profile.price.cost(&tokens),
-        };
-        Ok(GeneratedImages { images, usage: tokens.unwrap_or_default(), cost })
+        let usage = Usage { images: u64::from(count), ..tokens.unwrap_or_default() };
+        // A server that does not say what it took may have taken the most.
+        let cost = tokens.map_or(max_cost, |_| self.profile.price.cost(&usage));
+        Ok(GeneratedImages { images, usage, cost })
     }
 }
 
@@ -116,7 +121,13 @@ fn images(answer: &Value) -> Option<Vec<GeneratedImage>> {
 fn usage(answer: &Value) -> Option<Usage> {
     let tokens = |name: &str| answer["usage"][name].as_u64();
     let (input_tokens, output_tokens) = (tokens("input_tokens")?, tokens("output_tokens")?);
-    Some(Usage { input_tokens, cached_tokens: 0, output_tokens })
+    let detail = |side: &str, name: &str| answer["usage"][side][name].as_u64();
+    Some(Usage {
+        image_input_tokens: detail("input_tokens_details", "image_tokens").unwrap_or(0),
+        // What it wrote is images, unless it says otherwise.
+        image_output_tokens: detail("output_tokens_details", "image_tokens").unwrap_or(output_tokens),
+        ..Usage::of(input_tokens, output_tokens)
+    })
 }
 
 #[cfg(test)]
@@ -148,12 +159,16 @@ mod tests {
         // 5 dollars for a million tokens read, 40 for a million written: 5 bytes and two images.
         assert_eq!(model.max_cost(&request), NanoUsd(5 * 5_000 + 2 * 8192 * 40_000));
         assert!(OpenAiImageModel::from_config(&config("no-such-model"), &prices).is_err(), "it has no price");
+        let ended = OpenAiImageModel::from_config(&config("dall-e-3"), &prices).unwrap();
+        assert_eq!((ended.name.as_str(), ended.profile.id.as_str()), (SUCCESSOR, "dall-e-3"));
+        let own = ModelConfig { base_url: Some("http://127.0.0.1:1".into()), ..config("dall-e-3") };
+        assert_eq!(OpenAiImageModel::from_config(&own, &prices).unwrap().name, "dall-e-3", "other servers have it");
     }
 
     #[test]
     fn tokens_are_read_where_they_are_told() {
         let answer = json!({ "usage": { "input_tokens": 10, "output_tokens": 100 } });
-        assert_eq!(usage(&answer), Some(Usage { input_tokens: 10, cached_tokens: 0, output_tokens: 100 }));
+        assert_eq!(usage(&answer), Some(Usage { image_output_tokens: 100, ..Usage::of(10, 100) }));
         assert_eq!(usage(&json!({ "usage": { "input_tokens": 10 } })), None);
     }
 }

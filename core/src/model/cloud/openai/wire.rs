@@ -2,20 +2,23 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{
-    request::unsupported,
-    stream::{Parser, PartialCalls, Unreadable},
+use super::{
+    super::{
+        request::unsupported,
+        stream::{Parser, PartialCalls, Unreadable},
+    },
+    Dialect, tool_choice,
 };
 use crate::{
     error::Result,
     model::{
-        ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, TokenLogprob, Usage,
-        estimate_tokens,
+        ChatRequest, Delta, FinishReason, Message, ModelProfile, ResponseFormat, Role, ServiceTier, TokenLogprob,
+        Usage, estimate_tokens,
     },
 };
 
-/// The body of a streamed request. `official` is OpenAI itself, which takes fewer ways of sampling than other servers.
-pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: &ChatRequest) -> Result<Value> {
+/// The body of a streamed request.
+pub(super) fn body(profile: &ModelProfile, name: &str, dialect: Dialect, request: &ChatRequest) -> Result<Value> {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -28,7 +31,7 @@ pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: 
     put("stream_options", json!({ "include_usage": true }));
     let sampling = &request.sampling;
     // OpenAI's newer models refuse the old name, other servers do not know the new one.
-    put(if official { "max_completion_tokens" } else { "max_tokens" }, json!(sampling.max_tokens));
+    put(if dialect == Dialect::OpenAi { "max_completion_tokens" } else { "max_tokens" }, json!(sampling.max_tokens));
     put("temperature", json!(sampling.temperature));
     put("top_p", json!(sampling.top_p));
     put("seed", json!(sampling.seed));
@@ -40,21 +43,31 @@ pub(super) fn body(profile: &ModelProfile, name: &str, official: bool, request: 
         put("top_logprobs", json!(top));
     }
     if !sampling.logit_bias.is_empty() {
+        if dialect == Dialect::Gemini {
+            return Err(unsupported(profile, "takes no logit_bias; leave it out"));
+        }
         put("logit_bias", json!(sampling.logit_bias));
     }
+    put("reasoning_effort", json!(sampling.reasoning_effort));
+    // Providers take fewer ways of sampling than other servers.
     let others = [
         ("top_k", json!(sampling.top_k)),
         ("min_p", json!(sampling.min_p)),
         ("repetition_penalty", json!(sampling.repetition_penalty)),
     ];
     for (name, value) in others {
-        if official && !value.is_null() {
+        if dialect != Dialect::Other && !value.is_null() {
             return Err(unsupported(profile, &format!("takes no {name}; leave it out")));
         }
         put(name, value);
     }
     if !request.tools.is_empty() {
         put("tools", request.tools.iter().map(|tool| json!({ "type": "function", "function": tool })).collect());
+        put(
+            "tool_choice",
+            tool_choice(&request.tool_choice, |name| json!({ "type": "function", "function": { "name": name } })),
+        );
+        put("parallel_tool_calls", json!(request.parallel_tool_calls));
     }
     put("response_format", response_format(&request.response_format));
     Ok(Value::Object(body))
@@ -105,6 +118,7 @@ pub(super) struct ChatParser {
     /// Tokens of the request as estimated, for servers that do not say.
     estimated_input: u64,
     usage: Option<Usage>,
+    tier: ServiceTier,
     finish_reason: Option<FinishReason>,
     calls: PartialCalls,
     pieces: u64,
@@ -117,6 +131,7 @@ impl ChatParser {
         Self {
             estimated_input,
             usage: None,
+            tier: ServiceTier::Standard,
             finish_reason: None,
             calls: PartialCalls::default(),
             pieces: 0,
@@ -156,10 +171,11 @@ impl ChatParser {
 
     /// What the server said, or an estimate that is rather too high.
     fn usage(&self) -> Usage {
-        self.usage.unwrap_or_else(|| {
+        let said = self.usage.map(|usage| Usage { tier: self.tier, ..usage });
+        said.unwrap_or_else(|| {
             tracing::debug!("the server did not say how many tokens it used; they are estimated");
             let output_tokens = self.pieces.max(estimate_tokens(self.bytes + self.calls.bytes()));
-            Usage { input_tokens: self.estimated_input, cached_tokens: 0, output_tokens }
+            Usage { tier: self.tier, ..Usage::of(self.estimated_input, output_tokens) }
         })
     }
 }
@@ -181,6 +197,9 @@ impl Parser for ChatParser {
         if let Some(choice) = event["choices"].get(0) {
             self.choice(choice, &mut deltas)?;
         }
+        if let Some(tier) = event["service_tier"].as_str() {
+            self.tier = ServiceTier::of_provider(Some(tier));
+        }
         self.usage = usage(&event["usage"]).or(self.usage);
         Ok(deltas)
     }
@@ -199,15 +218,24 @@ impl Parser for ChatParser {
     }
 }
 
+/// What the server counted. Gemini's endpoint leaves thoughts out of `completion_tokens` and has them in the total only.
 fn usage(value: &Value) -> Option<Usage> {
+    let (read, written) = (&value["prompt_tokens_details"], &value["completion_tokens_details"]);
+    let (input_tokens, said) = (value["prompt_tokens"].as_u64()?, value["completion_tokens"].as_u64()?);
+    let total = value["total_tokens"].as_u64().unwrap_or(0);
+    let unsaid = total.saturating_sub(input_tokens.saturating_add(said));
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
     Some(Usage {
-        input_tokens: value["prompt_tokens"].as_u64()?,
-        cached_tokens: value["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0),
-        output_tokens: value["completion_tokens"].as_u64()?,
+        cached_tokens: number(&read["cached_tokens"]),
+        // By the names of OpenRouter and of LiteLLM; OpenAI has none.
+        cache_write_tokens: number(&read["cache_write_tokens"]).max(number(&read["cache_creation_tokens"])),
+        reasoning_tokens: number(&written["reasoning_tokens"]).max(unsaid),
+        image_output_tokens: number(&written["image_tokens"]),
+        ..Usage::of(input_tokens, said.saturating_add(unsaid))
     })
 }
 
-fn logprob(value: &Value) -> Option<TokenLogprob> {
+pub(super) fn logprob(value: &Value) -> Option<TokenLogprob> {
     let one = |value: &Value| Some((value["token"].as_str()?.to_owned(), value["logprob"].as_f64()? as f32));
     let (token, logprob) = one(value)?;
     let top = value["top_logprobs"].as_array().into_iter().flatten().filter_map(one).collect();

@@ -18,7 +18,7 @@ fn text(text: &str) -> Delta {
 }
 
 fn done(input_tokens: u64, cached_tokens: u64, output_tokens: u64, finish_reason: FinishReason) -> Delta {
-    Delta::Done { usage: Usage { input_tokens, cached_tokens, output_tokens }, finish_reason }
+    Delta::Done { usage: Usage { cached_tokens, ..Usage::of(input_tokens, output_tokens) }, finish_reason }
 }
 
 #[test]
@@ -32,6 +32,28 @@ fn an_answer_of_openai_with_usage() {
         "[DONE]",
     ]);
     assert_eq!(deltas, [text("Hi"), text("!"), done(12, 8, 2, FinishReason::Stop)]);
+}
+
+#[test]
+fn thoughts_and_the_tier_are_told_apart() {
+    let end =
+        |usage: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"stop"}}],"usage":{usage}}}"#);
+    let usage = |events: &[&str]| match read(events).pop() {
+        Some(Delta::Done { usage, .. }) => usage,
+        other => panic!("{other:?}"),
+    };
+    let openai = end(
+        r#"{"prompt_tokens":12,"completion_tokens":50,"total_tokens":62,"completion_tokens_details":{"reasoning_tokens":40}}"#,
+    );
+    let flex = r#"{"service_tier":"flex","choices":[]}"#;
+    let expected = Usage { reasoning_tokens: 40, tier: ServiceTier::Flex, ..Usage::of(12, 50) };
+    assert_eq!(usage(&[flex, &openai, "[DONE]"]), expected);
+    let gemini = end(r#"{"prompt_tokens":12,"completion_tokens":10,"total_tokens":62}"#);
+    assert_eq!(usage(&[&gemini, "[DONE]"]), Usage { reasoning_tokens: 40, ..Usage::of(12, 50) });
+    let routed = end(
+        r#"{"prompt_tokens":12,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":8}}"#,
+    );
+    assert_eq!(usage(&[&routed, "[DONE]"]), Usage { cached_tokens: 4, cache_write_tokens: 8, ..Usage::of(12, 1) });
 }
 
 #[test]
@@ -111,7 +133,7 @@ fn a_request_has_openais_form() {
     request.tools.push(FunctionSpec::new("search"));
     request.response_format = ResponseFormat::JsonSchema { name: "city".into(), schema: json!({ "type": "object" }) };
     request.sampling = Sampling { max_tokens: Some(5), stop: vec!["\n".into()], ..Sampling::default() };
-    let body = body(&profile, "name", true, &request).unwrap();
+    let body = body(&profile, "name", Dialect::OpenAi, &request).unwrap();
     assert_eq!(
         body,
         json!({
@@ -146,8 +168,8 @@ fn sampling_that_openai_does_not_take_goes_to_other_servers_only() {
     let profile = ModelProfile::local("m", 10_000);
     let sampling = Sampling { top_k: Some(5), max_tokens: Some(3), ..Sampling::default() };
     let request = ChatRequest { sampling, ..ChatRequest::user("x") };
-    assert_eq!(body(&profile, "m", true, &request).unwrap_err().kind(), ErrorKind::Unsupported);
-    let other = body(&profile, "m", false, &request).unwrap();
+    assert_eq!(body(&profile, "m", Dialect::OpenAi, &request).unwrap_err().kind(), ErrorKind::Unsupported);
+    let other = body(&profile, "m", Dialect::Other, &request).unwrap();
     assert_eq!((&other["top_k"], &other["max_tokens"]), (&json!(5), &json!(3)));
 }
 

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use half::f16;
 
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon;
 use super::{
     Isa, Out, Pool,
     math::{exp, sum},
@@ -221,6 +223,9 @@ pub(in super::super) fn attend<F: Float>(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512(queries, first, keys, values, results) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => unsafe { lines::<Neon<false>, F>(queries, first, keys, values, results) },
     }
 }
 

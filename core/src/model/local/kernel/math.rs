@@ -1,5 +1,5 @@
-//! What stands between the products: norms, positions, gates. Plain Rust, compiled once for every processor
-//! and once for those with AVX2 and FMA, where the compiler makes eight numbers at a time of the same lines.
+//! What stands between the products: norms, positions, gates. Plain Rust, compiled once for every processor and again
+//! for those with AVX2 and FMA, AVX-512 or NEON, where the compiler makes many numbers at a time of the same lines.
 
 use super::{Isa, format::BLOCK};
 
@@ -32,6 +32,9 @@ macro_rules! for_each_processor {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // Every processor the program is compiled for has these.
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon | Isa::NeonDot => lines::<true>($($arg),*),
             }
         }
     )*};

@@ -73,8 +73,8 @@ impl Matrix {
                 let rows = first..(first + data.len() / tile_bytes * TILE).min(rows);
                 let bytes = &mut bytes[..rows.len() * row_bytes];
                 read(rows, bytes)?;
-                for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-                    pack_row(kind, &mut data[row / TILE * tile_bytes..][..tile_bytes], row % TILE, bytes);
+                for (tile, rows) in data.chunks_exact_mut(tile_bytes).zip(bytes.chunks(row_bytes * TILE)) {
+                    pack_tile(kind, tile, row_bytes, rows);
                 }
             }
             Ok(())
@@ -191,14 +191,31 @@ fn tiles<T: Copy + Default>(rows: usize, cols: usize, weights: &[T]) -> Aligned<
     tiles
 }
 
-/// Writes row `lane` of a tile to its place.
-fn pack_row(kind: Quantised, tile: &mut [u8], lane: usize, bytes: &[u8]) {
-    let (layout, each) = (kind.layout(), kind.file_block() / BLOCK);
-    for (at, bytes) in bytes.chunks_exact(kind.file_bytes()).enumerate() {
-        kind.unpack(bytes, |part, block| {
-            let start = (at * each + part) * layout.block_bytes();
-            pack(&layout, &mut tile[start..][..layout.block_bytes()], lane, &block);
-        });
+/// Packs the rows of a tile. A block of every row, then the next one: the places of the tile are written one after the
+/// other, and each has been read by the cache once.
+fn pack_tile(kind: Quantised, tile: &mut [u8], row_bytes: usize, rows: &[u8]) {
+    match kind {
+        Quantised::Q4_0 => pack_tile_of(Quantised::Q4_0, tile, row_bytes, rows),
+        Quantised::Q4_1 => pack_tile_of(Quantised::Q4_1, tile, row_bytes, rows),
+        Quantised::Q5_0 => pack_tile_of(Quantised::Q5_0, tile, row_bytes, rows),
+        Quantised::Q5_1 => pack_tile_of(Quantised::Q5_1, tile, row_bytes, rows),
+        Quantised::Q8_0 => pack_tile_of(Quantised::Q8_0, tile, row_bytes, rows),
+        Quantised::Q4K => pack_tile_of(Quantised::Q4K, tile, row_bytes, rows),
+        Quantised::Q5K => pack_tile_of(Quantised::Q5K, tile, row_bytes, rows),
+        Quantised::Q6K => pack_tile_of(Quantised::Q6K, tile, row_bytes, rows),
+    }
+}
+
+/// The same, compiled for each kind, so that sizes are known in the loop.
+#[inline(always)]
+fn pack_tile_of(kind: Quantised, tile: &mut [u8], row_bytes: usize, rows: &[u8]) {
+    let (layout, each, bytes) = (kind.layout(), kind.file_block() / BLOCK, kind.file_bytes());
+    for (at, blocks) in tile.chunks_exact_mut(each * layout.block_bytes()).enumerate() {
+        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+            kind.unpack(&row[at * bytes..][..bytes], |part, block| {
+                pack(&layout, &mut blocks[part * layout.block_bytes()..][..layout.block_bytes()], lane, &block);
+            });
+        }
     }
 }
 

@@ -19,6 +19,10 @@ mod avx_vnni;
 mod format;
 mod math;
 mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
 mod pool;
 mod portable;
 mod product;
@@ -27,6 +31,8 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::{marker::PhantomData, ops::Range};
 
 pub(super) use self::{
@@ -52,6 +58,12 @@ pub(super) enum Isa {
     /// AVX-512 with VNNI: servers since 2019, and Zen 4.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// 64-bit ARM: every such processor.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// 64-bit ARM with dot products: phones and servers since 2018, Apple silicon.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 impl Isa {
@@ -70,6 +82,10 @@ impl Isa {
             (Self::AvxVnni, has_avx2() && is_x86_feature_detected!("avxvnni")),
             #[cfg(target_arch = "x86_64")]
             (Self::Avx512, has_avx2() && has_avx512()),
+            #[cfg(target_arch = "aarch64")]
+            (Self::Neon, is_aarch64_feature_detected!("neon")),
+            #[cfg(target_arch = "aarch64")]
+            (Self::NeonDot, is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("dotprod")),
         ];
         all.into_iter().filter(|(_, there)| *there).map(|(isa, _)| isa)
     }
@@ -86,6 +102,12 @@ impl Isa {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { avx512::multiply(matrix, tiles, inputs, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { neon::multiply(matrix, tiles, inputs, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => unsafe { neon_dot::multiply(matrix, tiles, inputs, out) },
         }
     }
 }

@@ -68,6 +68,13 @@ fn assert_near(got: &[f32], expected: &[f64], what: &str) {
     }
 }
 
+/// Every processor that a program for 64-bit ARM runs on has NEON: if it were not found, nothing here would test it.
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn neon_is_found() {
+    assert!(Isa::all().any(|isa| isa == Isa::Neon) && Isa::detect() != Isa::Portable);
+}
+
 #[test]
 fn weights_are_read_as_candle_reads_them() {
     for kind in KINDS {

@@ -1,16 +1,21 @@
-//! The tokenizer that a GGUF file carries in its metadata.
+//! The tokenizer that a GGUF file carries in its metadata, and that of a `tokenizer.json`.
 
 mod byte_level;
+mod library;
 mod sentencepiece;
+mod slots;
 mod special;
+mod unigram;
 
 use std::collections::HashSet;
 
 use self::{
+    byte_level::{ByteLevel, ByteOfChar},
+    library::Library,
     sentencepiece::{SPACE, SentencePiece},
     special::{Part, Special, SpecialTokens},
 };
-use super::gguf::{Gguf, corrupt};
+use super::gguf::{Gguf, Texts, corrupt};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Texts that end an answer, whatever the file names as its end token; such a token is a control token, whatever the
@@ -34,7 +39,8 @@ pub(super) struct Tokenizer {
 /// How a text without special tokens is encoded.
 #[derive(Debug)]
 enum Model {
-    ByteLevel(Box<tokenizers::Tokenizer>),
+    ByteLevel(ByteLevel),
+    Library(Box<Library>),
     SentencePiece(SentencePiece),
 }
 
@@ -94,58 +100,125 @@ impl Kind {
     }
 }
 
+/// The tokens that a file names.
+struct Vocabulary<'a> {
+    texts: &'a Texts,
+    kinds: Option<&'a [i64]>,
+}
+
+impl<'a> Vocabulary<'a> {
+    fn of(gguf: &'a Gguf) -> Result<Self> {
+        let texts = gguf.texts("tokenizer.ggml.tokens")?;
+        let kinds = gguf.integers_if_any("tokenizer.ggml.token_type")?;
+        if texts.is_empty() || kinds.is_some_and(|kinds| kinds.len() != texts.len()) {
+            return Err(corrupt("the tokens and their types differ in number; expected one type for each token"));
+        }
+        Ok(Self { texts, kinds })
+    }
+
+    fn kind(&self, token: usize) -> Kind {
+        Kind::of(self.kinds.map_or(1, |kinds| kinds[token]), &self.texts[token])
+    }
+
+    /// The token that the file names for `key`, or the one it is `otherwise`.
+    fn token(&self, gguf: &Gguf, key: &str, otherwise: Option<u32>) -> Result<Option<u32>> {
+        let there = self.texts.len() as u64;
+        match gguf.integer_if_any(&format!("tokenizer.ggml.{key}_token_id"))? {
+            Some(token) if token >= there => {
+                Err(corrupt(format!("the {key} token is {token}; expected one of {there} tokens")))
+            }
+            Some(token) => Ok(Some(token as u32)),
+            None => Ok(otherwise.filter(|&token| u64::from(token) < there)),
+        }
+    }
+}
+
 impl Tokenizer {
     /// The tokenizer of a file.
     ///
     /// # Errors
     /// `Unsupported` for a kind of tokenizer that would be cut wrongly; `Corrupt` when it is not whole.
     pub(super) fn new(gguf: &Gguf) -> Result<Self> {
-        let sentencepiece = match gguf.text("tokenizer.ggml.model")? {
-            "gpt2" => false,
-            "llama" => true,
+        // Numbers of the begin, end and unknown token that files leave out.
+        let (spaced, usual) = match gguf.text("tokenizer.ggml.model")? {
+            "gpt2" => (false, [None; 3]),
+            "llama" => (true, [Some(1), Some(2), Some(0)]),
+            "t5" => (true, [None, Some(1), Some(2)]),
             model => {
                 let message = format!(
-                    "the file's tokenizer is of kind \"{model}\"; supported are \"gpt2\" (byte-level BPE) and \"llama\" \
-                     (SentencePiece BPE)"
+                    "the file's tokenizer is of kind \"{model}\"; supported are \"gpt2\" (byte-level BPE), \"llama\" \
+                     (SentencePiece BPE) and \"t5\" (Unigram)"
                 );
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
         };
-        let texts = gguf.texts("tokenizer.ggml.tokens")?;
-        let kinds = gguf.integers_if_any("tokenizer.ggml.token_type")?;
-        if texts.is_empty() || kinds.is_some_and(|kinds| kinds.len() != texts.len()) {
-            return Err(corrupt("the tokens and their types differ in number; expected one type for each token"));
-        }
-        let kind = |token: usize| Kind::of(kinds.map_or(1, |kinds| kinds[token]), &texts[token]);
-        let (pieces, special) = (pieces(texts, kind, sentencepiece), special(gguf, texts, kind)?);
-
-        let token =
-            |key: &str, otherwise: Option<u32>| match gguf.integer_if_any(&format!("tokenizer.ggml.{key}_token_id"))? {
-                Some(token) if token >= texts.len() as u64 => {
-                    Err(corrupt(format!("the {key} token is {token}; expected one of {} tokens", texts.len())))
-                }
-                Some(token) => Ok(Some(token as u32)),
-                None => Ok(otherwise.filter(|&token| sentencepiece && (token as usize) < texts.len())),
-            };
+        let vocabulary = Vocabulary::of(gguf)?;
+        let (texts, kind) = (vocabulary.texts, |token| vocabulary.kind(token));
+        let (pieces, special) = (pieces(texts, kind, spaced), special(gguf, texts, kind)?);
+        let unknown = vocabulary.token(gguf, "unknown", usual[2])?;
         let pre = gguf.text_if_any("tokenizer.ggml.pre")?.unwrap_or("gpt-2");
-        let model = if sentencepiece {
-            let unknown = token("unknown", Some(0))?;
-            Model::SentencePiece(load_sentencepiece(gguf, &pieces, kind, unknown)?)
-        } else {
-            let ordinary = |token| kind(token) != Kind::Control;
-            Model::ByteLevel(Box::new(byte_level::load(gguf, pre, texts, ordinary)?))
+        let model = match usual {
+            [None, None, None] => Model::ByteLevel(ByteLevel::new(gguf, pre, &pieces, kind)?),
+            [None, ..] => {
+                let unknown = unknown.ok_or_else(|| corrupt("the tokenizer has no token for what is unknown"))?;
+                let tokenizer = unigram::load(gguf, texts, kind, unknown)?;
+                Model::Library(Box::new(Library::new(tokenizer)))
+            }
+            _ => Model::SentencePiece(load_sentencepiece(gguf, &pieces, kind, unknown)?),
         };
-        let (begin, end) = (token("bos", Some(1))?, token("eos", Some(2))?);
-        let mut end_tokens: HashSet<_> =
-            [end, token("eot", None)?, token("eom", None)?].into_iter().flatten().collect();
+        let (begin, end) = (vocabulary.token(gguf, "bos", usual[0])?, vocabulary.token(gguf, "eos", usual[1])?);
+        let ends = [end, vocabulary.token(gguf, "eot", None)?, vocabulary.token(gguf, "eom", None)?];
+        let add_begin = gguf.bool_if_any("tokenizer.ggml.add_bos_token")?;
+        let add_begin = add_begin.unwrap_or(usual[0].is_some() || byte_level::is_llama3(pre));
+        let ends = ends.into_iter().flatten().collect();
+        Self::of_parts(texts, (model, pieces, special), (begin, end), ends, add_begin)
+    }
+
+    /// The tokenizer of a `tokenizer.json`, with what `head` says of it.
+    ///
+    /// # Errors
+    /// As for [`Tokenizer::new`].
+    pub(super) fn of_library(head: &Gguf, whole: &tokenizers::Tokenizer) -> Result<Self> {
+        let vocabulary = Vocabulary::of(head)?;
+        let (texts, kind) = (vocabulary.texts, |token| vocabulary.kind(token));
+        let library = Library::of_json(whole)?;
+        let pieces = pieces(texts, kind, !library.is_byte_level());
+        let added = whole.get_added_tokens_decoder();
+        let special = texts.iter().enumerate().filter_map(|(token, text)| {
+            let control = match kind(token) {
+                Kind::Control => true,
+                Kind::UserDefined => false,
+                _ => return None,
+            };
+            let strips = added.get(&(token as u32)).is_some_and(|added| added.rstrip);
+            Some(Special { text: text.to_owned(), token: token as u32, control, strips })
+        });
+        let special = SpecialTokens::new(special.collect());
+        let (begin, end) = (vocabulary.token(head, "bos", None)?, vocabulary.token(head, "eos", None)?);
+        // Checked where they were read.
+        let ends = head.integers_if_any("tokenizer.ggml.eos_token_ids")?.unwrap_or_default();
+        let ends = ends.iter().map(|&token| token as u32).chain(end).collect();
+        let add_begin = head.bool_if_any("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
+        let model = Model::Library(Box::new(library));
+        Self::of_parts(texts, (model, pieces, special), (begin, end), ends, add_begin)
+    }
+
+    fn of_parts(
+        texts: &Texts,
+        (model, pieces, special): (Model, Pieces, SpecialTokens),
+        (begin, end): (Option<u32>, Option<u32>),
+        mut end_tokens: HashSet<u32>,
+        add_begin: bool,
+    ) -> Result<Self> {
         end_tokens.extend(special.iter().filter(|s| END_TEXTS.contains(&s.text.as_str())).map(|s| s.token));
         if end_tokens.is_empty() {
             return Err(corrupt("the file names no end token; expected tokenizer.ggml.eos_token_id"));
         }
-        let add_begin = gguf.bool_if_any("tokenizer.ggml.add_bos_token")?;
-        let add_begin = add_begin.unwrap_or(sentencepiece || byte_level::is_llama3(pre));
-        let name = |token: Option<u32>| token.map(|token| texts[token as usize].clone()).unwrap_or_default();
-        let longest = texts.iter().map(String::len).max().unwrap_or(1).max(1);
+        let name = |token: Option<u32>| token.map(|token| texts[token as usize].to_owned()).unwrap_or_default();
+        let longest = match &model {
+            Model::Library(library) if library.may_drop() => usize::MAX,
+            _ => texts.iter().map(str::len).max().unwrap_or(1).max(1),
+        };
         Ok(Self { model, pieces, special, end_tokens, begin, add_begin, names: [name(begin), name(end)], longest })
     }
 
@@ -181,12 +254,15 @@ impl Tokenizer {
     /// The bytes that `token` adds to a text after `before`: less the space that is only there because the text begins.
     pub(super) fn bytes_after(&self, before: u32, token: u32) -> &[u8] {
         let bytes = self.bytes(token);
-        match &self.model {
-            Model::SentencePiece(model) if model.space_first && self.special.get(before).is_some() => {
-                bytes.strip_prefix(b" ").unwrap_or(bytes)
-            }
-            _ => bytes,
+        let space_first = match &self.model {
+            Model::SentencePiece(model) => model.space_first,
+            Model::ByteLevel(_) => false,
+            Model::Library(library) => library.space_first,
+        };
+        if space_first && self.special.get(before).is_some() {
+            return bytes.strip_prefix(b" ").unwrap_or(bytes);
         }
+        bytes
     }
 
     /// `token` as a text for a person.
@@ -226,12 +302,12 @@ impl Tokenizer {
     }
 
     fn encode_into(&self, tokens: &mut Vec<u32>, text: &str, control: bool, guard: Option<char>) -> Result<()> {
-        let mut after_special = true;
+        let (mut after_special, mut begins) = (true, true);
         for part in self.special.cut(text, control) {
             let text = match part {
                 Part::Token(token) => {
                     tokens.push(token);
-                    after_special = true;
+                    (after_special, begins) = (true, false);
                     continue;
                 }
                 Part::Text(text) => text,
@@ -239,23 +315,19 @@ impl Tokenizer {
             let without = guard.filter(|&guard| text.contains(guard)).map(|guard| text.replace(guard, ""));
             let text = without.as_deref().unwrap_or(text);
             match &self.model {
-                Model::ByteLevel(model) => {
-                    let encoding = model.encode_fast(text, false).map_err(|e| {
-                        Error::unexpected("a text cannot be cut into tokens; please report this").caused_by(e)
-                    })?;
-                    tokens.extend_from_slice(encoding.get_ids());
-                }
+                Model::ByteLevel(model) => model.encode(&self.pieces, text, tokens)?,
+                Model::Library(library) => library.encode(text, begins, tokens)?,
                 Model::SentencePiece(model) => model.encode(&self.pieces, text, after_special, tokens),
             }
-            after_special = false;
+            (after_special, begins) = (false, false);
         }
         Ok(())
     }
 }
 
 /// What each token adds to a text.
-fn pieces(texts: &[String], kind: impl Fn(usize) -> Kind, sentencepiece: bool) -> Pieces {
-    let by_char = byte_level::bytes_by_char();
+fn pieces(texts: &Texts, kind: impl Fn(usize) -> Kind, sentencepiece: bool) -> Pieces {
+    let by_char = ByteOfChar::new();
     let mut pieces = Pieces { bytes: Vec::new(), ends: Vec::with_capacity(texts.len()) };
     for (number, text) in texts.iter().enumerate() {
         match kind(number) {
@@ -263,16 +335,16 @@ fn pieces(texts: &[String], kind: impl Fn(usize) -> Kind, sentencepiece: bool) -
             Kind::UserDefined => pieces.push(text.bytes()),
             Kind::Byte(byte) => pieces.push([byte]),
             Kind::Normal if sentencepiece => pieces.push(text.replace(SPACE, " ").into_bytes()),
-            Kind::Normal => pieces.push(text.chars().flat_map(|c| match by_char.get(&c) {
-                Some(&byte) => vec![byte],
-                None => c.encode_utf8(&mut [0; 4]).bytes().collect(),
-            })),
+            Kind::Normal => {
+                by_char.add_bytes(text, &mut pieces.bytes);
+                pieces.push([]);
+            }
         }
     }
     pieces
 }
 
-fn special(gguf: &Gguf, texts: &[String], kind: impl Fn(usize) -> Kind) -> Result<SpecialTokens> {
+fn special(gguf: &Gguf, texts: &Texts, kind: impl Fn(usize) -> Kind) -> Result<SpecialTokens> {
     let name = gguf.text_if_any("general.name")?.unwrap_or_default().to_lowercase();
     // Files do not tell which tokens swallow the white space after them. Of the models here, only those of Phi-3 do.
     let phi3 = name.contains("phi-3") || name.contains("phi3");
@@ -282,8 +354,8 @@ fn special(gguf: &Gguf, texts: &[String], kind: impl Fn(usize) -> Kind) -> Resul
             Kind::UserDefined => false,
             _ => return None,
         };
-        let strips = phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text.as_str());
-        Some(Special { text: text.clone(), token: number as u32, control, strips })
+        let strips = phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text);
+        Some(Special { text: text.to_owned(), token: number as u32, control, strips })
     });
     Ok(SpecialTokens::new(special.collect()))
 }
@@ -354,7 +426,7 @@ mod tests {
             ("tokenizer.ggml.model", Value::Text("llama".into())),
             ("tokenizer.ggml.token_type", Value::Integers(kinds.collect())),
             ("tokenizer.ggml.scores", Value::Floats(scores.collect())),
-            ("tokenizer.ggml.tokens", Value::Texts(tokens)),
+            ("tokenizer.ggml.tokens", Value::Texts(tokens.iter().map(String::as_str).collect())),
             ("tokenizer.ggml.add_space_prefix", Value::Bool(space_first)),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
@@ -419,7 +491,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_told_with_what_is() {
         let mut gguf = testing::tiny_gguf();
-        gguf.metadata.insert("tokenizer.ggml.model".into(), Value::Text("t5".into()));
+        gguf.metadata.insert("tokenizer.ggml.model".into(), Value::Text("bert".into()));
         let error = Tokenizer::new(&gguf).unwrap_err();
         assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("SentencePiece"), "{error}");
         gguf.metadata.insert("tokenizer.ggml.model".into(), Value::Text("llama".into()));

@@ -4,7 +4,10 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use super::Pieces;
+use super::{
+    Pieces,
+    slots::{Slots, hash},
+};
 
 /// What pieces have for a space.
 pub(super) const SPACE: char = '\u{2581}';
@@ -14,16 +17,13 @@ pub(super) const SPACE: char = '\u{2581}';
 pub(super) struct SentencePiece {
     /// Of every token.
     scores: Vec<f32>,
-    /// Tokens at the hash of their bytes, or at the next free place; `NONE` where there is none. A table of its own,
-    /// since a vocabulary of 262,144 texts need not be in memory twice.
-    slots: Vec<u32>,
+    /// Tokens by their bytes.
+    slots: Slots,
     /// Tokens of the bytes.
     bytes: Box<[u32; 256]>,
     /// Whether a space is set before a text that begins, or goes on after a special token.
     pub(super) space_first: bool,
 }
-
-const NONE: u32 = u32::MAX;
 
 /// A run of bytes of the text, among others.
 #[derive(Clone, Copy, Debug)]
@@ -82,14 +82,10 @@ impl SentencePiece {
         for score in &mut scores {
             *score += 0.0;
         }
-        let mut slots = vec![NONE; (2 * pieces.len()).next_power_of_two()];
+        let mut slots = Slots::new(pieces.len());
         // The last of equal pieces counts, so it is found first.
         for token in (0..pieces.len()).rev().filter(|&token| ordinary(token)) {
-            let mut at = hash(pieces.get(token as u32)) & (slots.len() - 1);
-            while slots[at] != NONE {
-                at = (at + 1) & (slots.len() - 1);
-            }
-            slots[at] = token as u32;
+            slots.insert(hash(pieces.get(token as u32)), token as u32);
         }
         Self { scores, slots, bytes, space_first }
     }
@@ -142,23 +138,6 @@ impl SentencePiece {
     }
 
     fn token(&self, pieces: &Pieces, bytes: &[u8]) -> Option<u32> {
-        let mut at = hash(bytes) & (self.slots.len() - 1);
-        loop {
-            let token = self.slots[at];
-            if token == NONE {
-                return None;
-            }
-            if pieces.get(token) == bytes {
-                return Some(token);
-            }
-            at = (at + 1) & (self.slots.len() - 1);
-        }
+        self.slots.find(hash(bytes), |token| pieces.get(token) == bytes)
     }
-}
-
-/// FNV-1a, with its high bits folded into those that are used.
-fn hash(bytes: &[u8]) -> usize {
-    let mix = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix);
-    (hash ^ hash >> 32) as usize
 }

@@ -1,4 +1,4 @@
-//! Which process works on a run, and whether it still lives.
+//! Which process something belongs to, and whether it still lives.
 
 use std::{fs, sync::LazyLock};
 
@@ -9,7 +9,7 @@ static PROCESS: LazyLock<String> = LazyLock::new(|| uuid::Uuid::now_v7().simple(
 
 /// A process, so described that another one on the same machine can tell whether it still lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     process: String,
     pid: u32,
     /// The boot of the machine; empty where it cannot be known.
@@ -22,7 +22,7 @@ pub(super) struct Owner {
 
 impl Owner {
     /// This process.
-    pub(super) fn me() -> Self {
+    pub(crate) fn me() -> Self {
         let pid = std::process::id();
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let space = fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
@@ -31,12 +31,19 @@ impl Owner {
     }
 
     /// Whether it is this process. A forked child is another one.
-    pub(super) fn is_me(&self) -> bool {
+    pub(crate) fn is_me(&self) -> bool {
         self.process == *PROCESS && self.pid == std::process::id()
     }
 
+    /// Whether it is of another boot than this process. A folder is open on one machine only, so that machine has started
+    /// anew since.
+    pub(crate) fn is_of_another_boot(&self) -> bool {
+        let now = Self::me().boot;
+        !self.boot.is_empty() && !now.is_empty() && self.boot != now
+    }
+
     /// Whether the process has certainly ended. False where that cannot be told: then its lease counts.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         let me = Self::me();
         if self.boot.is_empty() || self.space.is_empty() || self.boot != me.boot || self.space != me.space {
             return false;
@@ -92,5 +99,6 @@ mod tests {
         assert!(reused.is_gone(), "the process with this pid started at another time");
         let elsewhere = Owner { boot: "another boot".into(), ..reused };
         assert!(!elsewhere.is_gone(), "nothing is known of another machine");
+        assert!(elsewhere.is_of_another_boot() && !Owner::me().is_of_another_boot());
     }
 }

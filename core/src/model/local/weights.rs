@@ -1,0 +1,229 @@
+//! A chat model on the disk, and its weights, packed as they are read.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader},
+    ops::Range,
+    path::Path,
+    time::SystemTime,
+};
+
+use candle_core::{
+    Device,
+    quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
+};
+use half::f16;
+
+use super::{
+    checkpoint::eight_bits,
+    folder::Folder,
+    gguf::{Gguf, TensorInfo, corrupt},
+    kernel::{Matrix, Quantised},
+    tokenizer::Tokenizer,
+};
+use crate::error::{Error, Result};
+
+/// Weights of a folder that share a scale in eight bits.
+const BLOCK: usize = 32;
+
+/// A chat model on the disk: a GGUF file, or a folder as transformers saves it.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    /// What it is; that of a folder is written as its GGUF file would have it.
+    pub(super) head: Gguf,
+    data: Data,
+    bytes: u64,
+    changed: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+enum Data {
+    File(File),
+    Folder(Box<Folder>),
+}
+
+impl Checkpoint {
+    /// Reads what the model at `path` is.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; `Corrupt` when it is not whole; `Unsupported` for one that cannot be loaded.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let absent = |e| {
+            Error::not_found("there is no model file here; name a file that exists, or run `triune models pull`")
+                .caused_by(e)
+        };
+        let facts = fs::metadata(path).map_err(absent)?;
+        if facts.is_dir() {
+            let (head, folder) = Folder::open(path)?;
+            let (bytes, changed) = (folder.bytes(), folder.changed());
+            return Ok(Self { head, data: Data::Folder(Box::new(folder)), bytes, changed });
+        }
+        if !facts.is_file() {
+            return Err(Error::invalid("a chat model is a GGUF file or a folder, and this is neither"));
+        }
+        let (file, bytes) = (File::open(path).map_err(absent)?, facts.len());
+        let head = Gguf::read(BufReader::with_capacity(1 << 18, &file), bytes)?;
+        Ok(Self { head, data: Data::File(file), bytes, changed: facts.modified().ok() })
+    }
+
+    /// Its tokenizer.
+    pub(super) fn tokenizer(&self) -> Result<Tokenizer> {
+        match &self.data {
+            Data::File(_) => Tokenizer::new(&self.head),
+            Data::Folder(folder) => Tokenizer::of_library(&self.head, folder.tokenizer()),
+        }
+    }
+
+    /// Bytes of the file, or of all weights in the folder.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Is another one when the files changed.
+    pub(super) fn stamp(&self) -> (u64, Option<SystemTime>) {
+        (self.bytes, self.changed)
+    }
+
+    /// Whether the converter of llama.cpp wrote it.
+    pub(super) fn is_converted(&self) -> bool {
+        matches!(self.data, Data::File(_))
+    }
+}
+
+/// The weights of a checkpoint.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    /// Whether they take 32 bits each, and nothing is rounded.
+    pub(super) full_precision: bool,
+    /// Threads that read a matrix.
+    pub(super) threads: usize,
+}
+
+impl<'a> Weights<'a> {
+    pub(super) fn matrix(&self, name: &str) -> Result<Matrix> {
+        self.rows(name, None)
+    }
+
+    /// Some rows of a matrix, or all.
+    pub(super) fn rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Matrix> {
+        let info = self.info(name)?;
+        let (cols, all) = (info.dims[0] as usize, info.dims[1] as usize);
+        let rows = rows.unwrap_or(0..all);
+        match &self.checkpoint.data {
+            Data::File(file) => self.of_file(file, name, info, (cols, all), rows),
+            Data::Folder(folder) => self.of_folder(folder, name, cols, rows),
+        }
+    }
+
+    /// As they are in the file.
+    fn of_file(
+        &self,
+        file: &File,
+        name: &str,
+        info: &TensorInfo,
+        (cols, all): (usize, usize),
+        rows: Range<usize>,
+    ) -> Result<Matrix> {
+        let row_bytes = info.size / all as u64;
+        let read = |some: Range<usize>, bytes: &mut [u8]| {
+            self.read(file, name, info.offset + (rows.start + some.start) as u64 * row_bytes, bytes)
+        };
+        if let Some(kind) = quantised(info.dtype).filter(|_| !self.full_precision) {
+            return Matrix::read(kind, rows.len(), cols, self.threads, read);
+        }
+        let mut bytes = vec![0; row_bytes as usize * rows.len()];
+        read(0..rows.len(), &mut bytes)?;
+        Ok(if info.dtype == GgmlDType::F16 && !self.full_precision {
+            Matrix::half(rows.len(), cols, &halves(&bytes))
+        } else {
+            Matrix::float(rows.len(), cols, &floats(info.dtype, vec![rows.len(), cols], &bytes, name)?)
+        })
+    }
+
+    /// In eight bits, where whole blocks of them fit a row, else in sixteen.
+    fn of_folder(&self, folder: &Folder, name: &str, cols: usize, rows: Range<usize>) -> Result<Matrix> {
+        let numbers = |some: Range<usize>| {
+            let from = |row: usize| (rows.start + row) as u64 * cols as u64;
+            folder.numbers(name, from(some.start)..from(some.end))
+        };
+        if self.full_precision {
+            return Ok(Matrix::float(rows.len(), cols, &numbers(0..rows.len())?));
+        }
+        if !cols.is_multiple_of(BLOCK) {
+            let halves: Vec<_> = numbers(0..rows.len())?.into_iter().map(f16::from_f32).collect();
+            return Ok(Matrix::half(rows.len(), cols, &halves));
+        }
+        Matrix::read(Quantised::Q8_0, rows.len(), cols, self.threads, |some, bytes| {
+            bytes.copy_from_slice(&eight_bits(&numbers(some)?));
+            Ok(())
+        })
+    }
+
+    pub(super) fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        let info = self.info(name)?;
+        match &self.checkpoint.data {
+            Data::File(file) => {
+                let mut bytes = vec![0; info.size as usize];
+                self.read(file, name, info.offset, &mut bytes)?;
+                floats(info.dtype, info.dims.iter().rev().map(|&dim| dim as usize).collect(), &bytes, name)
+            }
+            Data::Folder(folder) => folder.numbers(name, 0..info.dims.iter().product()),
+        }
+    }
+
+    fn info(&self, name: &str) -> Result<&'a TensorInfo> {
+        self.checkpoint.head.tensors.get(name).ok_or_else(|| corrupt(format!("tensor \"{name}\" is missing")))
+    }
+
+    /// Reads what lies at `offset` of the tensor data. The head was checked: every tensor lies inside the file.
+    fn read(&self, file: &File, name: &str, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        read_at(file, self.checkpoint.head.data_offset + offset, bytes)
+            .map_err(|e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e))
+    }
+}
+
+/// Reads the bytes at a place of a file, without a place of its own that threads would share.
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+/// Reads the bytes at a place of a file, without a place of its own that threads would share.
+#[cfg(windows)]
+pub(super) fn read_at(file: &File, mut at: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (at, bytes) = (at + count as u64, &mut bytes[count..]);
+    }
+    Ok(())
+}
+
+/// The kind that has a kernel of its own.
+fn quantised(dtype: GgmlDType) -> Option<Quantised> {
+    Some(match dtype {
+        GgmlDType::Q4_0 => Quantised::Q4_0,
+        GgmlDType::Q4_1 => Quantised::Q4_1,
+        GgmlDType::Q5_0 => Quantised::Q5_0,
+        GgmlDType::Q5_1 => Quantised::Q5_1,
+        GgmlDType::Q8_0 => Quantised::Q8_0,
+        GgmlDType::Q4K => Quantised::Q4K,
+        GgmlDType::Q5K => Quantised::Q5K,
+        GgmlDType::Q6K => Quantised::Q6K,
+        _ => return None,
+    })
+}
+
+fn halves(bytes: &[u8]) -> Vec<f16> {
+    bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect()
+}
+
+/// The weights as candle reads them, in 32 bits.
+fn floats(dtype: GgmlDType, dims: Vec<usize>, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
+    let read = qtensor_from_ggml(dtype, bytes, dims, &Device::Cpu)
+        .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
+    read.map_err(|e| corrupt(format!("tensor \"{name}\" cannot be loaded; download the file again")).caused_by(e))
+}

@@ -1,0 +1,192 @@
+//! One attempt: a model is asked, with leave and with money held for it, and answers in the time that it has.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use tracing::{Instrument, Span, field};
+
+use super::{
+    admission::Leave,
+    bill::{Bill, may_be_billed},
+    breaker::cut_off,
+    seam::Seam,
+};
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+    model::{ChatModel, ChatRequest, ChatStream, Delta, FinishReason, TokenLogprob, ToolCall, Usage},
+    money::NanoUsd,
+};
+
+/// A model of the plan, and what the request is for it.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) model: Arc<dyn ChatModel>,
+    pub(super) input_tokens: u64,
+    pub(super) max_output_tokens: u64,
+}
+
+impl Step {
+    pub(super) fn id(&self) -> &str {
+        &self.model.profile().id
+    }
+}
+
+/// Time that a model has. Only waiting for it counts: a caller who reads slowly does not make it slow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLeft {
+    /// In all.
+    pub(super) total: Duration,
+    /// Until its answer begins.
+    pub(super) first: Option<Duration>,
+    /// Between two pieces of the answer.
+    pub(super) idle: Option<Duration>,
+}
+
+/// The attempt in progress. Dropped, it stops the model and pays for what it wrote.
+pub(super) struct Live {
+    pub(super) step: Step,
+    cx: Context,
+    left: TimeLeft,
+    calling: Option<BoxFuture<'static, Result<ChatStream>>>,
+    answer: Option<ChatStream>,
+    pub(super) leave: Leave,
+    pub(super) bill: Bill,
+    pub(super) span: Span,
+    pub(super) since: Instant,
+    /// Time to the first piece of the answer.
+    pub(super) first_after: Option<Duration>,
+    /// Joins its answer to what another model gave out.
+    pub(super) seam: Option<Seam>,
+    pub(super) text: String,
+    pub(super) tool_calls: Vec<ToolCall>,
+    pub(super) logprobs: Vec<TokenLogprob>,
+    pub(super) pieces: u64,
+}
+
+impl Live {
+    /// Asks `request` of the model; it is sent when the answer is first looked at.
+    pub(super) fn new(
+        cx: &Context,
+        step: Step,
+        request: ChatRequest,
+        left: TimeLeft,
+        (leave, bill): (Leave, Bill),
+        seam: Option<Seam>,
+    ) -> Self {
+        let (cx, span) = (cx.child(), attempt_span(&step));
+        let (model, inner) = (Arc::clone(&step.model), cx.clone());
+        let calling = async move { model.chat(&inner, request).await }.boxed();
+        Self {
+            step,
+            cx,
+            left,
+            calling: Some(calling),
+            answer: None,
+            leave,
+            bill,
+            span,
+            since: Instant::now(),
+            first_after: None,
+            seam,
+            text: String::new(),
+            tool_calls: Vec::new(),
+            logprobs: Vec::new(),
+            pieces: 0,
+        }
+    }
+
+    /// Whether a piece of the answer came.
+    pub(super) fn has_begun(&self) -> bool {
+        self.first_after.is_some()
+    }
+
+    /// The next piece of the answer. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Delta> {
+        let span = self.span.clone();
+        let delta = self.look().instrument(span).await?;
+        self.first_after.get_or_insert_with(|| self.since.elapsed());
+        Ok(delta)
+    }
+
+    async fn look(&mut self) -> Result<Delta> {
+        if let Some(calling) = &mut self.calling {
+            // Sent, it may be billed, also when nobody waits for the answer any more.
+            self.bill.begin();
+            let called = wait(&self.cx, &mut self.left, false, calling).await;
+            self.calling = None;
+            if called.as_ref().is_err_and(|error| !may_be_billed(error)) {
+                self.bill.refused();
+            }
+            self.answer = Some(called?);
+        }
+        let Some(answer) = &mut self.answer else { return Err(cut_off().during("ChatModel::chat")) };
+        let begun = self.first_after.is_some();
+        let next = async { Ok(answer.next().await) };
+        let delta = wait(&self.cx, &mut self.left, begun, next).await?;
+        delta.unwrap_or_else(|| Err(cut_off().during("ChatModel::chat")))
+    }
+
+    pub(super) fn latency_ms(&self) -> u64 {
+        self.since.elapsed().as_millis() as u64
+    }
+}
+
+/// Waits for `work` of a model as long as the model has time, and takes from it what the wait took.
+async fn wait<T>(cx: &Context, left: &mut TimeLeft, begun: bool, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let since = Instant::now();
+    let phase = if begun { left.idle } else { left.first };
+    let done = match phase.filter(|phase| *phase < left.total) {
+        None => cx.clone().within(left.total).run(work).await,
+        Some(phase) => match tokio::time::timeout(phase, cx.run(work)).await {
+            Ok(done) => done,
+            Err(_) if begun => Err(silent("the model stopped in the middle of its answer; see `idle_timeout_ms`")),
+            Err(_) => Err(silent("the model did not begin to answer in time; see `first_token_timeout_ms`")),
+        },
+    };
+    let took = since.elapsed();
+    left.total = left.total.saturating_sub(took);
+    if !begun {
+        left.first = left.first.map(|first| first.saturating_sub(took));
+    }
+    done
+}
+
+fn silent(message: &str) -> Error {
+    Error::new(ErrorKind::Timeout, message).during("ChatModel::chat")
+}
+
+/// A span by the OpenTelemetry names for generative AI; never a prompt.
+fn attempt_span(step: &Step) -> Span {
+    let profile = step.model.profile();
+    let span = tracing::info_span!(
+        "chat",
+        otel.name = field::Empty,
+        otel.kind = if profile.local { "internal" } else { "client" },
+        gen_ai.operation.name = "chat",
+        gen_ai.provider.name = profile.provider,
+        gen_ai.request.model = profile.id,
+        gen_ai.request.max_tokens = step.max_output_tokens,
+        gen_ai.usage.input_tokens = field::Empty,
+        gen_ai.usage.output_tokens = field::Empty,
+        gen_ai.usage.cache_read.input_tokens = field::Empty,
+        gen_ai.response.finish_reasons = field::Empty,
+        triune.cost.usd = field::Empty,
+        error.type = field::Empty,
+    );
+    if !span.is_disabled() {
+        span.record("otel.name", format!("chat {}", profile.id));
+    }
+    span
+}
+
+pub(super) fn record_answer(span: &Span, usage: Usage, finish_reason: FinishReason, cost: NanoUsd) {
+    span.record("gen_ai.usage.input_tokens", usage.input_tokens);
+    span.record("gen_ai.usage.output_tokens", usage.output_tokens);
+    span.record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);
+    span.record("gen_ai.response.finish_reasons", finish_reason.as_str());
+    span.record("triune.cost.usd", cost.usd());
+}

@@ -1,0 +1,136 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    engine::Registry,
+    error::ErrorKind,
+    model::{ChatModel, Embedder, EmbedderProfile, Embedding, ResponseFormat},
+    router::{
+        AnswerCacheConfig, CheapestRouter, GenerateRequest, LedgerQuery, RouterConfig, StreamEvent, testkit::Scripted,
+    },
+    store::{Store, StoreConfig},
+};
+
+/// Texts that begin in the same way mean the same.
+#[derive(Debug)]
+struct Beginnings(EmbedderProfile);
+
+#[async_trait]
+impl Embedder for Beginnings {
+    fn profile(&self) -> &EmbedderProfile {
+        &self.0
+    }
+
+    async fn embed(&self, _: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        let vector = |text: &str| if text.starts_with("hello") { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
+        Ok(texts.iter().map(|text| Embedding { vector: vector(text), tokens: 1, truncated: false }).collect())
+    }
+}
+
+fn engine(semantic: Option<f64>, models: Vec<Scripted>) -> (tempfile::TempDir, RouterEngine, Vec<Arc<Scripted>>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &StoreConfig::default()).unwrap();
+    let registry: Registry<dyn ChatModel> = Registry::new("model");
+    let models: Vec<_> = models.into_iter().map(Arc::new).collect();
+    for model in &models {
+        registry.register(&model.profile().id.clone(), model.clone()).unwrap();
+    }
+    let cache = AnswerCacheConfig { semantic, ..AnswerCacheConfig::default() };
+    let config = RouterConfig { backoff_ms: 1, cache, ..RouterConfig::default() };
+    let engine = RouterEngine::new(config, Arc::new(CheapestRouter), registry, store).unwrap();
+    let profile = EmbedderProfile {
+        id: "beginnings".into(),
+        dimensions: 2,
+        max_tokens: 100,
+        local: true,
+        price: Price::default(),
+    };
+    engine.set_embedder(Arc::new(Beginnings(profile)));
+    (folder, engine, models)
+}
+
+fn ask(text: &str) -> GenerateRequest {
+    let mut request = GenerateRequest::new(text);
+    request.sampling.temperature = Some(0.0);
+    request.sampling.max_tokens = Some(100);
+    request
+}
+
+fn as_json(mut request: GenerateRequest) -> GenerateRequest {
+    let schema = json!({"type": "object", "required": ["n"]});
+    request.response_format = ResponseFormat::JsonSchema { name: "n".into(), schema };
+    request.sampling.temperature = None;
+    request
+}
+
+#[tokio::test]
+async fn the_same_question_is_asked_once_and_costs_once() {
+    let (_folder, engine, models) = engine(None, vec![Scripted::remote("m", 1000).says(&["hi"])]);
+    let cx = Context::new();
+    let first = engine.generate(&cx, ask("hello")).await.unwrap();
+    let again = engine.generate(&cx, ask("hello")).await.unwrap();
+    assert_eq!((first.cache_hit, again.cache_hit), (None, Some(CacheHit::Exact)));
+    assert_eq!((again.text.as_str(), again.model.as_str(), again.usage), ("hi", "m", first.usage));
+    assert!(again.cost == NanoUsd::ZERO && again.reference_cost == first.reference_cost && again.id != first.id);
+    assert_eq!(models[0].calls(), 1);
+    let mut stream = engine.stream(&cx, ask("hello")).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), StreamEvent::Text { text: "hi".into() });
+    assert!(matches!(stream.next().await.unwrap().unwrap(), StreamEvent::Done { .. }));
+    let entries = engine.ledger(&cx, LedgerQuery::default()).await.unwrap();
+    let hits: Vec<_> = entries.iter().map(|entry| entry.cache_hit).collect();
+    assert_eq!(hits, [Some(CacheHit::Exact), Some(CacheHit::Exact), None]);
+    assert_eq!(engine.totals(None).unwrap().cost, first.cost);
+}
+
+#[tokio::test]
+async fn another_tenant_another_model_and_chance_are_asked_anew() {
+    let model = Scripted::remote("m", 1000).says(&["a"]).says(&["b"]).says(&["c"]).says(&["d"]);
+    let (_folder, engine, _) = engine(None, vec![model]);
+    let cx = Context::new();
+    assert_eq!(engine.generate(&cx, ask("hello")).await.unwrap().text, "a");
+    assert_eq!(engine.generate(&Context::new().tenant("bob"), ask("hello")).await.unwrap().text, "b");
+    let mut by_chance = ask("hello");
+    by_chance.sampling.temperature = None;
+    assert_eq!(engine.generate(&cx, by_chance).await.unwrap().text, "c");
+    engine.models().register("better", Arc::new(Scripted::local("better").says(&["e"]))).unwrap();
+    assert_eq!(engine.generate(&cx, ask("hello")).await.unwrap().text, "e");
+}
+
+#[tokio::test]
+async fn what_means_the_same_is_found_only_where_it_is_asked_for() {
+    let (_folder, off, _) = engine(None, vec![Scripted::local("m").says(&["a"]).says(&["b"])]);
+    let cx = Context::new();
+    off.generate(&cx, ask("hello there")).await.unwrap();
+    assert_eq!(off.generate(&cx, ask("hello you")).await.unwrap().text, "b");
+    let (_folder, on, _) = engine(Some(0.9), vec![Scripted::local("m").says(&["a"]).says(&["b"])]);
+    on.generate(&cx, ask("hello there")).await.unwrap();
+    let alike = on.generate(&cx, ask("hello you")).await.unwrap();
+    assert_eq!((alike.text.as_str(), alike.cache_hit), ("a", Some(CacheHit::Semantic)));
+    assert_eq!(on.generate(&cx, ask("goodbye")).await.unwrap().text, "b");
+}
+
+#[tokio::test]
+async fn json_is_mended_or_asked_for_again() {
+    let capable = |mut model: Scripted| {
+        model.offers(|can| can.json_schema = true);
+        model
+    };
+    let first = capable(Scripted::local("a").says(&["Sure: {'n': 1,}"]).says(&["no"]).says(&["{\"m\": 1}"]));
+    let second = capable(Scripted::remote("b", 1000).says(&["{\"n\": 2}"]));
+    let (_folder, engine, models) = engine(None, vec![first, second]);
+    let cx = Context::new();
+    let mended = engine.generate(&cx, as_json(ask("hello"))).await.unwrap();
+    assert_eq!((mended.text.as_str(), mended.attempts.len()), ("{\"n\": 1}", 1));
+    let better = engine.generate(&cx, as_json(ask("hello"))).await.unwrap();
+    assert_eq!((better.text.as_str(), better.model.as_str()), ("{\"n\": 2}", "b"));
+    let codes: Vec<_> = better.attempts.iter().map(|attempt| attempt.code.as_deref()).collect();
+    assert_eq!(codes, [Some("REJECTED"), Some("REJECTED"), None]);
+    assert_eq!(models[0].calls(), 3);
+    let mut no_schema = as_json(ask("hello"));
+    no_schema.response_format = ResponseFormat::JsonSchema { name: "x".into(), schema: json!({"type": "objekt"}) };
+    assert_eq!(engine.generate(&cx, no_schema).await.unwrap_err().kind(), ErrorKind::Invalid);
+}

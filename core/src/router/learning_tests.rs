@@ -1,0 +1,145 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    engine::Registry,
+    error::ErrorKind,
+    model::ChatModel,
+    router::{CheapestRouter, GenerateRequest, LedgerQuery, RouterConfig, testkit::Scripted},
+    store::StoreConfig,
+};
+
+struct Rig {
+    engine: RouterEngine,
+    store: Store,
+    models: Vec<Arc<Scripted>>,
+    cx: Context,
+}
+
+fn rig(folder: &tempfile::TempDir, learning: LearningConfig, models: Vec<Scripted>) -> Rig {
+    let store = Store::open(folder.path(), &StoreConfig::default()).unwrap();
+    let registry: Registry<dyn ChatModel> = Registry::new("model");
+    let models: Vec<_> = models.into_iter().map(Arc::new).collect();
+    for model in &models {
+        registry.register(&model.profile().id.clone(), model.clone()).unwrap();
+    }
+    let config = RouterConfig { backoff_ms: 1, learning, ..RouterConfig::default() };
+    let engine = RouterEngine::new(config, Arc::new(CheapestRouter), registry, store.clone()).unwrap();
+    Rig { engine, store, models, cx: Context::new() }
+}
+
+fn learning() -> LearningConfig {
+    LearningConfig { enabled: true, ..LearningConfig::default() }
+}
+
+fn ask(text: &str) -> GenerateRequest {
+    let mut request = GenerateRequest::new(text);
+    request.sampling.max_tokens = Some(100);
+    request.tag = Some("sums".into());
+    request
+}
+
+/// A judged prompt: `cheap` and `dear` are how good both models were.
+fn record(prompt: &str, cheap: (&str, f64), dear: f64) -> Record {
+    let outcome = |quality, cost, answer: Option<&str>| Outcome {
+        quality,
+        cost: NanoUsd(cost),
+        answer: answer.map(str::to_owned),
+    };
+    Record {
+        prompt: prompt.into(),
+        tag: Some("sums".into()),
+        embedding: None,
+        outcomes: [
+            ("cheap".into(), outcome(cheap.1, 1, Some(cheap.0))),
+            ("dear".into(), outcome(dear, 1000, Some("The answer is 9."))),
+        ]
+        .into(),
+    }
+}
+
+const QUESTION: &str = "Ann has 16 eggs. She eats 3 and bakes with 4. How many eggs are left?";
+const RIGHT: &str = "She uses 3 + 4 = 7 eggs. So 16 - 7 = 9 eggs are left.\n#### 9";
+const WRONG: &str = "16 - 3 = 13 so she has 13 * 55 = 700 eggs.\n#### 12";
+
+#[tokio::test]
+async fn a_reply_is_judged_once_by_its_own_tenant_and_it_is_learned_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(&folder, learning(), vec![Scripted::local("cheap").says(&["seven"])]);
+    rig.engine.begin_to_learn(false).await.unwrap();
+    let reply = rig.engine.generate(&rig.cx, ask("3 + 4?")).await.unwrap();
+    let refused = |score| rig.engine.feedback(&rig.cx, &reply.id, score);
+    assert_eq!(refused(1.5).await.unwrap_err().kind(), ErrorKind::Invalid);
+    let bob = Context::new().tenant("bob");
+    assert_eq!(rig.engine.feedback(&bob, &reply.id, 1.0).await.unwrap_err().kind(), ErrorKind::NotFound);
+    rig.engine.feedback(&rig.cx, &reply.id, 1.0).await.unwrap();
+    assert_eq!(rig.engine.feedback(&rig.cx, &reply.id, 0.0).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let plan = rig.engine.route(&rig.cx, &ask("5 + 6?")).await.unwrap();
+    assert!(plan.steps[0].reason.contains("from 1 labels"), "{}", plan.steps[0].reason);
+    // What was judged is known after a new start, without training.
+    let again = self::rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    again.engine.begin_to_learn(false).await.unwrap();
+    let plan = again.engine.route(&again.cx, &ask("5 + 6?")).await.unwrap();
+    assert!(plan.steps[0].reason.contains("from 1 labels"), "{}", plan.steps[0].reason);
+}
+
+#[tokio::test]
+async fn without_learning_no_prompt_stays_in_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(&folder, LearningConfig::default(), vec![Scripted::remote("m", 1000).says(&["seven"])]);
+    let reply = rig.engine.generate(&rig.cx, ask("what is my secret?")).await.unwrap();
+    assert_eq!(rig.engine.feedback(&rig.cx, &reply.id, 1.0).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let entries = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap();
+    assert!(!serde_json::to_string(&entries).unwrap().contains("secret"));
+    let rows = rig.store.read(|read| Ok(read.tables.learning.keys(read.txn, &[])?.count())).unwrap();
+    assert_eq!(rows, 0);
+}
+
+#[tokio::test]
+async fn what_was_trained_survives_and_is_evaluated_on_other_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let good_and_bad = |i: usize| if i.is_multiple_of(2) { (RIGHT, 1.0) } else { (WRONG, 0.0) };
+    let records: Vec<_> = (0..120).map(|i| record(&format!("{QUESTION} ({i})"), good_and_bad(i), 1.0)).collect();
+    let rig = rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    assert_eq!(rig.engine.train(&rig.cx, records[..100].to_vec()).await.unwrap(), 100);
+    let held_out = records[100..].to_vec();
+    let found = rig.engine.evaluate(&rig.cx, held_out.clone(), 0.9).await.unwrap();
+    assert_eq!((found.records, found.models.as_slice()), (20, &["cheap".to_owned(), "dear".to_owned()][..]));
+    assert!(found.choices.best == 1 && found.pair.is_some_and(|pair| pair.strong > pair.cheap));
+    let again = self::rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    assert!(again.engine.evaluate(&again.cx, held_out.clone(), 0.9).await.is_err(), "nothing is learned yet");
+    again.engine.begin_to_learn(false).await.unwrap();
+    assert_eq!(again.engine.evaluate(&again.cx, held_out.clone(), 0.9).await.unwrap(), found);
+    assert_eq!(again.engine.evaluate(&again.cx, held_out, 1.5).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_doubted_answer_gives_way_to_a_dearer_model_and_a_good_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let cascade = LearningConfig { cascade: true, ..learning() };
+    let models =
+        vec![Scripted::remote("cheap", 1).says(&[RIGHT]).says(&[WRONG]), Scripted::remote("dear", 1000).says(&["9"])];
+    let rig = rig(&folder, cascade, models);
+    let request = ask(QUESTION);
+    let good = rig.engine.generate(&rig.cx, request.clone()).await.unwrap();
+    assert_eq!((good.model.as_str(), good.text.as_str()), ("cheap", RIGHT));
+    let doubted = rig.engine.generate(&rig.cx, request).await.unwrap();
+    assert_eq!((doubted.model.as_str(), doubted.text.as_str()), ("dear", "9"));
+    assert!(doubted.attempts[0].message.as_deref().unwrap().contains("doubted by rules"), "{:?}", doubted.attempts);
+    // Both are paid: ten tokens and one, at one and at a thousand.
+    assert_eq!(doubted.cost, NanoUsd(11 + 11_000));
+    assert_eq!(rig.models[0].calls(), 2);
+}
+
+#[tokio::test]
+async fn a_doubted_answer_stands_when_no_other_model_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let cascade = LearningConfig { cascade: true, ..learning() };
+    let down = || Error::new(ErrorKind::Unauthorized, "no key");
+    let models = vec![Scripted::remote("cheap", 1).says(&[WRONG]), Scripted::remote("dear", 1000).fails(down)];
+    let rig = rig(&folder, cascade, models);
+    let reply = rig.engine.generate(&rig.cx, ask(QUESTION)).await.unwrap();
+    assert_eq!((reply.model.as_str(), reply.text.as_str(), reply.attempts.len()), ("cheap", WRONG, 2));
+    rig.store.flush().await.unwrap();
+    assert_eq!(rig.engine.totals(None).unwrap().cost, reply.cost);
+}
