@@ -159,11 +159,11 @@ async fn streams(url: &str, at_once: usize, rounds: usize) {
             assert_eq!(call.text.as_deref(), Some(ANSWER), "{}", call.error);
             Duration::from_secs_f64(call.elapsed_s)
         });
-        let routed = futures_util::future::join_all(calls).await;
+        let ours = futures_util::future::join_all(calls).await;
         // The first round opens the connections.
         if round > 0 {
             plain.extend(raw);
-            router.extend(routed);
+            router.extend(ours);
         }
     }
     for (name, mut times) in [("plain", plain), ("router", router)] {

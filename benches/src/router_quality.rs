@@ -79,7 +79,7 @@ fn measure(folder: &Path, seeds: u64) -> Result<()> {
     })
 }
 
-fn show(figure: &str, value: f64, n: usize, note: String) {
+fn show(figure: &str, value: f64, n: usize, note: &str) {
     println!("{}", json!({ "figure": figure, "value": value, "n": n, "note": note }));
 }
 
@@ -170,6 +170,9 @@ fn mean(reports: &[PairReport], of: fn(&PairReport) -> f64) -> f64 {
     reports.iter().map(of).sum::<f64>() / reports.len() as f64
 }
 
+/// A figure of a comparison of two models.
+type Measure = (&'static str, fn(&PairReport) -> f64);
+
 fn gsm8k(folder: &Path, seeds: u64) -> Result<()> {
     let records = records(folder, "gsm8k")?;
     let count = records.len();
@@ -192,21 +195,25 @@ fn gsm8k(folder: &Path, seeds: u64) -> Result<()> {
     }
     let folds = format!("{seeds} x 10 folds, {} labels each, decontaminated", count * 9 / 10);
     let reports: Vec<_> = cascade.iter().filter_map(|run| evaluate_pair(run)).collect();
-    let measures: [(&str, fn(&PairReport) -> f64); 3] =
-        [("apgr", |r| r.apgr), ("cpt50", |r| r.cpt50), ("cpt80", |r| r.cpt80)];
+    let measures: [Measure; 3] = [("apgr", |r| r.apgr), ("cpt50", |r| r.cpt50), ("cpt80", |r| r.cpt80)];
     for (name, of) in measures {
         let (low, high) = interval(&cascade[0], of);
         show(
             &format!("gsm8k-cascade-{name}"),
             mean(&reports, of),
             count,
-            format!("{folds}; 95% [{low:.3}, {high:.3}]"),
+            &format!("{folds}; 95% [{low:.3}, {high:.3}]"),
         );
     }
     let reports: Vec<_> = prompt.iter().filter_map(|run| evaluate_pair(run)).collect();
     let (low, high) = interval(&prompt[0], |r| r.apgr);
     let more = format!("CPT50 {:.1}, CPT80 {:.1}", mean(&reports, |r| r.cpt50), mean(&reports, |r| r.cpt80));
-    show("gsm8k-prompt-apgr", mean(&reports, |r| r.apgr), count, format!("{folds}; 95% [{low:.3}, {high:.3}]; {more}"));
+    show(
+        "gsm8k-prompt-apgr",
+        mean(&reports, |r| r.apgr),
+        count,
+        &format!("{folds}; 95% [{low:.3}, {high:.3}]; {more}"),
+    );
     retention(&cascade[0])
 }
 
@@ -231,13 +238,8 @@ fn retention(scored: &[Choice]) -> Result<()> {
         100.0 * share,
         100.0 * kept
     );
-    show("retention-violations", 100.0 * f64::from(broken) / SPLITS as f64, SPLITS as usize, note);
-    show(
-        "retention-strong-calls",
-        100.0 * share,
-        SPLITS as usize,
-        "at a stated 90% retention and confidence .9".into(),
-    );
+    show("retention-violations", 100.0 * f64::from(broken) / SPLITS as f64, SPLITS as usize, &note);
+    show("retention-strong-calls", 100.0 * share, SPLITS as usize, "at a stated 90% retention and confidence .9");
     Ok(())
 }
 
@@ -263,7 +265,7 @@ fn mmlu(folder: &Path, seeds: u64) -> Result<()> {
         let note = format!(
             "{seeds} draws of {LABELS} labels, the rest asked, decontaminated; 95% [{low:.3}, {high:.3}]; {more}"
         );
-        show(figure, mean(&reports, |r| r.apgr), runs[0].len(), note);
+        show(figure, mean(&reports, |r| r.apgr), runs[0].len(), &note);
     }
     Ok(())
 }
@@ -311,7 +313,7 @@ fn nine_models(folder: &Path, seeds: u64) -> Result<()> {
             records.len() * 4 / 5,
             100.0 * best
         );
-        show(figure, savings.iter().sum::<f64>() / savings.len() as f64, records.len(), note);
+        show(figure, savings.iter().sum::<f64>() / savings.len() as f64, records.len(), &note);
     }
     Ok(())
 }
