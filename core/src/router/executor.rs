@@ -235,7 +235,9 @@ impl Walk {
                 Ok(Cow::Owned(mended)) => live.text = mended,
                 Err(fault) => {
                     let message = format!("the answer is not of the form that was asked for: {fault}");
-                    return Some(Error::new(ErrorKind::Rejected, message).retryable(true));
+                    // Without chance the same model would say the same.
+                    let again = self.request.sampling.temperature != Some(0.0);
+                    return Some(Error::new(ErrorKind::Rejected, message).retryable(again));
                 }
             }
         }

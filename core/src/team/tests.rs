@@ -69,9 +69,17 @@ async fn without_a_model_for_json_the_rules_plan_and_say_why() {
 #[tokio::test]
 async fn a_model_that_writes_json_plans_unless_its_plan_is_wrong() {
     let answers = [
-        ("{\"tasks\": [{\"name\": \"all\", \"description\": \"do all\", \"requirements\": [0, 1]}]}", ""),
-        ("{\"tasks\": [{\"name\": \"half\", \"description\": \"do it\", \"requirements\": [0]}]}", "no task serves"),
-        ("I would rather not.", "not what was asked"),
+        (
+            "{\"tasks\": [{\"name\": \"all\", \"description\": \"do all\", \"requirements\": [0, 1], \
+           \"after\": [], \"produces\": \"text\"}]}",
+            "",
+        ),
+        (
+            "{\"tasks\": [{\"name\": \"half\", \"description\": \"do it\", \"requirements\": [0], \
+           \"after\": [], \"produces\": \"text\"}]}",
+            "no task serves",
+        ),
+        ("I would rather not.", "not of the form"),
     ];
     for (answer, problem) in answers {
         let model = Ruled::new("planner", move |_, _| Answer::Text(answer.into()));
