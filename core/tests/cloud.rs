@@ -189,15 +189,15 @@ async fn openai_json_schema() {
 
 #[tokio::test]
 async fn openai_responses() {
-    let Some(url) = server("TRIUNE_TEST_ANTHROPIC_URL") else { return };
+    let Some(url) = server("TRIUNE_TEST_LLAMA_URL") else { return };
     let mut config = config(Provider::Openai, &url, &model_name());
     config.api = OpenAiApi::Responses;
-    config.api_key = Some(anthropic_key());
     let model = OpenAiModel::from_config(&config, &Prices::built_in().unwrap()).unwrap();
     let reply = answer(&model, question(16)).await.unwrap();
     assert!(reply.text.contains("Paris"), "{}", reply.text);
     assert!(counted(reply.usage), "{:?}", reply.usage);
-    comes_in_pieces_and_stops_when_dropped(&model).await;
+    let error = answer(&model, question(8)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "told before it is sent");
 }
 
 #[tokio::test]

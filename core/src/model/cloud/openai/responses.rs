@@ -35,6 +35,11 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest) ->
     if let Some((_, what)) = absent.into_iter().find(|(asked, _)| *asked) {
         return Err(unsupported(profile, &format!("takes no {what} by `responses`; leave it out, or use `chat`")));
     }
+    if sampling.max_tokens.is_some_and(|tokens| tokens < LEAST_MAX_TOKENS) {
+        let message =
+            format!("takes a max_tokens of {LEAST_MAX_TOKENS} or more by `responses`; allow more, or use `chat`");
+        return Err(unsupported(profile, &message));
+    }
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -46,7 +51,7 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest) ->
     put("stream", json!(true));
     // The server would keep prompt and answer for weeks.
     put("store", json!(false));
-    put("max_output_tokens", json!(sampling.max_tokens.map(|tokens| tokens.max(LEAST_MAX_TOKENS))));
+    put("max_output_tokens", json!(sampling.max_tokens));
     put("temperature", json!(sampling.temperature));
     put("top_p", json!(sampling.top_p));
     if let Some(top) = sampling.logprobs {
@@ -258,7 +263,7 @@ mod tests {
         request.tools.push(FunctionSpec::new("search"));
         request.tool_choice = ToolChoice::Tool("search".into());
         request.parallel_tool_calls = Some(false);
-        request.sampling.max_tokens = Some(5);
+        request.sampling.max_tokens = Some(50);
         request.sampling.reasoning_effort = Some(ReasoningEffort::Low);
         let body = body(&profile(), "gpt", &request).unwrap();
         assert_eq!(body["input"][0]["content"][1]["image_url"], "https://example.com/a.png");
@@ -270,11 +275,14 @@ mod tests {
         assert_eq!(body["input"].as_array().unwrap().len(), 3);
         assert_eq!(body["tool_choice"], json!({ "type": "function", "name": "search" }));
         assert_eq!((&body["parallel_tool_calls"], &body["store"]), (&json!(false), &json!(false)));
-        assert_eq!((&body["max_output_tokens"], &body["reasoning"]["effort"]), (&json!(16), &json!("low")));
+        assert_eq!((&body["max_output_tokens"], &body["reasoning"]["effort"]), (&json!(50), &json!("low")));
     }
 
     #[test]
     fn what_responses_do_not_take_is_refused() {
+        let sampling = Sampling { max_tokens: Some(15), ..Sampling::default() };
+        let error = body(&profile(), "gpt", &ChatRequest { sampling, ..ChatRequest::user("x") }).unwrap_err();
+        assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("16"), "{error}");
         let sampling = Sampling { seed: Some(1), ..Sampling::default() };
         let error = body(&profile(), "gpt", &ChatRequest { sampling, ..ChatRequest::user("x") }).unwrap_err();
         assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("seed"), "{error}");
