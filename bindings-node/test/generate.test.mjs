@@ -38,7 +38,8 @@ test('a model may answer at once, later, as an object, or in pieces', async (t) 
     assert.equal(reply.model, id)
     assert.equal(reply.attempts.length, 1)
     if (id === 'object' || id === 'asyncGenerator') {
-      assert.deepEqual(reply.usage, { inputTokens: 7, cachedTokens: 0, outputTokens: 3 }, id)
+      const { inputTokens, cachedTokens, outputTokens, tier } = reply.usage
+      assert.deepEqual([inputTokens, cachedTokens, outputTokens, tier], [7, 0, 3, 'standard'], id)
       assert.equal(reply.finishReason, 'length')
     } else {
       assert.ok(reply.usage.inputTokens > 0 && reply.usage.outputTokens > 0, id)
