@@ -205,8 +205,8 @@ export const embedderCallback = (scopes: Scopes, embedder: Embedder): NativeCall
 
 export const routerCallback = (scopes: Scopes, route: Route): NativeCallback<string> =>
   answering(scopes, async (question, context) => {
-    const { request, models } = fromWire<{ request: RouteRequest; models: ModelState[] }>(JSON.parse(question))
-    return JSON.stringify(await route(request, models, context))
+    const { request, models } = JSON.parse(question) as { request: unknown; models: unknown }
+    return JSON.stringify(await route(fromWire<RouteRequest>(request), fromWire<ModelState[]>(models), context))
   })
 
 export const rerankerCallback = (scopes: Scopes, reranker: Reranker): NativeCallback<Float64Array> =>
