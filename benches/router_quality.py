@@ -100,7 +100,8 @@ def nine_models(data: Path) -> list[dict[str, Any]]:
     """Costs are the price of a million tokens in nano-dollars, as the reference weighs them."""
     folder = data / "llmrouter"
     models = json.loads((folder / "default_llm.json").read_text(encoding="utf-8"))
-    queries = (folder / "default_query_train.jsonl").read_text(encoding="utf-8").splitlines()
+    # Only at line feeds: questions have other line separators in them.
+    queries = filter(None, (folder / "default_query_train.jsonl").read_text(encoding="utf-8").split("\n"))
     tasks = {query["query"]: query["task_name"] for query in map(json.loads, queries)}
     return [
         {

@@ -43,7 +43,7 @@ impl RouterEngine {
         }
         let text = request.messages.last().map(|last| last.content.as_str());
         let vector = match text.filter(|_| self.answers().compares(&place)) {
-            Some(text) => self.meaning(cx, text).await?,
+            Some(text) => self.meaning(cx, text, asked.needs.local_only).await?,
             None => None,
         };
         if let Some(vector) = &vector
@@ -84,9 +84,13 @@ impl RouterEngine {
         }
     }
 
-    /// The vector of `text`; none without an embedder, or when it fails.
-    pub(super) async fn meaning(&self, cx: &Context, text: &str) -> Result<Option<Vec<f32>>> {
+    /// The vector of `text`; none without an embedder that it may be given to, or when it fails. With `local_only` it goes
+    /// to none outside this process.
+    pub(super) async fn meaning(&self, cx: &Context, text: &str, local_only: bool) -> Result<Option<Vec<f32>>> {
         let Ok(embedder) = self.embedder() else { return Ok(None) };
+        if local_only && !embedder.profile().local {
+            return Ok(None);
+        }
         let found = cx.run(embedder.embed_queries(cx, vec![text.to_owned()])).await;
         cx.check()?;
         Ok(or_nothing(found.map(|vectors| vectors.into_iter().next())).map(|embedding| embedding.vector))

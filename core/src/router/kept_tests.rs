@@ -114,6 +114,29 @@ async fn what_means_the_same_is_found_only_where_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_must_stay_goes_to_no_embedder_outside() {
+    let (_folder, engine, _) = engine(Some(0.9), vec![Scripted::local("m").says(&["a"]).says(&["b"])]);
+    let profile = EmbedderProfile {
+        id: "remote".into(),
+        dimensions: 2,
+        max_tokens: 100,
+        local: false,
+        price: Price::default(),
+    };
+    engine.set_embedder(Arc::new(Beginnings(profile)));
+    let cx = Context::new();
+    let local = |text: &str| {
+        let mut request = ask(text);
+        request.needs.local_only = true;
+        request
+    };
+    engine.generate(&cx, local("hello there")).await.unwrap();
+    assert_eq!(engine.generate(&cx, local("hello you")).await.unwrap().text, "b", "it was not compared");
+    assert_eq!(engine.meaning(&cx, "hello", true).await.unwrap(), None);
+    assert!(engine.meaning(&cx, "hello", false).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn json_is_mended_or_asked_for_again() {
     let capable = |mut model: Scripted| {
         model.offers(|can| can.json_schema = true);

@@ -34,7 +34,8 @@ impl RouterEngine {
             asked.prompt =
                 request.messages.iter().rfind(|message| message.role == Role::User).map(|m| m.content.clone());
             if let Some(prompt) = &asked.prompt {
-                asked.embedding = self.meaning(cx, prompt).await?;
+                // Every request would be sent to an embedder outside, and paid for.
+                asked.embedding = self.meaning(cx, prompt, true).await?;
             }
         }
         asked.thrifty = self.budgets().is_thrifty(&cx.tenant, asked.tag.as_deref()).await?;
