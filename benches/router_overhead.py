@@ -6,7 +6,9 @@ line.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from router_faults import OURS, THEIRS, build, output, peer_python
@@ -19,8 +21,12 @@ AT_ONCE = "64"
 def main(size: str) -> None:
     full = size == "full"
     build()
-    [line] = [json.loads(line) for line in output([OURS, "decision", "100000" if full else "20000"])]
-    print(json.dumps({**line, "value": round(line["value"], 2), "peer": None, "peer_value": None, "ratio": None}), flush=True)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    embedder = Path(os.environ.get("TRIUNE_MODELS") or cache / "triune" / "models") / "all-minilm-l6-v2"
+    lines = [*output([OURS, "decision", "100000" if full else "20000"]), *output([OURS, "learned", "1000", embedder])]
+    for line in map(json.loads, lines):
+        value = round(line["value"], 2)
+        print(json.dumps({**line, "value": value, "peer": None, "peer_value": None, "ratio": None}), flush=True)
     with subprocess.Popen([OURS, "serve", TOKEN_MS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin and server.stdout
         url = server.stdout.readline().strip()

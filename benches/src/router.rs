@@ -15,7 +15,9 @@ mod server;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    path::Path,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,8 +28,11 @@ use tokio::{
 };
 use triune::{
     Context,
-    model::Provider,
-    router::{GenerateRequest, RouterConfig},
+    model::{Embedder as _, Provider, local::LocalEmbedder},
+    router::{
+        GenerateRequest, RouterConfig,
+        learn::{LearnedRouter, Outcome, Record},
+    },
 };
 
 use scenarios::{Call, SCENARIOS, SEQUENCE, Scenario, Seen, Verdict, judge, ours};
@@ -41,10 +46,14 @@ fn main() {
         match arguments.as_slice() {
             ["faults", scale, python, script] => faults(scale.parse().unwrap(), python, script).await,
             ["decision", calls] => decision(calls.parse().unwrap()).await,
+            ["learned", calls, embedder] => learned(calls.parse().unwrap(), Path::new(embedder)).await,
             ["serve", token_ms] => serve(token_ms.parse().unwrap()).await,
             ["streams", url, at_once, rounds] => streams(url, at_once.parse().unwrap(), rounds.parse().unwrap()).await,
             _ => {
-                panic!("faults <scale> <python> <script> | decision <calls> | serve <ms> | streams <url> <n> <rounds>")
+                panic!(
+                    "faults <scale> <python> <script> | decision <calls> | learned <calls> <embedder> | serve <ms> | \
+                     streams <url> <n> <rounds>"
+                )
             }
         }
     });
@@ -133,6 +142,50 @@ async fn decision(calls: usize) {
     let us = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
     let note = format!("20 models, no embedding, tokens counted; median {:.1} us", us(0.5));
     println!("{}", json!({ "figure": "decision-p99-us", "value": us(0.99), "unit": "us", "n": calls, "note": note }));
+}
+
+/// Which of twenty models by what was learned of them: with the vector of the prompt made for it, and without.
+async fn learned(calls: usize, embedder: &Path) {
+    const LABELS: usize = 1000;
+    let names: Vec<String> = (0..20).map(|at| format!("model-{at:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let embedder = Arc::new(LocalEmbedder::load("embedder", embedder).unwrap());
+    let cx = Context::new();
+    let prompts: Vec<String> = (0..LABELS).map(|at| format!("How much is {at} and {} in all?", at * 7 % 100)).collect();
+    let vectors = embedder.embed_queries(&cx, prompts.clone()).await.unwrap();
+    let records = prompts.into_iter().zip(vectors).enumerate().map(|(at, (prompt, embedding))| {
+        // Any labels will do: only the time is looked at.
+        let outcome =
+            |model: usize| Outcome { quality: f64::from(u8::from((at + model) % 3 > 0)), ..Outcome::default() };
+        let outcomes = names.iter().enumerate().map(|(model, name)| ((*name).to_owned(), outcome(model)));
+        Record { prompt, embedding: Some(embedding.vector), outcomes: outcomes.collect(), ..Record::default() }
+    });
+    let router = Arc::new(LearnedRouter::new());
+    router.train(&records.collect::<Vec<_>>()).unwrap();
+    for (figure, unit, embeds) in [("decision-embedding-p99-ms", "ms", true), ("decision-learned-p99-us", "us", false)]
+    {
+        let mut settings = RouterConfig::default();
+        settings.learning.enabled = true;
+        let client = ours::Client::of("http://127.0.0.1:9/v1", Provider::Openai, &names, settings);
+        client.engine.set_router(router.clone());
+        if embeds {
+            client.engine.set_embedder(embedder.clone());
+        }
+        let mut times = Vec::with_capacity(calls);
+        for call in 0..calls {
+            let request =
+                GenerateRequest::new(format!("What is the capital of country number {call}? Answer with one word."));
+            let begun = Instant::now();
+            let plan = client.engine.route(&cx, &request).await.unwrap();
+            times.push(begun.elapsed());
+            assert_eq!(plan.steps.len(), 20);
+        }
+        times.sort();
+        let scale = if embeds { 1e3 } else { 1e6 };
+        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * scale;
+        let note = format!("20 models, {LABELS} labels of each; median {:.2} {unit}", at(0.5));
+        println!("{}", json!({ "figure": figure, "value": at(0.99), "unit": unit, "n": calls, "note": note }));
+    }
 }
 
 /// A healthy server until standard input ends.

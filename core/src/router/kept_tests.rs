@@ -116,13 +116,8 @@ async fn what_means_the_same_is_found_only_where_it_is_asked_for() {
 #[tokio::test]
 async fn a_prompt_that_must_stay_goes_to_no_embedder_outside() {
     let (_folder, engine, _) = engine(Some(0.9), vec![Scripted::local("m").says(&["a"]).says(&["b"])]);
-    let profile = EmbedderProfile {
-        id: "remote".into(),
-        dimensions: 2,
-        max_tokens: 100,
-        local: false,
-        price: Price::default(),
-    };
+    let profile =
+        EmbedderProfile { id: "remote".into(), dimensions: 2, max_tokens: 100, local: false, price: Price::default() };
     engine.set_embedder(Arc::new(Beginnings(profile)));
     let cx = Context::new();
     let local = |text: &str| {
