@@ -155,8 +155,10 @@ async fn learned(calls: usize, embedder: &Path) {
     let vectors = embedder.embed_queries(&cx, prompts.clone()).await.unwrap();
     let records = prompts.into_iter().zip(vectors).enumerate().map(|(at, (prompt, embedding))| {
         // Any labels will do: only the time is looked at.
-        let outcome =
-            |model: usize| Outcome { quality: f64::from(u8::from((at + model) % 3 > 0)), ..Outcome::default() };
+        let outcome = |model: usize| Outcome {
+            quality: f64::from(u8::from(!(at + model).is_multiple_of(3))),
+            ..Outcome::default()
+        };
         let outcomes = names.iter().enumerate().map(|(model, name)| ((*name).to_owned(), outcome(model)));
         Record { prompt, embedding: Some(embedding.vector), outcomes: outcomes.collect(), ..Record::default() }
     });

@@ -136,14 +136,14 @@ pub(super) struct Answers {
     ttl: Duration,
     threshold: Option<f64>,
     most: usize,
-    near: Arc<Mutex<HashMap<Neighbourhood, VecDeque<Neighbour>>>>,
+    /// By tenant, newest first.
+    near: Arc<Mutex<HashMap<String, VecDeque<Neighbour>>>>,
 }
-
-/// Requests that differ in their last message only, of one tenant.
-type Neighbourhood = (String, [u8; 32]);
 
 #[derive(Debug)]
 struct Neighbour {
+    /// Of all but the last message: only requests that are alike in it are compared.
+    rest: [u8; 32],
     vector: Vec<f32>,
     exact: [u8; 32],
 }
@@ -180,7 +180,7 @@ impl Answers {
     fn nearest(&self, tenant: &str, place: &Place, vector: &[f32]) -> Option<[u8; 32]> {
         let (threshold, rest) = (self.threshold?, place.rest?);
         let near = self.near.lock().unwrap_or_else(PoisonError::into_inner);
-        let neighbours = near.get(&(tenant.to_owned(), rest))?.iter();
+        let neighbours = near.get(tenant)?.iter().filter(|neighbour| neighbour.rest == rest);
         let scored = neighbours.map(|neighbour| (f64::from(cosine(&neighbour.vector, vector)), neighbour.exact));
         let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
         (best.0 >= threshold).then_some(best.1)
@@ -202,8 +202,8 @@ impl Answers {
         self.cache.put(cx, &key(&place.exact), value, Some(self.ttl)).await?;
         if let (Some(vector), Some(rest)) = (vector, place.rest) {
             let mut near = self.near.lock().unwrap_or_else(PoisonError::into_inner);
-            let neighbours = near.entry((cx.tenant.to_string(), rest)).or_default();
-            neighbours.push_front(Neighbour { vector, exact: place.exact });
+            let neighbours = near.entry(cx.tenant.to_string()).or_default();
+            neighbours.push_front(Neighbour { rest, vector, exact: place.exact });
             neighbours.truncate(self.most);
         }
         Ok(())
