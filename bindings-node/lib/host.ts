@@ -92,6 +92,14 @@ export interface RouteRequest {
   maxOutputTokens: number
   /** What a model must offer. */
   needs: object
+  /** What is asked: the last message of the user. */
+  prompt?: string
+  /** The caller's name of the task. */
+  tag?: string
+  /** The vector of the prompt, where one was made. */
+  embedding?: number[]
+  /** Whether a budget that pays is past its soft limit: among models that are good enough the cheapest goes first. */
+  thrifty: boolean
 }
 
 /** A model as it is right now. */

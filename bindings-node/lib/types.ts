@@ -104,6 +104,8 @@ export interface ModelProfile {
   rateLimit?: RateLimit
   /** Longest time until it begins to answer, where that is not the router's. */
   firstTokenTimeoutMs?: number
+  /** What else its answers depend on: kept answers are given again by the same revision only. */
+  revision?: string
 }
 
 /** The provider's rate limit of a model, kept to before the provider has to say so. Absent is no limit. */

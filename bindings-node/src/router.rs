@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use serde::Serialize;
-use tokio::runtime::Handle;
 use triune::{
     Context, Error, ErrorKind, Result,
     router::{Choice, Chooser, ModelState, RouteRequest},
@@ -36,11 +36,11 @@ impl fmt::Debug for HostRouter {
     }
 }
 
+#[async_trait]
 impl Chooser for HostRouter {
-    /// Waits for JavaScript; the engine calls it where that holds nobody up.
-    fn choose(&self, request: &RouteRequest, fitting: &[ModelState]) -> Result<Vec<Choice>> {
+    async fn choose(&self, cx: &Context, request: &RouteRequest, fitting: &[ModelState]) -> Result<Vec<Choice>> {
         let asked = write(&Asked { request, models: fitting })?;
-        let answer = Handle::current().block_on(self.0.ask(&Context::new(), asked))?;
+        let answer = self.0.ask(cx, asked).await?;
         read("the choice of the router", &answer).map_err(|e| Error::new(ErrorKind::Host, e.message().to_owned()))
     }
 }

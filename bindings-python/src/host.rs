@@ -102,7 +102,8 @@ impl HostCall {
 }
 
 fn gone() -> Error {
-    Error::new(ErrorKind::Cancelled, "the part was replaced, or its mind is gone; keep a reference to the mind")
+    // Of the model, not of the caller: another one may answer.
+    Error::new(ErrorKind::Unavailable, "the part was replaced, or its mind is gone; keep a reference to the mind")
 }
 
 /// An iterator of the host over texts, asynchronous or not. Dropping it before its end closes it.

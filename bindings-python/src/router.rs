@@ -1,7 +1,7 @@
 //! Routers written in Python.
 
+use async_trait::async_trait;
 use serde::Serialize;
-use tokio::runtime::Handle;
 use triune::{
     Context, Result,
     router::{Choice, Chooser, ModelState, RouteRequest},
@@ -27,11 +27,11 @@ impl HostRouter {
     }
 }
 
+#[async_trait]
 impl Chooser for HostRouter {
-    /// Waits for Python; the engine calls it where that holds nobody up.
-    fn choose(&self, request: &RouteRequest, fitting: &[ModelState]) -> Result<Vec<Choice>> {
+    async fn choose(&self, cx: &Context, request: &RouteRequest, fitting: &[ModelState]) -> Result<Vec<Choice>> {
         let asked = write(&Asked { request, models: fitting })?;
-        let answer = Handle::current().block_on(self.route.call_text(&Context::new(), asked))?;
+        let answer = self.route.call_text(cx, asked).await?;
         read("the router answered in another form", &answer)
     }
 }

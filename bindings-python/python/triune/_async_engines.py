@@ -286,7 +286,7 @@ class AsyncRouter:
         return await self._do(ask.calibrate_cache(pairs, false_hits), call)
 
     async def cascade(
-        self, *, min_retention: float = 0.95, confidence: float = 0.9, **call: Unpack[CallOptions]
+        self, *, min_retention: float | None = None, confidence: float | None = None, **call: Unpack[CallOptions]
     ) -> Calibration:
         """See `Router.cascade`."""
         return await self._do(ask.cascade(min_retention, confidence), call)

@@ -309,10 +309,10 @@ class Router:
         return self._do(ask.calibrate_cache(pairs, false_hits), call)
 
     def cascade(
-        self, *, min_retention: float = 0.95, confidence: float = 0.9, **call: Unpack[CallOptions]
+        self, *, min_retention: float | None = None, confidence: float | None = None, **call: Unpack[CallOptions]
     ) -> Calibration:
         """How much an answer may be doubted before a dearer model is asked, so that `min_retention` of its quality is kept
-        with `confidence`, as far as judged answers show; the settings are `router.learning.cascade` and beside it."""
+        with `confidence`, as far as judged answers show; by default those of `router.learning`."""
         return self._do(ask.cascade(min_retention, confidence), call)
 
     def budgets(self, **call: Unpack[CallOptions]) -> list[BudgetState]:

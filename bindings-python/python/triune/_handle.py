@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
@@ -67,6 +68,7 @@ class Handle:
     ) -> None:
         self._native = native
         self._parts: Parts = parts or {}
+        self._replaced: deque[object] = deque(maxlen=64)
         self._functions = Functions(native)
         for run in functions:
             self._functions.add(run)
@@ -76,6 +78,12 @@ class Handle:
             atexit.register(_close_all)
         _open.add(self)
 
+    def _keep(self, key: tuple[str, str], part: Any) -> None:
+        # The engine refers to parts weakly; calls on their way may still have the one that this replaces.
+        if key in self._parts:
+            self._replaced.append(self._parts[key])
+        self._parts[key] = part
+
     def metrics(self) -> Metrics:
         """What happened so far in this process: events, model calls, latencies and money."""
         return Metrics.from_json(loads(self._native.metrics()))
@@ -84,13 +92,13 @@ class Handle:
         """Adds a chat model of yours, or puts it in the place of the one with its id."""
         part = _host.chat_model(model)
         self._native.register_model(*part)
-        self._parts["model", _name(model)] = part[1]
+        self._keep(("model", _name(model)), part[1])
 
     def set_embedder(self, embedder: Embedder) -> None:
         """Sets the embedder."""
         part = _host.embedder(embedder)
         self._native.set_embedder(*part)
-        self._parts["embedder", ""] = part[1]
+        self._keep(("embedder", ""), part[1])
 
     def set_router(self, route: Route) -> None:
         """Has `route` choose the models from now on: it is given the request and the models that meet its needs, and
@@ -98,25 +106,25 @@ class Handle:
         models they have."""
         call = _host.router(route)
         self._native.set_router(call)
-        self._parts["router", ""] = call
+        self._keep(("router", ""), call)
 
     def set_reranker(self, reranker: Reranker) -> None:
         """Sets the reranker, which reads the best hits of a query that asks for it (`rerank=20`)."""
         part = _host.reranker(reranker)
         self._native.set_reranker(*part)
-        self._parts["reranker", ""] = part[1]
+        self._keep(("reranker", ""), part[1])
 
     def register_engine(self, engine: Engine) -> None:
         """Adds an engine of yours. ConflictError for the name of an engine of triune."""
         name, call = _host.engine(engine)
         self._native.register_engine(name, call)
-        self._parts["engine", name] = call
+        self._keep(("engine", name), call)
 
     def register_gate(self, gate: Gate) -> None:
         """Adds a gate of yours."""
         name, check = _host.gate(gate)
         self._native.register_gate(name, check)
-        self._parts["gate", name] = check
+        self._keep(("gate", name), check)
 
     def register_function(
         self,

@@ -233,8 +233,8 @@ def calibrate_cache(pairs: Iterable[tuple[str, str, bool]], false_hits: float) -
     return Request("router", body, lambda data: data["threshold"])
 
 
-def cascade(min_retention: float, confidence: float) -> Request[Calibration]:
-    body = {"do": "calibrate", "min_retention": min_retention, "confidence": confidence}
+def cascade(min_retention: float | None, confidence: float | None) -> Request[Calibration]:
+    body = {"do": "calibrate", **present(min_retention=min_retention, confidence=confidence)}
     return Request("router", body, Calibration.from_json)
 
 

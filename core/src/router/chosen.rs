@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{CheapestRouter, ModelState, PassedOver, RouteOutcome, RoutePlan, RouteRequest, RouteStep, Router};
-use crate::error::{Error, Result};
+use crate::{
+    context::Context,
+    error::{Error, ErrorKind, Result},
+};
 
 /// A model that was chosen: in JSON its name, or an object with the reason too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +43,10 @@ impl From<Said> for Choice {
 }
 
 /// Chooses among models that can serve a request.
+#[async_trait]
 pub trait Chooser: Send + Sync + fmt::Debug + 'static {
-    /// Some of the models `fitting`, which all meet every need of `request`, best first.
-    fn choose(&self, request: &RouteRequest, fitting: &[ModelState]) -> Result<Vec<Choice>>;
+    /// Some of the models `fitting`, which all meet every need of `request`, best first. `cx` is of the call.
+    async fn choose(&self, cx: &Context, request: &RouteRequest, fitting: &[ModelState]) -> Result<Vec<Choice>>;
     /// Learns from what happened.
     fn observe(&self, _outcome: &RouteOutcome) {}
 }
@@ -58,25 +63,32 @@ impl<C: Chooser> ChosenRouter<C> {
     }
 }
 
+#[async_trait]
 impl<C: Chooser> Router for ChosenRouter<C> {
-    fn route(&self, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan> {
+    /// A chooser may have to be waited for.
+    fn route(&self, _: &RouteRequest, _: &[ModelState]) -> Result<RoutePlan> {
+        let message = "this router waits for what chooses; call `decide`";
+        Err(Error::new(ErrorKind::Unsupported, message).during("Router::route"))
+    }
+
+    async fn decide(&self, cx: &Context, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan> {
         let RoutePlan { steps: fitting, mut passed_over, .. } = CheapestRouter.route(request, models)?;
         let fits = |state: &&ModelState| fitting.iter().any(|step| step.model == state.profile.id);
         let states: Vec<_> = models.iter().filter(fits).cloned().collect();
         let mut left = fitting;
         let mut steps = Vec::new();
-        for Choice { model, reason } in self.0.choose(request, &states)? {
+        for Choice { model, reason } in self.0.choose(cx, request, &states).await? {
             let Some(at) = left.iter().position(|step| step.model == model) else {
                 let names: Vec<_> = states.iter().map(|state| state.profile.id.as_str()).collect();
                 let message =
                     format!("the router chose \"{model}\"; it may choose each of these once: {}", names.join(", "));
-                return Err(Error::invalid(message).during("Router::route"));
+                return Err(Error::invalid(message).during("Router::decide"));
             };
             steps.push(RouteStep { reason, ..left.remove(at) });
         }
         if steps.is_empty() {
             return Err(
-                Error::invalid("the router chose no model; have it choose at least one").during("Router::route")
+                Error::invalid("the router chose no model; have it choose at least one").during("Router::decide")
             );
         }
         let others = left.into_iter().map(|step| PassedOver { model: step.model, reason: "it was not chosen".into() });
@@ -86,10 +98,6 @@ impl<C: Chooser> Router for ChosenRouter<C> {
 
     fn observe(&self, outcome: &RouteOutcome) {
         self.0.observe(outcome);
-    }
-
-    fn waits(&self) -> bool {
-        true
     }
 }
 
@@ -108,8 +116,9 @@ mod tests {
     #[derive(Debug)]
     struct Always(&'static [&'static str]);
 
+    #[async_trait]
     impl Chooser for Always {
-        fn choose(&self, _: &RouteRequest, _: &[ModelState]) -> Result<Vec<Choice>> {
+        async fn choose(&self, _: &Context, _: &RouteRequest, _: &[ModelState]) -> Result<Vec<Choice>> {
             Ok(self.0.iter().map(|name| Said::Name((*name).into()).into()).collect())
         }
     }
@@ -124,26 +133,26 @@ mod tests {
         vec![state("near", true), state("far", false), state("farther", false)]
     }
 
-    fn route(chosen: &'static [&'static str], request: &RouteRequest) -> Result<RoutePlan> {
-        ChosenRouter::new(Always(chosen)).route(request, &models())
+    async fn route(chosen: &'static [&'static str], request: &RouteRequest) -> Result<RoutePlan> {
+        ChosenRouter::new(Always(chosen)).decide(&Context::new(), request, &models()).await
     }
 
-    #[test]
-    fn the_order_is_the_choosers() {
-        let plan = route(&["far", "near"], &RouteRequest::default()).unwrap();
+    #[tokio::test]
+    async fn the_order_is_the_choosers() {
+        let plan = route(&["far", "near"], &RouteRequest::default()).await.unwrap();
         let steps: Vec<_> = plan.steps.iter().map(|step| step.model.as_str()).collect();
         assert_eq!(steps, ["far", "near"]);
         assert_eq!(plan.passed_over[0].model, "farther");
     }
 
-    #[test]
-    fn no_choice_breaks_a_need() {
+    #[tokio::test]
+    async fn no_choice_breaks_a_need() {
         let needs = Needs { local_only: true, ..Needs::default() };
         let request = RouteRequest { needs, ..RouteRequest::default() };
         for chosen in [&["far"][..], &["near", "near"], &["unknown"], &[]] {
-            assert_eq!(route(chosen, &request).unwrap_err().kind(), ErrorKind::Invalid, "{chosen:?}");
+            assert_eq!(route(chosen, &request).await.unwrap_err().kind(), ErrorKind::Invalid, "{chosen:?}");
         }
-        assert_eq!(route(&["near"], &request).unwrap().steps.len(), 1);
+        assert_eq!(route(&["near"], &request).await.unwrap().steps.len(), 1);
     }
 
     #[test]

@@ -65,16 +65,17 @@ use crate::{context::Context, error::Result};
 ///   `ContextLength` or `OverBudget` when nothing else keeps some model from serving, else `Invalid`; `NotFound` when
 ///   there is no model, or none of the name that is asked for.
 /// - `observe` is told of every attempt and must not block.
+#[async_trait::async_trait]
 pub trait Router: Send + Sync + fmt::Debug + 'static {
     /// The models to try for `request`, best first.
     fn route(&self, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan>;
+    /// The same for the call of `cx`, where deciding may wait for something, as for code of the host program. It is this
+    /// that the engine calls; it ends with the call.
+    async fn decide(&self, _cx: &Context, request: &RouteRequest, models: &[ModelState]) -> Result<RoutePlan> {
+        self.route(request, models)
+    }
     /// Learns from what happened.
     fn observe(&self, _outcome: &RouteOutcome) {}
-    /// Whether `route` waits for something, as for code of the host program: it is then called where waiting holds nobody
-    /// up.
-    fn waits(&self) -> bool {
-        false
-    }
 }
 
 /// Values by key, for a while.

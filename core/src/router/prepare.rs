@@ -30,16 +30,17 @@ impl RouterEngine {
         request: ChatRequest,
         mut asked: RouteRequest,
     ) -> Result<Prepared> {
+        asked.prompt = request.messages.iter().rfind(|message| message.role == Role::User).map(|m| m.content.clone());
         if self.config().learning.enabled {
-            asked.prompt =
-                request.messages.iter().rfind(|message| message.role == Role::User).map(|m| m.content.clone());
             if let Some(prompt) = &asked.prompt {
                 // Every request would be sent to an embedder outside, and paid for.
-                asked.embedding = self.meaning(cx, prompt, true).await?;
+                asked.embedding = self.meaning(cx, prompt, true).await?.map(|meaning| meaning.vector);
             }
         }
         asked.thrifty = self.budgets().is_thrifty(&cx.tenant, asked.tag.as_deref()).await?;
-        let short = request.messages.iter().map(|message| message.content.len()).sum::<usize>() <= SHORT;
+        let tools = request.tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len());
+        let length = request.messages.iter().map(|message| message.content.len()).chain(tools).sum::<usize>();
+        let short = length <= SHORT;
         let (models, named) = (self.models().items(), asked.needs.model.clone());
         let count = move || {
             let chosen = |model: &Arc<dyn ChatModel>| named.as_ref().is_none_or(|named| *named == model.profile().id);
@@ -53,13 +54,7 @@ impl RouterEngine {
         asked.input_tokens = measured.iter().map(|step| step.input_tokens).max().unwrap_or_default();
         asked.max_output_tokens = request.sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from);
         let router = self.router();
-        let decided = if router.waits() {
-            let (asked, states) = (asked.clone(), states.clone());
-            cx.run(blocking(move || router.route(&asked, &states))).await
-        } else {
-            router.route(&asked, &states)
-        };
-        let plan = decided.map_err(|error| {
+        let plan = cx.run(router.decide(cx, &asked, &states)).await.map_err(|error| {
             // Those that are left alone are what stands in the way.
             let soonest = self.soonest(measured.iter().map(Step::id));
             let closed = error.kind() == ErrorKind::CircuitOpen && !soonest.is_zero();

@@ -307,6 +307,8 @@ class ModelInfo:
     """What it may be asked in a minute."""
     first_token_timeout_ms: int | None = None
     """Longest time until it begins to answer, where that is not the router's."""
+    revision: str | None = None
+    """What else its answers depend on: kept answers are given again by the same revision only."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

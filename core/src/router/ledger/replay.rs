@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::{Decision, LedgerEntry};
 use crate::{
+    context::Context,
     model::{ModelProfile, Usage},
     money::NanoUsd,
-    router::{ModelState, Router},
+    router::{ModelState, RoutePlan, RouteRequest, Router},
 };
 
 /// How models are chosen in a replay.
@@ -110,9 +113,19 @@ fn choose<'a>(decision: &Decision, policy: &'a Policy<'_>) -> Option<&'a ModelPr
     if request.needs.model.as_ref().is_some_and(|asked| !models.iter().any(|profile| profile.id == *asked)) {
         request.needs.model = None;
     }
-    let plan = router.route(&request, &states).ok()?;
+    let plan = decide(*router, &request, &states)?;
     let first = &plan.steps.first()?.model;
     models.iter().find(|profile| profile.id == *first).map(|profile| &**profile)
+}
+
+/// A replay runs where waiting holds nobody up.
+fn decide(router: &dyn Router, request: &RouteRequest, states: &[ModelState]) -> Option<RoutePlan> {
+    let cx = Context::new();
+    let mut deciding = router.decide(&cx, request, states);
+    match (&mut deciding).now_or_never() {
+        Some(plan) => plan.ok(),
+        None => Handle::try_current().ok()?.block_on(deciding).ok(),
+    }
 }
 
 fn state(profile: &Arc<ModelProfile>, decision: &Decision) -> ModelState {
@@ -144,7 +157,7 @@ mod tests {
     use super::*;
     use crate::{
         model::Price,
-        router::{Candidate, CheapestRouter, RouteRequest},
+        router::{Candidate, CheapestRouter},
     };
 
     fn profile(id: &str, nano: i64, quality: f64) -> Arc<ModelProfile> {
