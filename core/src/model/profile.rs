@@ -48,6 +48,10 @@ pub struct ModelProfile {
     /// Longest time until it begins to answer in milliseconds, where that is not the router's `first_token_timeout_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_token_timeout_ms: Option<u64>,
+    /// What else its answers depend on, where that may change under one id: its provider's name and address, or its file.
+    /// An answer that is kept is given again by the same revision only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 fn host() -> String {
@@ -75,6 +79,7 @@ impl ModelProfile {
             priced_on: None,
             rate_limit: None,
             first_token_timeout_ms: None,
+            revision: None,
         }
     }
 }

@@ -74,6 +74,10 @@ impl AnswerCacheConfig {
             Some(threshold) if !(threshold > 0.0 && threshold <= 1.0) => {
                 Err(Error::invalid(format!("`cache.semantic` of the router is {threshold}; it is above 0 and up to 1")))
             }
+            Some(_) if self.exact == ExactCache::Off => Err(Error::invalid(
+                "`cache.semantic` of the router gives kept answers again, and `cache.exact` is off: none is kept; set it to \
+                 `deterministic`, or leave `semantic` out",
+            )),
             _ => Ok(()),
         }
     }
@@ -159,6 +163,11 @@ impl Answers {
         }
     }
 
+    /// Forgets which requests mean the same: another embedder has another space.
+    pub(super) fn forget_meanings(&self) {
+        self.near.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether the request at `place` is compared with others by what it means.
     pub(super) fn compares(&self, place: &Place) -> bool {
         self.threshold.is_some() && place.rest.is_some()
@@ -203,6 +212,7 @@ impl Answers {
         if let (Some(vector), Some(rest)) = (vector, place.rest) {
             let mut near = self.near.lock().unwrap_or_else(PoisonError::into_inner);
             let neighbours = near.entry(cx.tenant.to_string()).or_default();
+            neighbours.retain(|known| known.exact != place.exact);
             neighbours.push_front(Neighbour { rest, vector, exact: place.exact });
             neighbours.truncate(self.most);
         }
@@ -242,7 +252,8 @@ pub fn calibrate_semantic(pairs: &[(f64, bool)], false_hits: f64) -> Result<Opti
             best = Some(*cosine);
         }
     }
-    Ok(best)
+    // Rounding can bring the cosine of one text with itself above 1; what is not alike at all is no threshold.
+    Ok(best.map(|cosine| cosine.min(1.0)).filter(|cosine| *cosine > 0.0))
 }
 
 #[cfg(test)]
@@ -292,6 +303,12 @@ mod tests {
         assert_ne!(place(&asked("a"), b"m").exact, place(&longer, b"m").exact);
     }
 
+    #[test]
+    fn answers_cannot_be_alike_where_none_is_kept() {
+        let config = AnswerCacheConfig { semantic: Some(0.9), exact: ExactCache::Off, ..AnswerCacheConfig::default() };
+        assert!(config.validate().unwrap_err().message().contains("cache.exact"));
+    }
+
     #[tokio::test]
     async fn the_same_request_of_the_same_tenant_is_found() {
         let config = AnswerCacheConfig::default();
@@ -329,6 +346,8 @@ mod tests {
         assert_eq!(calibrate_semantic(&pairs, 0.0).unwrap(), Some(0.97));
         assert_eq!(calibrate_semantic(&pairs, 0.2).unwrap(), Some(0.9));
         assert_eq!(calibrate_semantic(&[(0.9, false)], 0.1).unwrap(), None);
+        assert_eq!(calibrate_semantic(&[(1.000_000_1, true)], 0.0).unwrap(), Some(1.0));
+        assert_eq!(calibrate_semantic(&[(-0.2, true)], 0.0).unwrap(), None);
         assert_eq!(calibrate_semantic(&[(0.9, true), (0.9, false)], 0.0).unwrap(), None, "one cosine is one side");
         assert!(calibrate_semantic(&[], 0.1).is_err() && calibrate_semantic(&pairs, 1.0).is_err());
     }

@@ -167,6 +167,7 @@ impl RouterEngine {
 
     /// Sets the embedder.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
+        self.answers().forget_meanings();
         *self.0.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
     }
 
@@ -197,6 +198,11 @@ impl RouterEngine {
         *self.0.image_model.write().unwrap_or_else(PoisonError::into_inner) = Some(model);
     }
 
+    /// Has no image model any more.
+    pub(crate) fn remove_image_model(&self) {
+        *self.0.image_model.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The image model. `NotFound`, with the setting that names one, when there is none.
     pub fn image_model(&self) -> Result<Arc<dyn ImageModel>> {
         let model = self.0.image_model.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -213,14 +219,14 @@ impl RouterEngine {
     /// Several answers (`n`) are written at once; when one of them fails for good, the others are stopped.
     pub async fn generate(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
         let each = request.each().map_err(|e| e.during("RouterEngine::generate"))?;
-        let all = each.into_iter().map(|request| self.generate_one(cx, request).boxed());
+        let all = each.into_iter().enumerate().map(|(at, request)| self.generate_one(cx, request, at).boxed());
         let mut replies = try_join_all(all).await?.into_iter();
         let first = replies.next().ok_or_else(|| Error::unexpected("no answer was asked for"))?;
         Ok(GenerateReply { alternatives: replies.collect(), ..first })
     }
 
-    async fn generate_one(&self, cx: &Context, request: GenerateRequest) -> Result<GenerateReply> {
-        let mut walk = match Box::pin(self.begin(cx, request, Mode::Whole)).await? {
+    async fn generate_one(&self, cx: &Context, request: GenerateRequest, number: usize) -> Result<GenerateReply> {
+        let mut walk = match Box::pin(self.begin(cx, request, (Mode::Whole, number))).await? {
             Begun::Kept(reply) => return Ok(*reply),
             Begun::Walk(walk) => walk,
         };
@@ -242,7 +248,7 @@ impl RouterEngine {
             return Err(Error::invalid("a stream has one answer; leave n out, or ask without a stream")
                 .during("RouterEngine::stream"));
         }
-        let walk = match Box::pin(self.begin(cx, request, Mode::Pieces)).await? {
+        let walk = match Box::pin(self.begin(cx, request, (Mode::Pieces, 0))).await? {
             Begun::Kept(reply) => return Ok(in_one_piece(reply)),
             Begun::Walk(walk) => walk,
         };
@@ -302,6 +308,12 @@ impl RouterEngine {
     pub async fn ledger(&self, cx: &Context, query: LedgerQuery) -> Result<Vec<LedgerEntry>> {
         let ledger = Arc::clone(&self.0.ledger);
         cx.run(blocking(move || ledger.query(&query))).await
+    }
+
+    /// The entries of the reply `id` among those that fit `query`, newest first.
+    pub(super) async fn entries_of(&self, cx: &Context, query: LedgerQuery, id: String) -> Result<Vec<LedgerEntry>> {
+        let ledger = Arc::clone(&self.0.ledger);
+        cx.run(blocking(move || ledger.of_reply(&query, &id))).await
     }
 
     /// Sums of the ledger: of `tenant`, or of all when absent.
@@ -381,12 +393,12 @@ impl RouterEngine {
         models.iter().filter_map(|model| Some((model.profile().id.clone(), model.local_statistics()?))).collect()
     }
 
-    async fn begin(&self, cx: &Context, request: GenerateRequest, mode: Mode) -> Result<Begun> {
+    async fn begin(&self, cx: &Context, request: GenerateRequest, (mode, number): (Mode, usize)) -> Result<Begun> {
         cx.check()?;
         check_tenant(&cx.tenant)?;
         let (request, asked) = chat_request(request)?;
         let form = Form::of(&request.response_format).map_err(|e| e.during("RouterEngine::generate"))?;
-        let keeping = match self.kept(cx, &request, &asked).await? {
+        let keeping = match self.kept(cx, &request, (&asked, &form, number)).await? {
             Before::Answered(reply) => return Ok(Begun::Kept(reply)),
             Before::Not(keeping) => keeping,
         };

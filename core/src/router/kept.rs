@@ -1,6 +1,8 @@
 //! The first look at a request: whether it was answered before.
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
+
+use serde::Serialize;
 
 use super::{
     CacheHit, GenerateReply, RoutePlan, RouteRequest,
@@ -8,11 +10,12 @@ use super::{
     bill::{Bill, Charge},
     calibrate_semantic,
     engine::RouterEngine,
+    structured::Form,
 };
 use crate::{
     context::Context,
     error::Result,
-    model::{ChatRequest, Price, cosine},
+    model::{ChatRequest, Embedding, ModelProfile, Price, cosine},
     money::NanoUsd,
 };
 
@@ -34,20 +37,32 @@ pub(super) struct Keeping {
 
 impl RouterEngine {
     /// Looks whether `request` was answered before. A cache that fails is as if it were empty.
-    pub(super) async fn kept(&self, cx: &Context, request: &ChatRequest, asked: &RouteRequest) -> Result<Before> {
+    /// `number` is that of the answer, where several are asked for.
+    pub(super) async fn kept(
+        &self,
+        cx: &Context,
+        request: &ChatRequest,
+        (asked, form, number): (&RouteRequest, &Form, usize),
+    ) -> Result<Before> {
         let started = Instant::now();
-        let scope = serde_json::to_vec(&(&asked.needs, self.models().names())).unwrap_or_default();
+        let models = self.models().items();
+        let models: Vec<_> = models.iter().map(|model| identity(model.profile())).collect();
+        let scope = serde_json::to_vec(&(&asked.needs, models, number)).unwrap_or_default();
         let Some(place) = Place::of(&self.config().cache, request, &scope) else { return Ok(Before::Not(None)) };
-        if let Some(kept) = or_nothing(self.answers().same(cx, &place).await) {
+        // What was streamed was not asked to have the form.
+        let fits = |kept: &Kept| !kept.tool_calls.is_empty() || matches!(form.read(&kept.text), Ok(Cow::Borrowed(_)));
+        if let Some(kept) = or_nothing(self.answers().same(cx, &place).await).filter(fits) {
             return self.again(cx, (kept, CacheHit::Exact), asked, started).await;
         }
         let text = request.messages.last().map(|last| last.content.as_str());
         let vector = match text.filter(|_| self.answers().compares(&place)) {
-            Some(text) => self.meaning(cx, text, asked.needs.local_only).await?,
+            // Of two texts with one beginning the vectors would be one.
+            Some(text) => self.meaning(cx, text, asked.needs.local_only).await?.filter(|meaning| !meaning.truncated),
             None => None,
         };
+        let vector = vector.map(|meaning| meaning.vector);
         if let Some(vector) = &vector
-            && let Some(kept) = or_nothing(self.answers().alike(cx, &place, vector).await)
+            && let Some(kept) = or_nothing(self.answers().alike(cx, &place, vector).await).filter(fits)
         {
             return self.again(cx, (kept, CacheHit::Semantic), asked, started).await;
         }
@@ -86,14 +101,14 @@ impl RouterEngine {
 
     /// The vector of `text`; none without an embedder that it may be given to, or when it fails. With `local_only` it goes
     /// to none outside this process.
-    pub(super) async fn meaning(&self, cx: &Context, text: &str, local_only: bool) -> Result<Option<Vec<f32>>> {
+    pub(super) async fn meaning(&self, cx: &Context, text: &str, local_only: bool) -> Result<Option<Embedding>> {
         let Ok(embedder) = self.embedder() else { return Ok(None) };
         if local_only && !embedder.profile().local {
             return Ok(None);
         }
         let found = cx.run(embedder.embed_queries(cx, vec![text.to_owned()])).await;
         cx.check()?;
-        Ok(or_nothing(found.map(|vectors| vectors.into_iter().next())).map(|embedding| embedding.vector))
+        Ok(or_nothing(found.map(|vectors| vectors.into_iter().next())))
     }
 
     /// An answer given again: it costs nothing, and what it would have cost is in the ledger.
@@ -136,6 +151,11 @@ impl RouterEngine {
             alternatives: Vec::new(),
         })))
     }
+}
+
+/// What says that a model is the one that answered before, and that it would be chosen as it was then.
+fn identity(profile: &ModelProfile) -> impl Serialize {
+    (&profile.id, &profile.provider, &profile.revision, profile.quality, profile.capabilities)
 }
 
 fn or_nothing<T>(found: Result<Option<T>>) -> Option<T> {

@@ -10,7 +10,8 @@ use crate::{
     error::ErrorKind,
     model::{ChatModel, Embedder, EmbedderProfile, Embedding, ResponseFormat},
     router::{
-        AnswerCacheConfig, CheapestRouter, GenerateRequest, LedgerQuery, RouterConfig, StreamEvent, testkit::Scripted,
+        AnswerCacheConfig, CheapestRouter, ExactCache, GenerateRequest, LedgerQuery, RouterConfig, StreamEvent,
+        testkit::Scripted,
     },
     store::{Store, StoreConfig},
 };
@@ -27,11 +28,19 @@ impl Embedder for Beginnings {
 
     async fn embed(&self, _: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
         let vector = |text: &str| if text.starts_with("hello") { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
-        Ok(texts.iter().map(|text| Embedding { vector: vector(text), tokens: 1, truncated: false }).collect())
+        let embedding = |text: &String| Embedding { vector: vector(text), tokens: 1, truncated: text.len() > 100 };
+        Ok(texts.iter().map(embedding).collect())
     }
 }
 
 fn engine(semantic: Option<f64>, models: Vec<Scripted>) -> (tempfile::TempDir, RouterEngine, Vec<Arc<Scripted>>) {
+    engine_with(AnswerCacheConfig { semantic, ..AnswerCacheConfig::default() }, models)
+}
+
+fn engine_with(
+    cache: AnswerCacheConfig,
+    models: Vec<Scripted>,
+) -> (tempfile::TempDir, RouterEngine, Vec<Arc<Scripted>>) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), &StoreConfig::default()).unwrap();
     let registry: Registry<dyn ChatModel> = Registry::new("model");
@@ -39,7 +48,6 @@ fn engine(semantic: Option<f64>, models: Vec<Scripted>) -> (tempfile::TempDir, R
     for model in &models {
         registry.register(&model.profile().id.clone(), model.clone()).unwrap();
     }
-    let cache = AnswerCacheConfig { semantic, ..AnswerCacheConfig::default() };
     let config = RouterConfig { backoff_ms: 1, cache, ..RouterConfig::default() };
     let engine = RouterEngine::new(config, Arc::new(CheapestRouter), registry, store).unwrap();
     let profile = EmbedderProfile {
@@ -151,4 +159,68 @@ async fn json_is_mended_or_asked_for_again() {
     let mut no_schema = as_json(ask("hello"));
     no_schema.response_format = ResponseFormat::JsonSchema { name: "x".into(), schema: json!({"type": "objekt"}) };
     assert_eq!(engine.generate(&cx, no_schema).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn several_answers_are_several_when_they_are_kept_too() {
+    let model = Scripted::local("m").says(&["a"]).says(&["b"]);
+    let cache = AnswerCacheConfig { exact: ExactCache::All, ..AnswerCacheConfig::default() };
+    let (_folder, engine, models) = engine_with(cache, vec![model]);
+    let mut two = ask("hello");
+    (two.sampling.temperature, two.n) = (None, 2);
+    for _ in 0..2 {
+        let reply = engine.generate(&Context::new(), two.clone()).await.unwrap();
+        let mut texts = [reply.text.as_str(), reply.alternatives[0].text.as_str()];
+        texts.sort_unstable();
+        assert_eq!(texts, ["a", "b"]);
+    }
+    assert_eq!(models[0].calls(), 2);
+}
+
+#[tokio::test]
+async fn another_model_under_the_same_name_is_asked_anew() {
+    let revised = |revision: &str, text: &str| {
+        let mut model = Scripted::remote("m", 1000).says(&[text]);
+        model.is_revision(revision);
+        model
+    };
+    let (_folder, engine, _) = engine(None, vec![revised("small", "a")]);
+    let cx = Context::new();
+    assert_eq!(engine.generate(&cx, ask("hello")).await.unwrap().text, "a");
+    engine.models().register("m", Arc::new(revised("large", "b"))).unwrap();
+    assert_eq!(engine.generate(&cx, ask("hello")).await.unwrap().text, "b");
+}
+
+#[tokio::test]
+async fn texts_that_the_embedder_reads_in_part_are_not_compared() {
+    let (_folder, engine, _) = engine(Some(0.9), vec![Scripted::local("m").says(&["a"]).says(&["b"])]);
+    let cx = Context::new();
+    let long = "hello ".repeat(30);
+    engine.generate(&cx, ask(&format!("{long} who signs?"))).await.unwrap();
+    assert_eq!(engine.generate(&cx, ask(&format!("{long} what is owed?"))).await.unwrap().text, "b");
+}
+
+#[tokio::test]
+async fn what_was_streamed_without_the_form_is_not_given_where_the_form_is_promised() {
+    let mut model = Scripted::local("m").says(&["Sure: {'n': 1,}"]).says(&["{\"n\": 2}"]);
+    model.offers(|can| can.json_schema = true);
+    let (_folder, engine, _) = engine(None, vec![model]);
+    let cx = Context::new();
+    let mut request = as_json(ask("hello"));
+    request.sampling.temperature = Some(0.0);
+    let streamed: Vec<_> = engine.stream(&cx, request.clone()).await.unwrap().collect().await;
+    assert!(streamed.iter().all(Result::is_ok));
+    assert_eq!(engine.generate(&cx, request).await.unwrap().text, "{\"n\": 2}");
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_not_held_against_the_model() {
+    let model = (0..4).fold(Scripted::remote("m", 1), |model, _| model.says(&[])).says(&["well"]);
+    let (_folder, engine, _) = engine(None, vec![model]);
+    let mut request = ask("Reply with nothing.");
+    request.sampling.temperature = None;
+    for _ in 0..2 {
+        assert_eq!(engine.generate(&Context::new(), request.clone()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(engine.generate(&Context::new(), request).await.unwrap().text, "well");
 }

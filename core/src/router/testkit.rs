@@ -16,7 +16,9 @@ use futures_util::{StreamExt, stream};
 use crate::{
     context::Context,
     error::{Error, Result},
-    model::{Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, Usage},
+    model::{
+        Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, ToolCall, Usage,
+    },
     money::NanoUsd,
 };
 
@@ -24,6 +26,7 @@ type MakeError = fn() -> Error;
 
 enum Act {
     Says(Vec<String>),
+    Calls(ToolCall),
     FailsAtOnce(MakeError),
     FailsAfter(Vec<String>, MakeError),
     CutOff(Vec<String>),
@@ -70,6 +73,11 @@ impl Scripted {
         change(&mut self.profile.capabilities);
     }
 
+    /// Says what it is besides its id.
+    pub(super) fn is_revision(&mut self, revision: &str) {
+        self.profile.revision = Some(revision.to_owned());
+    }
+
     fn act(self, act: Act) -> Self {
         self.acts.lock().unwrap().push_back(act);
         self
@@ -77,6 +85,10 @@ impl Scripted {
 
     pub(super) fn says(self, texts: &[&str]) -> Self {
         self.act(Act::Says(owned(texts)))
+    }
+
+    pub(super) fn calls_tool(self, call: ToolCall) -> Self {
+        self.act(Act::Calls(call))
     }
 
     pub(super) fn fails_at_once(self, error: MakeError) -> Self {
@@ -135,6 +147,10 @@ impl ChatModel for Scripted {
                 let usage = Usage::of(10, texts.len() as u64);
                 let done = Ok(Delta::Done { usage, finish_reason: FinishReason::Stop });
                 stream::iter(texts.into_iter().map(text).chain([done])).boxed()
+            }
+            Act::Calls(call) => {
+                let done = Delta::Done { usage: Usage::of(10, 1), finish_reason: FinishReason::ToolCalls };
+                stream::iter([Ok(Delta::ToolCall { call }), Ok(done)]).boxed()
             }
             Act::FailsAtOnce(error) => return Err(error()),
             Act::FailsAfter(texts, error) => stream::iter(texts.into_iter().map(text).chain([Err(error())])).boxed(),

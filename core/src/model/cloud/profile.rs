@@ -1,5 +1,7 @@
 //! What is known of a remote model: from its configuration, else from the price table.
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     error::{Error, Result},
     model::{ListedModel, ModelConfig, ModelProfile, Price, Prices},
@@ -57,7 +59,14 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         priced_on: priced_on.and_then(|listed| listed.priced_on),
         rate_limit: config.rate_limit,
         first_token_timeout_ms: config.first_token_timeout_ms,
+        revision: Some(revision(name, config.base_url.as_deref())),
     })
+}
+
+/// A digest: an address may have a password in it.
+fn revision(name: &str, base_url: Option<&str>) -> String {
+    let digest = Sha256::digest(format!("{name}\n{}", base_url.unwrap_or_default()));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the key is called that `config` gives: its variable, or `api_key` where it stands in the settings themselves.

@@ -5,7 +5,7 @@ use std::{
     panic::resume_unwind,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -300,6 +300,9 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget, no
     }
     let checkpoint = Checkpoint::open(path)?;
     let (bytes, stamp) = (checkpoint.bytes(), checkpoint.stamp());
+    let changed = stamp.1.and_then(|changed| changed.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let exact = if config.full_precision { " full" } else { "" };
+    let revision = format!("{bytes} {}{exact}", changed.unwrap_or_default().as_millis());
     let most = family::context_length(&checkpoint.head)?;
     let context_length = config.context_length.unwrap_or(most.min(CONTEXT));
     if !(2..=most).contains(&context_length) {
@@ -339,7 +342,7 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget, no
     let capabilities =
         Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
     Ok(LocalModel {
-        profile: ModelProfile { capabilities, ..ModelProfile::local(id, context_length) },
+        profile: ModelProfile { capabilities, revision: Some(revision), ..ModelProfile::local(id, context_length) },
         resident: Resident::new(first, bytes, Box::new(again), idle, budget.clone()),
         tokenizer,
         template,
