@@ -158,7 +158,7 @@ impl Bill {
         let entry = LedgerEntry {
             failed: false,
             estimated: false,
-            decision: self.decision.take().map(Arc::unwrap_or_clone),
+            decision: self.decision.take().map(|decision| Arc::unwrap_or_clone(decision).without_prompt()),
             ..self.entry(usage, paid)
         };
         (self.begun, self.known) = (true, Some((usage, paid.cost)));

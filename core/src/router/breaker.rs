@@ -13,6 +13,11 @@ use crate::error::{Error, ErrorKind};
 /// Answers that broke off, in a row, that open a breaker: it is a fault that one more try seldom mends, and each was paid.
 const CUT_OFF_IN_A_ROW: u32 = 2;
 
+/// The fact of an error that an answer broke off.
+const CUT_OFF: &str = "cut_off";
+/// The fact of an error that an answer ended and was empty: some requests have no other.
+pub(super) const EMPTY: &str = "empty";
+
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BreakerPolicy {
@@ -57,9 +62,10 @@ impl Outcome {
             | ErrorKind::Conflict
             // A full queue of ours is load, not a fault: leaving the model alone would waste it.
             | ErrorKind::Overloaded => Self::Neutral,
+            _ if has_fact(error, EMPTY) => Self::Neutral,
             ErrorKind::OverBudget => Self::Exhausted,
             ErrorKind::RateLimited | ErrorKind::Timeout => Self::Strained,
-            _ if is_cut_off(error) => Self::CutOff,
+            _ if has_fact(error, CUT_OFF) => Self::CutOff,
             _ => Self::Failure,
         }
     }
@@ -85,11 +91,11 @@ impl Outcome {
 
 /// An answer broke off before its end.
 pub(super) fn cut_off() -> Error {
-    Error::new(ErrorKind::Unavailable, "the answer was cut off before its end").with("cut_off", true)
+    Error::new(ErrorKind::Unavailable, "the answer was cut off before its end").with(CUT_OFF, true)
 }
 
-fn is_cut_off(error: &Error) -> bool {
-    error.context().iter().any(|(name, _)| *name == "cut_off")
+fn has_fact(error: &Error, fact: &str) -> bool {
+    error.context().iter().any(|(name, _)| *name == fact)
 }
 
 /// A change that others should hear of.

@@ -2,8 +2,9 @@
 //! doubt is too great.
 
 use super::{
-    CacheHit, GenerateReply,
+    GenerateReply,
     answers::Kept,
+    bill::Bill,
     executor::{Mode, Walk},
     learn::Answer,
     prepare::Prepared,
@@ -38,11 +39,35 @@ impl Cascade {
     }
 }
 
+/// An answer that was doubted.
+pub(super) struct Doubted {
+    answer: Kept,
+    /// Open until it is known whether the answer stands.
+    bill: Option<Bill>,
+}
+
+impl Doubted {
+    /// Takes the bill of the answer; gives it back when there is one already.
+    pub(super) fn keep(&mut self, bill: Bill) -> std::result::Result<NanoUsd, Bill> {
+        if self.bill.is_some() {
+            return Err(bill);
+        }
+        let cost = bill.cost(&self.answer.usage);
+        self.bill = Some(bill);
+        Ok(cost)
+    }
+}
+
 impl Walk {
     /// What speaks against the answer that is there, when a dearer model could do better; the answer is then kept, for
     /// when no other model answers.
     pub(super) fn doubt(&mut self, finish_reason: FinishReason) -> Option<Error> {
         let (cascade, live) = (self.cascade.as_ref()?, self.live.as_ref()?);
+        // What calls a tool need not say anything in words, and what the caller cut short is as long as it was to be.
+        let cut_by_caller = finish_reason == FinishReason::Length && self.request.sampling.max_tokens.is_some();
+        if !live.tool_calls.is_empty() || live.text.is_empty() || cut_by_caller {
+            return None;
+        }
         let cost =
             |step: &super::attempt::Step| step.model.profile().price.most(step.input_tokens, step.max_output_tokens);
         let own = cost(&live.step);
@@ -56,15 +81,16 @@ impl Walk {
         if doubt.value < cascade.threshold {
             return None;
         }
-        let usage = live.bill.usage();
-        self.doubted = Some(Kept {
+        let answer = Kept {
             text: live.text.clone(),
-            tool_calls: live.tool_calls.clone(),
+            tool_calls: Vec::new(),
             logprobs: if self.request.sampling.logprobs.is_some() { live.logprobs.clone() } else { Vec::new() },
             finish_reason,
             model: live.step.id().to_owned(),
-            usage,
-        });
+            usage: live.bill.usage(),
+        };
+        // One that was doubted before is booked as it goes.
+        self.doubted = Some(Doubted { answer, bill: None });
         // A cheaper model would be doubted too.
         let first = self.steps.pop_front();
         self.steps.retain(dearer);
@@ -76,11 +102,17 @@ impl Walk {
         Some(Error::new(ErrorKind::Rejected, message).with(DOUBTED, format!("{:.2}", doubt.value)))
     }
 
-    /// The answer that was doubted, when nothing better came: what it cost is booked already.
-    pub(super) fn doubted_reply(&mut self) -> Option<Box<GenerateReply>> {
-        let Kept { text, tool_calls, logprobs, finish_reason, model, usage } = self.doubted.take()?;
+    /// The answer that was doubted, when nothing better came: it is paid for and judged as any other.
+    pub(super) async fn doubted_reply(&mut self) -> Result<Option<Box<GenerateReply>>> {
+        let Some(Doubted { answer, bill: Some(bill) }) = self.doubted.take() else { return Ok(None) };
+        let own = bill.cost(&answer.usage);
+        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, own);
+        let (paid, ()) = tokio::join!(bill.pay(answer.usage), remember);
+        let reference_cost = paid?.reference_cost;
+        let Kept { text, tool_calls, logprobs, finish_reason, model, usage } = answer;
+        // It was counted with the attempts without an answer.
         let cost = self.wasted;
-        Some(Box::new(GenerateReply {
+        Ok(Some(Box::new(GenerateReply {
             id: self.id.clone(),
             text,
             tool_calls,
@@ -89,13 +121,13 @@ impl Walk {
             model,
             usage,
             cost,
-            reference_cost: NanoUsd::ZERO,
-            saved: NanoUsd::ZERO - cost,
+            reference_cost,
+            saved: reference_cost - cost,
             latency_ms: self.started.elapsed().as_millis() as u64,
             attempts: std::mem::take(&mut self.attempts),
             route: std::mem::take(&mut self.plan),
-            cache_hit: None::<CacheHit>,
+            cache_hit: None,
             alternatives: Vec::new(),
-        }))
+        })))
     }
 }

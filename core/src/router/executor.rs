@@ -14,8 +14,8 @@ use super::{
     attempt::{Live, Step, TimeLeft, record_answer},
     backoff::Backoff,
     bill::{Bill, Charge},
-    breaker::Outcome,
-    cascade::Cascade,
+    breaker::{EMPTY, Outcome},
+    cascade::{Cascade, Doubted},
     engine::RouterEngine,
     hedge::late,
     kept::Keeping,
@@ -55,7 +55,7 @@ pub(super) struct Walk {
     /// What an answer is doubted by.
     pub(super) cascade: Option<Cascade>,
     /// An answer that was doubted, for when nothing better comes.
-    pub(super) doubted: Option<Kept>,
+    pub(super) doubted: Option<Doubted>,
     /// Where the answer is kept for requests to come.
     keeping: Option<Keeping>,
     /// What all attempts together may cost.
@@ -63,7 +63,7 @@ pub(super) struct Walk {
     /// The caller's name of the task.
     tag: Option<String>,
     /// What the plan was made from.
-    decision: Arc<Decision>,
+    pub(super) decision: Arc<Decision>,
     pub(super) id: String,
     pub(super) started: Instant,
     pub(super) attempts: Vec<Attempt>,
@@ -149,7 +149,8 @@ impl Walk {
                     if let Err(error) = self.fail(error) {
                         self.ended = true;
                         // Nobody is there to take it once the caller has left.
-                        let doubted = if self.cx.check().is_ok() { self.doubted_reply() } else { None };
+                        let gone = self.cx.check().is_err_and(|end| end.kind() == ErrorKind::Cancelled);
+                        let doubted = if gone { None } else { self.doubted_reply().await? };
                         return doubted.map(|reply| Some(StreamEvent::Done { reply })).ok_or(error);
                     }
                 }
@@ -223,9 +224,10 @@ impl Walk {
         let may_be_empty = !self.request.sampling.stop.is_empty() || !seam::can_go_on(&self.request);
         if live.text.is_empty() && live.tool_calls.is_empty() && !may_be_empty {
             let message = "the model answered nothing; try again, allow more tokens, or ask another model";
-            // A model that spent all its tokens on thinking would again. One of this process says what it says.
+            // A model that spent all its tokens on thinking would again. One of this process says what it says. That the
+            // request has no answer may lie in it, so nothing is held against the model.
             let again = finish_reason != FinishReason::Length;
-            let nothing = || Error::new(ErrorKind::Unavailable, message).retryable(again).with("cut_off", true);
+            let nothing = || Error::new(ErrorKind::Unavailable, message).retryable(again).with(EMPTY, true);
             return (others || !live.step.model.profile().local).then(nothing);
         }
         // What was cut short has no form, and says so by its finish reason.
@@ -392,6 +394,8 @@ impl Walk {
             code: None,
             latency_ms,
         });
+        // What was doubted before did not stand; its bill is settled here.
+        self.doubted = None;
         let text = if self.given.is_empty() { live.text } else { std::mem::take(&mut self.given) + &live.text };
         let answer = Kept {
             text,
@@ -406,6 +410,10 @@ impl Walk {
                 ..usage
             },
         };
+        // A stream was given out as it came: what `generate` checks and doubts is not checked there.
+        let checked = self.mode == Mode::Whole
+            || !self.engine.config().learning.cascade && matches!(self.form.read(&answer.text), Ok(Cow::Borrowed(_)));
+        self.keeping.take_if(|_| !checked);
         // Together: both wait for the same commit.
         let keep = self.engine.keep(&self.cx, self.keeping.take(), &answer);
         let cost = live.bill.cost(&usage);

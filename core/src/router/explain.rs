@@ -13,7 +13,7 @@ impl RouterEngine {
     /// for a person. Replies are found as long as the ledger keeps them.
     ///
     /// # Errors
-    /// `NotFound` when the ledger has no such reply.
+    /// `NotFound` when the ledger has no such reply of the tenant.
     pub async fn explain(&self, cx: &Context, id: &str) -> Result<String> {
         let unknown = || {
             Error::not_found("the ledger has no reply with this id; take the `id` of a reply")
@@ -22,9 +22,9 @@ impl RouterEngine {
         let written = uuid::Uuid::parse_str(id).ok().and_then(|id| id.get_timestamp()).ok_or_else(unknown)?;
         let (seconds, nanos) = written.to_unix();
         let since_ms = Some(seconds * 1000 + u64::from(nanos) / 1_000_000);
-        let query = LedgerQuery { since_ms, limit: Some(usize::MAX), ..LedgerQuery::default() };
-        let mut entries = self.ledger(cx, query).await?;
-        entries.retain(|entry| entry.id == id);
+        let tenant = Some(cx.tenant.to_string());
+        let query = LedgerQuery { since_ms, tenant, ..LedgerQuery::default() };
+        let mut entries = self.entries_of(cx, query, id.to_owned()).await?;
         // As they happened.
         entries.reverse();
         let answer = entries.iter().find(|entry| !entry.failed).or(entries.last()).ok_or_else(unknown)?;

@@ -7,6 +7,7 @@ use super::{
     admission::in_ms,
     attempt::Live,
     backoff::{Backoff, retry_after},
+    bill::Bill,
     breaker::Outcome,
     executor::{Mode, Walk},
     seam,
@@ -116,7 +117,11 @@ impl Walk {
             latency_ms = live.latency_ms();
             live.span.record("error.type", error.code());
             tell_breaker(&self.cx, &model, live.leave.record(outcome, None, Instant::now()));
-            cost = live.bill.give_up();
+            let not_kept = match &mut self.doubted {
+                Some(doubted) => doubted.keep(live.bill),
+                None => Err(live.bill),
+            };
+            cost = not_kept.unwrap_or_else(Bill::give_up);
             self.wasted = self.wasted + cost;
         }
         let code = Some(error.code().to_owned());

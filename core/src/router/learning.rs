@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     money::NanoUsd,
     runtime::blocking,
-    store::{Store, Write},
+    store::{Read, Store, Write},
 };
 
 /// Settings of what the router learns. Off, it keeps no prompt and no answer.
@@ -190,7 +190,8 @@ impl RouterEngine {
         let key = reply_key(&cx.tenant, id);
         let judged = self.learning().store.write(move |write| {
             let table = &write.tables.learning;
-            let Some(reply) = table.get_json::<Judgeable>(write.txn, &key)? else { return Ok(None) };
+            let reply = table.get_json::<Judgeable>(write.txn, &key)?.filter(|reply| reply.until_ms >= now_ms());
+            let Some(reply) = reply else { return Ok(None) };
             let mut record = reply.record;
             for outcome in record.outcomes.values_mut() {
                 outcome.quality = score;
@@ -276,6 +277,14 @@ impl RouterEngine {
             tracing::warn!(%error, "a reply was not kept to be judged");
         }
     }
+}
+
+/// Fills in from what words the reply with this id was decided, for as long as it can be judged.
+pub(super) fn recall_prompt(read: &Read<'_>, tenant: &str, id: &str, request: &mut RouteRequest) -> Result<()> {
+    if let Some(reply) = read.tables.learning.get_json::<Judgeable>(read.txn, &reply_key(tenant, id))? {
+        (request.prompt, request.embedding) = (Some(reply.record.prompt), reply.record.embedding);
+    }
+    Ok(())
 }
 
 /// The tenant with its length before it, so that no reply of one tenant is one of another.

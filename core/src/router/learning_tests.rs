@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    engine::Registry,
+    engine::{FunctionSpec, Registry},
     error::ErrorKind,
-    model::ChatModel,
+    model::{ChatModel, ToolCall},
     router::{CheapestRouter, GenerateRequest, LedgerQuery, RouterConfig, testkit::Scripted},
     store::StoreConfig,
 };
@@ -141,5 +141,61 @@ async fn a_doubted_answer_stands_when_no_other_model_answers() {
     let reply = rig.engine.generate(&rig.cx, ask(QUESTION)).await.unwrap();
     assert_eq!((reply.model.as_str(), reply.text.as_str(), reply.attempts.len()), ("cheap", WRONG, 2));
     rig.store.flush().await.unwrap();
-    assert_eq!(rig.engine.totals(None).unwrap().cost, reply.cost);
+    // It is in the ledger as the answer that it was, once, and can be judged.
+    let totals = rig.engine.totals(None).unwrap();
+    // The dear model read ten tokens before it failed.
+    assert_eq!((totals.cost, totals.calls, totals.failed, reply.cost), (NanoUsd(10_011), 1, 1, NanoUsd(10_011)));
+    assert!(reply.reference_cost > NanoUsd::ZERO && reply.saved == reply.reference_cost - reply.cost);
+    assert!(rig.engine.explain(&rig.cx, &reply.id).await.unwrap().starts_with("\"cheap\" answered."));
+    let bob = Context::new().tenant("bob");
+    assert_eq!(rig.engine.explain(&bob, &reply.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    rig.engine.feedback(&rig.cx, &reply.id, 0.0).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_of_a_tool_is_not_doubted_for_saying_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let cascade = LearningConfig { cascade: true, ..learning() };
+    let call = ToolCall { id: "1".into(), name: "add".into(), arguments: serde_json::json!({}) };
+    let capable = |mut model: Scripted| {
+        model.offers(|can| can.tools = true);
+        model
+    };
+    let models = vec![capable(Scripted::remote("cheap", 1).calls_tool(call)), capable(Scripted::remote("dear", 1000))];
+    let rig = rig(&folder, cascade, models);
+    let mut request = ask(QUESTION);
+    request.tools = vec![FunctionSpec {
+        name: "add".into(),
+        description: "adds".into(),
+        parameters: serde_json::json!({"type": "object"}),
+    }];
+    let reply = rig.engine.generate(&rig.cx, request).await.unwrap();
+    assert_eq!((reply.model.as_str(), reply.tool_calls.len()), ("cheap", 1));
+}
+
+#[tokio::test]
+async fn prompts_are_not_in_the_ledger_and_a_replay_knows_them_as_long_as_they_can_be_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(&folder, learning(), vec![Scripted::remote("m", 1000).says(&["seven"])]);
+    rig.engine.generate(&rig.cx, ask("what is my secret?")).await.unwrap();
+    let entries = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap();
+    assert!(!serde_json::to_string(&entries).unwrap().contains("secret"));
+
+    #[derive(Debug)]
+    struct Seen(std::sync::Mutex<Option<String>>);
+    impl crate::router::Router for Seen {
+        fn route(
+            &self,
+            request: &RouteRequest,
+            models: &[crate::router::ModelState],
+        ) -> Result<crate::router::RoutePlan> {
+            *self.0.lock().unwrap() = request.prompt.clone();
+            CheapestRouter.route(request, models)
+        }
+    }
+    let seen = Arc::new(Seen(std::sync::Mutex::default()));
+    let models = rig.models.iter().map(|model| Arc::new(model.profile().clone())).collect();
+    let replay = rig.engine.replay(&rig.cx, LedgerQuery::default(), seen.clone(), models).await.unwrap();
+    assert_eq!(replay.calls, 1);
+    assert_eq!(seen.0.lock().unwrap().as_deref(), Some("what is my secret?"));
 }

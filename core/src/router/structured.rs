@@ -52,13 +52,31 @@ impl Form {
             Ok(()) => return Ok(Cow::Borrowed(text)),
             Err(fault) => fault,
         };
-        let Some(inner) = first_value(text) else { return Err(fault) };
-        let fault = match self.check(inner) {
-            Ok(()) => return Ok(Cow::Owned(inner.to_owned())),
-            Err(fault) => fault,
-        };
-        let rewritten = rewritten(inner);
-        self.check(&rewritten).map(|()| Cow::Owned(rewritten)).map_err(|_| fault)
+        let mut last = fault;
+        let mut fitting: Option<(Value, String)> = None;
+        for inner in values(text) {
+            let mended = match self.check(inner) {
+                Ok(()) => inner.to_owned(),
+                Err(fault) => {
+                    let rewritten = rewritten(inner);
+                    if self.check(&rewritten).is_err() {
+                        last = fault;
+                        continue;
+                    }
+                    rewritten
+                }
+            };
+            let value = serde_json::from_str(&mended).unwrap_or_default();
+            match &fitting {
+                // Which of them is meant is not for this side to say.
+                Some((other, _)) if *other != value => {
+                    return Err("it has more than one JSON value that fits".into());
+                }
+                Some(_) => {}
+                None => fitting = Some((value, mended)),
+            }
+        }
+        fitting.map(|(_, mended)| Cow::Owned(mended)).ok_or(last)
     }
 
     fn check(&self, text: &str) -> std::result::Result<(), String> {
@@ -92,12 +110,29 @@ fn validator(schema: &Value) -> Result<Validator> {
     })
 }
 
-/// The first object or array in `text` that ends.
-fn first_value(text: &str) -> Option<&str> {
-    let start = text.find(['{', '['])?;
+/// The objects and arrays in `text` that stand in no other one. What comes after one that breaks off is part of it.
+fn values(text: &str) -> Vec<&str> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(start) = text[from..].find(['{', '[']).map(|at| from + at) {
+        let inside = text[start + 1..].trim_start();
+        let begins = if text[start..].starts_with('{') { "\"'}" } else { "\"'[]{-0123456789tfnTFN" };
+        if inside.starts_with(|c| begins.contains(c)) {
+            let Some(value) = value(&text[start..]) else { break };
+            found.push(value);
+            from = start + value.len();
+        } else {
+            // A bracket of prose.
+            from = start + 1;
+        }
+    }
+    found
+}
+
+/// The object or array that `text` begins with; none where it does not end.
+fn value(text: &str) -> Option<&str> {
     let (mut depth, mut quote) = (0_usize, None);
     let mut escaped = false;
-    for (at, c) in text[start..].char_indices() {
+    for (at, c) in text.char_indices() {
         match (quote, c) {
             (Some(_), _) if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
@@ -107,7 +142,7 @@ fn first_value(text: &str) -> Option<&str> {
             (None, '}' | ']') => {
                 depth -= 1;
                 if depth == 0 {
-                    return Some(&text[start..start + at + c.len_utf8()]);
+                    return Some(&text[..at + c.len_utf8()]);
                 }
             }
             _ => {}
@@ -204,6 +239,16 @@ mod tests {
             serde_json::from_str::<Value>(&read).unwrap(),
             json!({"n": 1, "why": "it's \"one\"", "True": "None"})
         );
+    }
+
+    #[test]
+    fn among_several_values_none_is_chosen() {
+        let read = |text: &str| schema().read(text).map(Cow::into_owned);
+        assert!(read("At first sight {\"n\": 1}, but no: {\"n\": 3}").unwrap_err().contains("more than one"));
+        assert!(read("{\"n\": 1}\n{\"n\": 2}").is_err());
+        assert_eq!(read("{\"n\": 1}, so again: {\"n\":1}").unwrap(), "{\"n\": 1}");
+        assert_eq!(read("As [1] and [I've said] say {\"n\": 1}").unwrap(), "{\"n\": 1}");
+        assert!(read("{\"result\": {\"n\": 1}, \"more\": ").is_err(), "what breaks off is not its own inner part");
     }
 
     #[test]

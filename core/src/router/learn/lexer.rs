@@ -93,6 +93,9 @@ pub(super) fn lex(text: &str) -> Vec<Token> {
     tokens
 }
 
+/// Numbers are read up to it.
+const LARGEST: f64 = 1e15;
+
 fn number(bytes: &[u8], start: usize) -> (Token, usize) {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let (mut at, mut digits, mut decimals, mut point) = (start, String::new(), 0, false);
@@ -112,7 +115,9 @@ fn number(bytes: &[u8], start: usize) -> (Token, usize) {
         }
         at += 1;
     }
-    (Token::Number { value: digits.parse().unwrap_or(0.0), decimals }, at)
+    // Beyond it no sum is exact, and hundreds of digits would be infinite.
+    let value = digits.parse::<f64>().unwrap_or(0.0).min(LARGEST);
+    (Token::Number { value, decimals }, at)
 }
 
 /// The numbers among `tokens`, in order.
@@ -143,6 +148,12 @@ mod tests {
         assert_eq!(read("He paid $80,000 for 2.5 acres in 3.2."), [80_000.0, 2.5, 3.2]);
         assert_eq!(read("1,2,3 and .5 and 7."), [1.0, 2.0, 3.0, 0.5, 7.0]);
         assert_eq!(numbers_in_words(&lex("Twelve eggs, half a Dozen")), [12.0, 0.5, 12.0]);
+    }
+
+    #[test]
+    fn a_number_of_any_length_is_finite() {
+        let long = "9".repeat(700);
+        assert_eq!(numbers(&lex(&format!("factor {long} or {long}.{long}"))), [1e15, 1e15]);
     }
 
     #[test]

@@ -71,7 +71,9 @@ impl Logistic {
     /// Standardised, with a one at the end for the bias.
     fn standard(&self, row: &[f64]) -> Vec<f64> {
         let parts = row.iter().zip(self.mean.iter().zip(&self.scale));
-        let parts = parts.map(|(part, (mean, scale))| ((part - mean) * scale).clamp(-FURTHEST, FURTHEST));
+        // A part that never differed says nothing, whatever it is now.
+        let standard = |part: f64, mean: f64, scale: f64| if scale > 0.0 { (part - mean) * scale } else { 0.0 };
+        let parts = parts.map(|(part, (mean, scale))| standard(*part, *mean, *scale).clamp(-FURTHEST, FURTHEST));
         parts.chain([1.0]).collect()
     }
 }

@@ -110,6 +110,14 @@ pub struct Decision {
     pub candidates: Vec<Candidate>,
 }
 
+impl Decision {
+    /// The same without the words that it was made from: they stay no longer than a reply can be judged.
+    pub(in crate::router) fn without_prompt(mut self) -> Self {
+        (self.request.prompt, self.request.embedding) = (None, None);
+        self
+    }
+}
+
 /// A model that could have been chosen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 pub use entry::{Candidate, Decision, LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals};
 pub use replay::{ModelReplay, Policy, Replay};
 
-use super::budgets::{self, Held};
+use super::{
+    budgets::{self, Held},
+    learning,
+};
 use crate::{
     error::{Error, Result},
     store::{Job, Read, Receipt, Store, Unit, Write},
@@ -94,8 +97,20 @@ impl Ledger {
     pub(super) fn query(&self, query: &LedgerQuery) -> Result<Vec<LedgerEntry>> {
         let query = LedgerQuery { limit: query.limit.or(Some(DEFAULT_LIMIT)), ..query.clone() };
         let mut entries = Vec::new();
-        self.each(&query, |entry| {
+        self.each(&query, |_, entry| {
             entries.push(entry);
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// The entries of the reply `id` among those that fit `query`, newest first. Blocks.
+    pub(super) fn of_reply(&self, query: &LedgerQuery, id: &str) -> Result<Vec<LedgerEntry>> {
+        let mut entries = Vec::new();
+        self.each(query, |_, entry| {
+            if entry.id == id {
+                entries.push(entry);
+            }
             Ok(())
         })?;
         Ok(entries)
@@ -104,7 +119,7 @@ impl Ledger {
     /// Sums over the entries that fit `query`, by their groups, in the order of the groups' names. Blocks.
     pub(super) fn grouped(&self, by: LedgerGroup, query: &LedgerQuery) -> Result<Vec<LedgerGroupTotals>> {
         let mut groups = BTreeMap::<String, LedgerTotals>::new();
-        self.each(query, |entry| {
+        self.each(query, |_, entry| {
             groups.entry(by.of(&entry)).or_default().add(&entry);
             Ok(())
         })?;
@@ -114,7 +129,10 @@ impl Ledger {
     /// What the entries that fit `query` would have cost with another policy, see [`Replay`]. Blocks.
     pub(super) fn replay(&self, query: &LedgerQuery, policy: &Policy<'_>) -> Result<Replay> {
         let mut replay = Replay::default();
-        self.each(query, |entry| {
+        self.each(query, |read, mut entry| {
+            if let Some(decision) = &mut entry.decision {
+                learning::recall_prompt(read, &entry.tenant, &entry.id, &mut decision.request)?;
+            }
             replay.add(&entry, policy);
             Ok(())
         })?;
@@ -122,16 +140,18 @@ impl Ledger {
     }
 
     /// Looks at each entry that fits `query`, newest first, all in one snapshot.
-    fn each(&self, query: &LedgerQuery, mut look: impl FnMut(LedgerEntry) -> Result<()>) -> Result<()> {
+    fn each(&self, query: &LedgerQuery, mut look: impl FnMut(&Read<'_>, LedgerEntry) -> Result<()>) -> Result<()> {
         let mut left = query.limit.unwrap_or(usize::MAX);
+        // They are in the order in which they were written, which for a task that ran long is not that of their times.
+        let oldest = query.since_ms.unwrap_or(0).saturating_sub(DAY_MS);
         self.store.read(|read| {
             each(read, |entry| {
-                if left == 0 {
+                if left == 0 || entry.at_ms < oldest {
                     return Ok(false);
                 }
                 if query.fits(&entry) {
                     left -= 1;
-                    look(entry)?;
+                    look(read, entry)?;
                 }
                 Ok(true)
             })
