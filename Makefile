@@ -27,6 +27,8 @@ test: check rust-test python-test node-test examples
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo check -p triune --no-default-features --features cloud
+	cargo check -p triune --no-default-features --features local
 
 # Compiled first, so that the servers run only while they are needed. They are real: llama-cpp-python and litellm.
 rust-test: models

@@ -196,13 +196,22 @@ impl<T: ?Sized> Registry<T> {
     /// # Errors
     /// `Invalid` when `name` is not 1 to 64 letters, digits, `_`, `-`, `.`, `:` and `/`.
     pub fn register(&self, name: &str, item: Arc<T>) -> Result<()> {
+        Self::check_name(name)?;
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), item);
+        Ok(())
+    }
+
+    /// Checks that something could be registered as `name`.
+    ///
+    /// # Errors
+    /// As for [`register`](Self::register).
+    pub(crate) fn check_name(name: &str) -> Result<()> {
         let fits = |c: char| c.is_alphanumeric() || "_-.:/".contains(c);
         if name.is_empty() || name.chars().count() > 64 || !name.chars().all(fits) {
             return Err(
                 Error::invalid("a name is 1 to 64 letters, digits, `_`, `-`, `.`, `:` or `/`").with("name", name)
             );
         }
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), item);
         Ok(())
     }
 

@@ -553,7 +553,7 @@ mod tests {
         let mind = open().embedder(Arc::new(WordEmbedder::new())).open().await.unwrap();
         assert_eq!(mind.router().embedder().unwrap().profile().id, "words");
         drop(mind);
-        assert_eq!(open().open().await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(open().open().await.is_err());
     }
 
     #[tokio::test]
@@ -570,7 +570,25 @@ mod tests {
         assert_eq!(mind.router().budget_states(&cx).await.unwrap().len(), 1, "nothing has changed");
         config.router.reference_model = "gpt-4o".into();
         config.team.agents += 1;
-        let error = mind.reload(config).await.unwrap_err();
+        let error = mind.reload(config.clone()).await.unwrap_err();
         assert!(error.message().contains("`models`"), "{error}");
+
+        // What cannot be registered is found before anything is replaced.
+        config.team.agents -= 1;
+        config.router.budgets.clear();
+        let named = |id: &str| {
+            let model = json!({"id": id, "provider": "openai", "source": "m", "base_url": "http://localhost:1", "context_length": 9});
+            serde_json::from_value::<crate::model::ModelConfig>(model).unwrap()
+        };
+        for models in [["a", "two words"], ["a", "a"], ["a", "dear"]] {
+            config.models = models.map(named).into();
+            assert_eq!(mind.reload(config.clone()).await.unwrap_err().kind(), ErrorKind::Invalid, "{models:?}");
+            assert_eq!(mind.router().budget_states(&cx).await.unwrap().len(), 1, "nothing has changed");
+            assert_eq!(mind.router().models().names(), ["dear"]);
+        }
+        config.models = ["a", "b"].map(named).into();
+        mind.reload(config.clone()).await.unwrap();
+        assert_eq!(mind.router().models().names(), ["a", "b", "dear"]);
+        assert!(mind.router().budget_states(&cx).await.unwrap().is_empty());
     }
 }

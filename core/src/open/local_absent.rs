@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// There is nothing to share it.
-#[derive(Debug, Debug)]
+#[derive(Debug)]
 pub(super) struct MemoryBudget;
 
 impl MemoryBudget {

@@ -8,6 +8,7 @@ use super::{cloud, local};
 use crate::{
     config::Config,
     context::Context,
+    engine::Registry,
     error::{Error, Result},
     model::{
         ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
@@ -31,13 +32,14 @@ pub(crate) async fn open_models(
 ) -> Result<OpenModels> {
     let prices = router.prices();
     let budget = local::MemoryBudget::new(config.memory_budget_bytes);
-    let mut open = OpenModels { by_id: BTreeMap::new(), budget, own_models };
+    let mut open = OpenModels { by_id: BTreeMap::new(), budget, own_models, image_model: false };
     for (id, model, named) in open.opened(cx, router, config, &prices).await? {
         router.models().register(&id, model)?;
         open.by_id.insert(id, named);
     }
     if let Some(named) = &config.image_model {
         router.set_image_model(cloud::open_image_model(named, &prices)?);
+        open.image_model = true;
     }
     let found =
         || Ok::<_, Error>(local::present(ModelKind::Embedder)?.into_iter().find(|name| name == DEFAULT_EMBEDDER));
@@ -75,6 +77,8 @@ pub(crate) struct OpenModels {
     by_id: BTreeMap<String, ModelConfig>,
     budget: local::MemoryBudget,
     own_models: bool,
+    /// Whether the image model is one of the configuration.
+    image_model: bool,
 }
 
 type Opened = (String, Arc<dyn ChatModel>, ModelConfig);
@@ -99,8 +103,17 @@ impl OpenModels {
         for gone in self.by_id.keys().filter(|id| !by_id.contains_key(*id)) {
             router.models().remove(gone);
         }
-        if let Some(model) = image_model {
-            router.set_image_model(model);
+        match image_model {
+            Some(model) => {
+                router.set_image_model(model);
+                self.image_model = true;
+            }
+            None if self.image_model => {
+                router.remove_image_model();
+                self.image_model = false;
+            }
+            // It is one of the program.
+            None => {}
         }
         self.by_id = by_id;
         Ok(())
@@ -120,15 +133,29 @@ impl OpenModels {
             let found = local::present(ModelKind::Chat)?.into_iter();
             named.extend(found.map(|source| ModelConfig { source, ..ModelConfig::default() }));
         }
-        let mut opened = Vec::new();
+        let mut opened: Vec<Opened> = Vec::new();
         for mut named in named {
-            named.connect_timeout_ms = named.connect_timeout_ms.or(Some(config.router.connect_timeout_ms));
+            if named.provider != Provider::Local {
+                named.connect_timeout_ms = named.connect_timeout_ms.or(Some(config.router.connect_timeout_ms));
+            }
             let as_before = self.by_id.iter().find(|(_, known)| **known == named && named.provider == Provider::Local);
             let model = match as_before.and_then(|(id, _)| router.models().get(id).ok()) {
                 Some(model) => model,
                 None => open_chat(cx, &named, prices, &self.budget).await?,
             };
-            opened.push((model.profile().id.clone(), model, named));
+            let id = model.profile().id.clone();
+            // Checked here, so that nothing can fail once the first of them is in its place.
+            Registry::<dyn ChatModel>::check_name(&id).map_err(|e| e.with("setting", "models"))?;
+            if opened.iter().any(|(known, ..)| *known == id) {
+                let message = format!("two models of the settings are called \"{id}\"; give one of them another `id`");
+                return Err(Error::invalid(message));
+            }
+            if router.models().get(&id).is_ok() && !self.by_id.contains_key(&id) {
+                let message =
+                    format!("the program has a model called \"{id}\" already; give that of the settings another `id`");
+                return Err(Error::invalid(message));
+            }
+            opened.push((id, model, named));
         }
         Ok(opened)
     }
