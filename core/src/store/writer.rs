@@ -115,8 +115,14 @@ fn write_loop(environment: &Environment, mut queue: mpsc::Receiver<Request>, lat
         {
             requests.push(next);
         }
-        // Taken last: what was late before a request of this group was queued is committed with it.
-        requests.append(&mut lock(late));
+        // Taken last: what was late before a request of this group was queued is committed with it. It found the queue
+        // full, so all that is queued goes before it: what ends a hold must not overtake what writes it.
+        let mut late = lock(late);
+        if !late.is_empty() {
+            requests.extend((0..queue.len()).map_while(|_| queue.try_recv().ok()));
+            requests.append(&mut late);
+        }
+        drop(late);
         commit_group(environment, requests);
     }
     commit_group(environment, std::mem::take(&mut *lock(late)));
@@ -208,4 +214,30 @@ fn run(environment: &Environment, request: &mut Request, txn: &mut RwTxn<'_>) ->
             .unwrap_or_else(|_| Err(Error::unexpected("a write job panicked; please report this")))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn what_is_late_overtakes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig::default();
+        let environment = Environment::open(folder.path(), &config).unwrap();
+        let (requests, queue) = mpsc::channel(4);
+        let writer = Writer { requests: Some(requests), late: Late::default(), thread: None };
+        let order = Arc::new(Mutex::new(Vec::new()));
+        for number in 0..6 {
+            let order = Arc::clone(&order);
+            writer.enqueue_soon(vec![Box::new(move |_| {
+                order.lock().unwrap().push(number);
+                Ok(())
+            })]);
+        }
+        let late = Arc::clone(&writer.late);
+        assert_eq!(lock(&late).len(), 2, "the queue was full");
+        drop(writer);
+        write_loop(&environment, queue, &late, 1);
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
+    }
 }
