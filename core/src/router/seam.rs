@@ -9,6 +9,9 @@ const GO_ON: &str = "Your last message broke off. Go on exactly where it stops: 
                      nothing of it. Add no introduction.";
 /// Bytes that the next model's text and the end of the last one's must have in common to be a repetition.
 const REPEATED: usize = 12;
+/// Bytes of a last word that a model is asked to write again: a longer one is no word but an address or the like, and is
+/// gone on with as it stands.
+const LONGEST_WORD: usize = 24;
 /// Bytes in common with the beginning of the answer that say that the model began anew.
 const BEGUN_ANEW: usize = 32;
 
@@ -52,11 +55,12 @@ pub(super) struct Seam {
 
 impl Seam {
     fn new(given: &str) -> Self {
-        let word_at =
-            given.rfind(char::is_whitespace).map_or(0, |at| at + given[at..].chars().next().map_or(0, char::len_utf8));
+        let between = |c: char| c.is_whitespace() || is_unspaced(c);
+        let word_at = given.rfind(between).map_or(0, |at| at + given[at..].chars().next().map_or(0, char::len_utf8));
+        let last_word = if given.len() - word_at > LONGEST_WORD { "" } else { &given[word_at..] };
         Self {
             given: given.to_owned(),
-            last_word: given[word_at..].to_owned(),
+            last_word: last_word.to_owned(),
             exact: false,
             held: String::new(),
             joined: false,
@@ -105,9 +109,10 @@ impl Seam {
             return Err(Error::new(ErrorKind::Rejected, message));
         }
         let blank_before = self.given.is_empty() || self.given.ends_with(char::is_whitespace);
+        let words = !self.last_word.is_empty() && held.starts_with(|c: char| c.is_alphanumeric() && !is_unspaced(c));
         Ok(if blank_before {
             held.to_owned()
-        } else if held.starts_with(char::is_alphanumeric) && !self.held.starts_with(char::is_whitespace) {
+        } else if words && !self.held.starts_with(char::is_whitespace) {
             format!(" {held}")
         } else {
             self.held.clone()
@@ -126,6 +131,13 @@ impl Seam {
             })
             .map(move |at| &given[at..])
     }
+}
+
+/// Whether `c` is of a script that has no blanks between its words: Thai, Lao, Tibetan, Burmese, Khmer, Chinese, Japanese.
+fn is_unspaced(c: char) -> bool {
+    matches!(c,
+        '\u{0E00}'..='\u{0FFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' | '\u{2E80}'..='\u{A4CF}'
+        | '\u{F900}'..='\u{FAFF}' | '\u{FE30}'..='\u{FE4F}' | '\u{FF00}'..='\u{FFEF}' | '\u{20000}'..='\u{3FFFF}')
 }
 
 #[cfg(test)]
@@ -166,6 +178,32 @@ mod tests {
         assert_eq!(joined("All is", &["well"]).unwrap(), "All is well");
         assert_eq!(joined("All is well", &[", I think"]).unwrap(), "All is well, I think");
         assert_eq!(joined("All is ", &[" well"]).unwrap(), "All is well");
+    }
+
+    #[test]
+    fn a_script_without_blanks_is_shown_whole_and_joined_without_one() {
+        let given = "東京は日本の首都であり、世界でも最大級の都市の一つである。人口は約千四百万人で、";
+        let remote = ModelProfile { provider: "openai".into(), ..ModelProfile::local("m", 100) };
+        let (asked, _) = go_on(&remote, &ChatRequest::user("東京とは？"), given);
+        assert_eq!(asked.messages[1].content, given, "all that was given out");
+        assert_eq!(
+            joined(given, &["政治と経済の中心", "である。"]).unwrap(),
+            format!("{given}政治と経済の中心である。")
+        );
+        assert_eq!(joined(given, &["約千四百万人で、政治"]).unwrap(), format!("{given}政治"), "what is repeated");
+        let (asked, _) = go_on(&remote, &ChatRequest::user("x"), "首都は東京（Tok");
+        assert_eq!(asked.messages[1].content, "首都は東京（", "half a word of another script is written again");
+        assert_eq!(joined("首都は東京（Tok", &["Tokyo）"]).unwrap(), "首都は東京（Tokyo）");
+        assert_eq!(joined("ประเทศ", &["ไทย"]).unwrap(), "ประเทศไทย");
+    }
+
+    #[test]
+    fn an_address_is_gone_on_with_as_it_stands() {
+        let given = "See https://example.com/a/very/long/pa";
+        let remote = ModelProfile { provider: "openai".into(), ..ModelProfile::local("m", 100) };
+        let (asked, _) = go_on(&remote, &ChatRequest::user("x"), given);
+        assert_eq!(asked.messages[1].content, given);
+        assert_eq!(joined(given, &["th"]).unwrap(), format!("{given}th"));
     }
 
     #[test]
