@@ -1,6 +1,7 @@
 //! What the router keeps so that it can learn: replies that may be judged, the judgements, and what was learned.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -100,13 +101,16 @@ struct Snapshot {
     learned: String,
 }
 
+/// Thresholds that are remembered.
+const THRESHOLDS: usize = 64;
+
 /// What was learned, and where it is kept.
 #[derive(Debug)]
 pub(super) struct Learning {
     store: Store,
     learned: Arc<LearnedRouter>,
     /// From which doubt on a dearer model is asked, by retention and confidence; looked up anew after training.
-    thresholds: Mutex<Vec<([u64; 2], f64)>>,
+    thresholds: Mutex<VecDeque<([u64; 2], f64)>>,
 }
 
 impl Learning {
@@ -128,7 +132,11 @@ impl Learning {
         let calibration = self.learned.cascade_threshold(min_retention, confidence)?;
         // Rules have no scale that could be calibrated.
         let threshold = if calibration.labels < VERIFIER_LABELS { 0.5 } else { calibration.threshold };
-        known.push((aim, threshold));
+        // Requests bring aims of their own; the oldest is looked up anew.
+        if known.len() >= THRESHOLDS {
+            known.pop_front();
+        }
+        known.push_back((aim, threshold));
         Ok(threshold)
     }
 
