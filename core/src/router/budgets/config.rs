@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// What some calls may spend, and in which time. Calls are those that fit every field that is given; all of them share
-/// the budget. What they may spend is kept in the folder, so that a new start does not begin anew.
+/// the budget. What they may spend is kept in the folder, so that a new start does not begin anew. A budget that is new
+/// begins with what the entries of the ledger say that was spent: with `ledger_days`, of those days.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -30,7 +31,9 @@ pub struct BudgetConfig {
     pub model: Option<String>,
     /// `day` or `month`, both in UTC, or `total`: for as long as the folder is kept. Default `total`.
     pub period: Period,
-    /// What they may spend in dollars. A call that could take more than is left is refused with `OverBudget`.
+    /// What they may spend in dollars. A call that could take more than is left is refused with `OverBudget`: what is held
+    /// for it is a token for each byte of a request to a cloud model and all that its answer may have, at the dearest
+    /// price that these can have. A model of the program is held by what it counts itself.
     pub limit_usd: f64,
     /// From here on, in dollars, an event warns and the router prefers cheaper models. Default: nowhere.
     pub soft_usd: Option<f64>,

@@ -13,7 +13,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -29,8 +29,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     money::{Hold, NanoUsd},
     monitor::EventKind,
-    store::{Owner, Store},
+    store::{Owner, Store, Write},
 };
+
+/// How often holds of other processes are looked after.
+const LOOK_AGAIN_MS: u64 = 3_600_000;
 
 /// Tells the time in milliseconds since the Unix epoch.
 pub(super) type Clock = fn() -> u64;
@@ -56,6 +59,9 @@ pub(super) struct Budgets {
     told: Mutex<BTreeSet<(ScopeId, u64)>>,
     /// Done once: scopes are known to the store, and what dead processes held is spent.
     ready: OnceCell<()>,
+    /// When that was done last, in milliseconds since the Unix epoch: it is done again from time to time, since a process
+    /// may not have been dead for long enough.
+    looked_ms: AtomicU64,
 }
 
 /// One budget.
@@ -192,7 +198,11 @@ impl Budgets {
             )
             .with("budget", &twice.scope));
         }
-        Ok(Self { store, clock, durable, all: budgets, held, told: Mutex::default(), ready: OnceCell::new() })
+        // Also without budgets: the ledger is to hear of what dead processes sent.
+        let now = clock();
+        store.enqueue_soon(vec![Box::new(move |write| rows::recover(write, now))]);
+        let (ready, looked_ms) = (OnceCell::new(), AtomicU64::new(now));
+        Ok(Self { store, clock, durable, all: budgets, held, told: Mutex::default(), ready, looked_ms })
     }
 
     /// What is held for calls on their way, for budgets that take the place of these.
@@ -320,19 +330,26 @@ impl Budgets {
 
     /// Makes the scopes known to the store: from now on every process counts what is spent in them.
     async fn ready(&self) -> Result<()> {
-        let make = || async {
-            let scopes: Vec<_> = self.all.iter().map(|budget| (budget.id, budget.scope.clone())).collect();
-            let now = self.now_ms();
-            self.store
-                .write(move |write| {
-                    for (id, scope) in &scopes {
-                        rows::define(write, *id, scope, now)?;
-                    }
-                    rows::recover(write, now)
-                })
-                .await
-        };
-        self.ready.get_or_try_init(make).await.map(drop)
+        let now = self.now_ms();
+        self.ready.get_or_try_init(|| async { self.store.write(self.look(now)).await }).await?;
+        let last = self.looked_ms.load(Ordering::Relaxed);
+        let due = now >= last.saturating_add(LOOK_AGAIN_MS);
+        if due && self.looked_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.store.enqueue_soon(vec![Box::new(self.look(now))]);
+        }
+        Ok(())
+    }
+
+    /// Tells the store of the scopes, and looks after what other processes left behind.
+    fn look(&self, now: u64) -> impl FnMut(&mut Write<'_, '_>) -> Result<()> + Send + use<> {
+        let scopes: Vec<_> = self.all.iter().map(|budget| (budget.id, budget.scope.clone())).collect();
+        move |write| {
+            for (id, scope) in &scopes {
+                rows::define(write, *id, scope, now)?;
+            }
+            rows::recover(write, now)?;
+            rows::forget(write, now)
+        }
     }
 
     fn tell_soft(&self, cx: &Context, budget: &Limited, now: u64, taken: NanoUsd) {

@@ -17,6 +17,19 @@ pub(super) type ScopeId = [u8; 32];
 /// After so long a hold is of a process that nothing is known of, such as one in another container: no call takes a day.
 const FORGOTTEN_MS: u64 = 86_400_000;
 
+/// A scope that no settings named for so long is not counted for any more.
+const UNNAMED_MS: u64 = 90 * FORGOTTEN_MS;
+
+/// A scope that calls are counted for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ScopeRow {
+    #[serde(flatten)]
+    scope: BudgetScope,
+    /// When settings named it last; 0 where an older version wrote it.
+    #[serde(default)]
+    named_ms: u64,
+}
+
 /// What was spent in one scope and period, and what is held there by rows of the table.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct SpentRow {
@@ -82,8 +95,10 @@ fn change(write: &mut Write<'_, '_>, id: ScopeId, start_ms: u64, change: impl Fn
 /// Makes `scope` known. What was spent in its period before it was is summed up from the ledger.
 pub(super) fn define(write: &mut Write<'_, '_>, id: ScopeId, scope: &BudgetScope, now_ms: u64) -> Result<()> {
     let table = &write.tables.budgets;
-    if table.get(write.txn, &scope_key(id))?.is_some() {
-        return Ok(());
+    let named = ScopeRow { scope: scope.clone(), named_ms: now_ms };
+    if let Some(known) = table.get_json::<ScopeRow>(write.txn, &scope_key(id))? {
+        let lately = now_ms < known.named_ms.saturating_add(FORGOTTEN_MS);
+        return if lately { Ok(()) } else { table.put_json(write.txn, &scope_key(id), &named) };
     }
     let start = scope.period.start_ms(now_ms);
     let mut spent = NanoUsd::ZERO;
@@ -91,9 +106,10 @@ pub(super) fn define(write: &mut Write<'_, '_>, id: ScopeId, scope: &BudgetScope
         if entry.at_ms >= start && scope.covers(&entry) {
             spent = spent + entry.cost;
         }
-        Ok(true)
+        // They are in order, but for clocks that differ.
+        Ok(entry.at_ms.saturating_add(FORGOTTEN_MS) >= start)
     })?;
-    table.put_json(write.txn, &scope_key(id), scope)?;
+    table.put_json(write.txn, &scope_key(id), &named)?;
     change(write, id, start, |row| row.spent = spent)
 }
 
@@ -154,7 +170,7 @@ fn count(write: &mut Write<'_, '_>, entry: &LedgerEntry, periods: &[(ScopeId, u6
     let mut ours = Vec::new();
     for row in table.prefix(write.txn, b"d")? {
         let (key, value) = row?;
-        let scope: BudgetScope = table.parse(value)?;
+        let ScopeRow { scope, .. } = table.parse(value)?;
         if let Some(id) = key.get(1..).and_then(|id| ScopeId::try_from(id).ok()).filter(|_| scope.covers(entry)) {
             let reserved = periods.iter().find(|(of, _)| *of == id).map(|(_, start)| *start);
             ours.push((id, reserved.unwrap_or_else(|| scope.period.start_ms(entry.at_ms))));
@@ -185,6 +201,28 @@ pub(super) fn recover(write: &mut Write<'_, '_>, now_ms: u64) -> Result<()> {
             ledger::append(write, &row.entry)?;
             count(write, &row.entry, &row.scopes)?;
         }
+    }
+    Ok(())
+}
+
+/// Forgets the scopes that no settings name any more.
+pub(super) fn forget(write: &mut Write<'_, '_>, now_ms: u64) -> Result<()> {
+    let table = &write.tables.budgets;
+    let (mut gone, mut undated) = (Vec::new(), Vec::new());
+    for row in table.prefix(write.txn, b"d")? {
+        let (key, value) = row?;
+        let row: ScopeRow = table.parse(value)?;
+        if row.named_ms == 0 {
+            undated.push((key.to_vec(), ScopeRow { named_ms: now_ms, ..row }));
+        } else if row.named_ms.saturating_add(UNNAMED_MS) < now_ms {
+            gone.push(key.to_vec());
+        }
+    }
+    for (key, row) in undated {
+        table.put_json(write.txn, &key, &row)?;
+    }
+    for key in gone {
+        table.delete(write.txn, &key)?;
     }
     Ok(())
 }

@@ -194,12 +194,9 @@ async fn what_a_task_spent_is_held_until_the_task_is_committed() {
     }
 }
 
+/// Holds 60 on the first of `budgets` as a process does that is dead.
 #[cfg(target_os = "linux")]
-#[tokio::test]
-async fn what_a_dead_process_held_is_spent_and_stands_in_the_ledger_as_failed() {
-    let rig = rig();
-    let budgets = rig.budgets(&[nano(100)], true);
-    budgets.ready().await.unwrap();
+async fn hold_of_the_dead(rig: &Rig, budgets: &Budgets) {
     let limits = [budgets.all[0].at(budgets.now_ms())];
     let scopes = vec![(limits[0].id, limits[0].start_ms)];
     // As a process writes it that has this one's number, but started at another time.
@@ -209,6 +206,49 @@ async fn what_a_dead_process_held_is_spent_and_stands_in_the_ledger_as_failed() 
     let row =
         HeldRow { owner: serde_json::from_value(owner).unwrap(), at_ms: budgets.now_ms(), scopes, entry: entry(60) };
     rig.store.write(move |write| rows::hold(write, &[7; 16], &row, &limits)).await.unwrap();
+}
+
+/// Where the clock of the next test stands.
+static HOURS: AtomicU64 = AtomicU64::new(2_000_000);
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_dead_are_looked_after_again_and_what_no_settings_name_is_forgotten() {
+    let rig = rig();
+    let clock: Clock = || HOURS.load(Ordering::SeqCst) * LOOK_AGAIN_MS;
+    let open =
+        |all: &[BudgetConfig]| Budgets::new(all, true, (rig.store.clone(), OnTheirWay::default()), clock).unwrap();
+    let budgets = open(&[nano(100), nano(50).tag("old")]);
+    budgets.ready().await.unwrap();
+    hold_of_the_dead(&rig, &budgets).await;
+    assert_eq!(left(&budgets).await, [40, 50]);
+    HOURS.fetch_add(1, Ordering::SeqCst);
+    drop(reserve(&budgets, &entry(1)).await.unwrap());
+    rig.store.flush().await.unwrap();
+    assert_eq!(rig.ledger.totals(None).unwrap().wasted, NanoUsd(60), "an hour later");
+    hold_of_the_dead(&rig, &budgets).await;
+    drop(open(&[]));
+    rig.store.flush().await.unwrap();
+    assert_eq!(rig.ledger.totals(None).unwrap().wasted, NanoUsd(120), "also by one without budgets");
+
+    let scopes = || rig.store.read(|read| Ok(read.tables.budgets.prefix(read.txn, b"d")?.count())).unwrap();
+    let newer = open(&[nano(100)]);
+    HOURS.fetch_add(24 * 60, Ordering::SeqCst);
+    newer.ready().await.unwrap();
+    assert_eq!(scopes(), 2);
+    HOURS.fetch_add(24 * 60, Ordering::SeqCst);
+    newer.ready().await.unwrap();
+    rig.store.flush().await.unwrap();
+    assert_eq!(scopes(), 1, "nobody named the other one for a hundred days");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_a_dead_process_held_is_spent_and_stands_in_the_ledger_as_failed() {
+    let rig = rig();
+    let budgets = rig.budgets(&[nano(100)], true);
+    budgets.ready().await.unwrap();
+    hold_of_the_dead(&rig, &budgets).await;
     let _mine = reserve(&budgets, &entry(30)).await.unwrap();
     let again = rig.budgets(&[nano(100)], true);
     let [state] = again.states().await.unwrap().try_into().unwrap();
