@@ -28,7 +28,8 @@ pub(super) fn error(refusal: Refusal<'_>) -> Error {
     let body: Value = serde_json::from_slice(refusal.body).unwrap_or_default();
     let detail = body.get("error").unwrap_or(&body);
     let (kind_word, code_word) = (word(detail.get("type")), word(detail.get("code")));
-    let status = if refusal.status == 200 { status_in_stream(detail, &kind_word) } else { refusal.status };
+    let status =
+        if refusal.status == 200 { status_in_stream(detail, [&kind_word, &code_word]) } else { refusal.status };
     let kind = kind(status, detail, &[&kind_word, &code_word]);
     let mut error = Error::new(kind, message(kind, &refusal)).with("model", refusal.model).with("status", status);
     for (name, value) in [("type", kind_word), ("code", code_word)] {
@@ -52,13 +53,22 @@ fn kind(status: u16, detail: &Value, words: &[&str]) -> ErrorKind {
     // Anthropic tells these two apart in words only.
     let too_long = ["prompt is too long", "maximum context length", "context window"];
     let unpaid = ["credit balance is too low", "usage limit", "exceeded your current quota", "insufficient credits"];
+    // A refusal may repeat the request, and it is one tenant's; an empty account is everybody's: only words of the
+    // provider count, and those it begins with are its own.
+    let begins = |any: &[&str]| any.iter().any(|part| message.starts_with(part));
+    let exhausted = ["your credit balance is too low", "you have reached your specified api usage limits"];
     if said(&["context_length_exceeded", "request_too_large"]) || status == 413 {
         return ErrorKind::ContextLength;
     }
     if said(&["insufficient_quota", "billing_hard_limit_reached", "billing_error"]) || status == 402 {
         return ErrorKind::OverBudget;
     }
-    if said(&["content_policy_violation", "content_filter", "ResponsibleAIPolicyViolation"]) {
+    if said(&[
+        "content_policy_violation",
+        "content_filter",
+        "ResponsibleAIPolicyViolation",
+        "image_content_policy_violation",
+    ]) {
         return ErrorKind::Rejected;
     }
     match status {
@@ -68,7 +78,7 @@ fn kind(status: u16, detail: &Value, words: &[&str]) -> ErrorKind {
         429 if mentions(&unpaid) => ErrorKind::OverBudget,
         429 => ErrorKind::RateLimited,
         400..500 if mentions(&too_long) => ErrorKind::ContextLength,
-        400..500 if mentions(&unpaid) => ErrorKind::OverBudget,
+        400..500 if begins(&exhausted) => ErrorKind::OverBudget,
         300..500 => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     }
@@ -91,17 +101,21 @@ fn message(kind: ErrorKind, refusal: &Refusal<'_>) -> String {
     }
 }
 
-/// The status that an error inside a stream would have had.
-fn status_in_stream(detail: &Value, kind_word: &str) -> u16 {
+/// The status that an error inside a stream would have had. Chats tell it by its type, responses by its code.
+fn status_in_stream(detail: &Value, words: [&str; 2]) -> u16 {
     let code = detail.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-    code.filter(|code| (400..600).contains(code)).unwrap_or(match kind_word {
-        "invalid_request_error" => 400,
-        "authentication_error" => 401,
-        "permission_error" => 403,
-        "not_found_error" => 404,
-        "rate_limit_error" | "rate_limit_exceeded" => 429,
-        _ => 503,
-    })
+    let of_word = |word: &str| match word {
+        "authentication_error" | "invalid_api_key" => Some(401),
+        "permission_error" => Some(403),
+        "not_found_error" => Some(404),
+        "rate_limit_error" | "rate_limit_exceeded" => Some(429),
+        "empty_image_file" | "unsupported_image_media_type" | "failed_to_download_image" => Some(400),
+        // `invalid_request_error`, `invalid_prompt`, `invalid_image_url`, `image_too_large` and so on.
+        _ if word.starts_with("invalid_") || word.starts_with("image_") => Some(400),
+        _ => None,
+    };
+    let told = words.into_iter().find_map(of_word);
+    code.filter(|code| (400..600).contains(code)).or(told).unwrap_or(503)
 }
 
 /// A short name of a kind or code; anything that could be a text of the user becomes nothing.
@@ -151,6 +165,13 @@ mod tests {
             (200, r#"{"error":{"type":"overloaded_error"}}"#, ErrorKind::Unavailable),
             (200, r#"{"error":{"type":"invalid_request_error"}}"#, ErrorKind::Invalid),
             (200, r#"{"error":{"code":429}}"#, ErrorKind::RateLimited),
+            (200, r#"{"type":"error","code":"rate_limit_exceeded","message":"x"}"#, ErrorKind::RateLimited),
+            (200, r#"{"error":{"code":"server_error","message":"x"}}"#, ErrorKind::Unavailable),
+            (200, r#"{"error":{"code":"invalid_prompt","message":"x"}}"#, ErrorKind::Invalid),
+            (200, r#"{"error":{"code":"image_too_large","message":"x"}}"#, ErrorKind::Invalid),
+            (200, r#"{"error":{"code":"image_content_policy_violation","message":"x"}}"#, ErrorKind::Rejected),
+            (400, r#"{"error":{"message":"Invalid schema for response_format 'usage limit'"}}"#, ErrorKind::Invalid),
+            (422, r#"{"error":{"message":"no tool 'insufficient credits'"}}"#, ErrorKind::Invalid),
         ];
         for (status, body, kind) in cases {
             assert_eq!(refused(*status, body.as_bytes()).kind(), *kind, "{status} {body}");

@@ -26,7 +26,12 @@ fn http_date(text: &str) -> Option<Duration> {
     let ([hour, minute, second], month) = (clock.as_slice(), MONTHS.iter().position(|name| name == month)?) else {
         return None;
     };
-    let days = days_since_1970(year.parse().ok()?, month as i64 + 1, day.parse().ok()?);
+    let (year, day) = (year.parse().ok()?, day.parse().ok()?);
+    // 60 is a leap second. Numbers out of range are of no date, and could be too large to count with.
+    if !(0..=9999).contains(&year) || !(1..=31).contains(&day) || *hour > 23 || *minute > 59 || *second > 60 {
+        return None;
+    }
+    let days = days_since_1970(year, month as i64 + 1, day);
     let seconds = u64::try_from(days).ok()? * 86_400 + hour * 3600 + minute * 60 + second;
     Some(Duration::from_secs(seconds))
 }
@@ -72,6 +77,13 @@ mod tests {
             wait(&[("retry-after", "Thu, 29 Feb 2024 00:00:00 GMT")]),
             Some((1_709_164_800 - 784_111_777) * 1000)
         );
-        assert_eq!(wait(&[("retry-after", "Sun, 06 Foo 1994 08:49:40 GMT")]), None);
+        for none in [
+            "Sun, 06 Foo 1994 08:49:40 GMT",
+            "Sun, 06 Nov 9223372036854775807 08:49:40 GMT",
+            "Sun, 9223372036854775807 Nov 1994 08:49:40 GMT",
+            "Sun, 06 Nov 1994 9223372036854775807:49:40 GMT",
+        ] {
+            assert_eq!(wait(&[("retry-after", none)]), None);
+        }
     }
 }
