@@ -12,7 +12,7 @@ use candle_core::{
     Device,
     quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
 };
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     checkpoint::eight_bits,
@@ -116,7 +116,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// As they are in the file.
+    /// As they are in the file; those that have no kernel and take few bits, in eight.
     fn of_file(
         &self,
         file: &File,
@@ -132,12 +132,24 @@ impl<'a> Weights<'a> {
         if let Some(kind) = quantised(info.dtype).filter(|_| !self.full_precision) {
             return Matrix::read(kind, rows.len(), cols, self.threads, read);
         }
+        let numbers = |some: Range<usize>| {
+            let mut bytes = vec![0; row_bytes as usize * some.len()];
+            read(some.clone(), &mut bytes)?;
+            floats(info.dtype, vec![some.len(), cols], &bytes, name)
+        };
+        if matches!(info.dtype, GgmlDType::Q2K | GgmlDType::Q3K) && !self.full_precision {
+            return eight(rows.len(), cols, self.threads, numbers);
+        }
+        if !matches!(info.dtype, GgmlDType::F16 | GgmlDType::BF16) || self.full_precision {
+            return Ok(Matrix::float(rows.len(), cols, &numbers(0..rows.len())?));
+        }
         let mut bytes = vec![0; row_bytes as usize * rows.len()];
         read(0..rows.len(), &mut bytes)?;
-        Ok(if info.dtype == GgmlDType::F16 && !self.full_precision {
-            Matrix::half(rows.len(), cols, &halves(&bytes))
+        let pairs = bytes.as_chunks::<2>().0.iter();
+        Ok(if info.dtype == GgmlDType::F16 {
+            Matrix::half(rows.len(), cols, &pairs.map(|&pair| f16::from_le_bytes(pair)).collect::<Vec<_>>())
         } else {
-            Matrix::float(rows.len(), cols, &floats(info.dtype, vec![rows.len(), cols], &bytes, name)?)
+            Matrix::brain(rows.len(), cols, &pairs.map(|&pair| bf16::from_le_bytes(pair)).collect::<Vec<_>>())
         })
     }
 
@@ -154,10 +166,7 @@ impl<'a> Weights<'a> {
             let halves: Vec<_> = numbers(0..rows.len())?.into_iter().map(f16::from_f32).collect();
             return Ok(Matrix::half(rows.len(), cols, &halves));
         }
-        Matrix::read(Quantised::Q8_0, rows.len(), cols, self.threads, |some, bytes| {
-            bytes.copy_from_slice(&eight_bits(&numbers(some)?));
-            Ok(())
-        })
+        eight(rows.len(), cols, self.threads, numbers)
     }
 
     pub(super) fn numbers(&self, name: &str) -> Result<Vec<f32>> {
@@ -181,6 +190,19 @@ impl<'a> Weights<'a> {
         read_at(file, self.checkpoint.head.data_offset + offset, bytes)
             .map_err(|e| corrupt(format!("tensor \"{name}\" cannot be read; download the file again")).caused_by(e))
     }
+}
+
+/// A matrix in eight bits, of the numbers that `read` gives for some rows.
+fn eight(
+    rows: usize,
+    cols: usize,
+    threads: usize,
+    read: impl Fn(Range<usize>) -> Result<Vec<f32>> + Sync,
+) -> Result<Matrix> {
+    Matrix::read(Quantised::Q8_0, rows, cols, threads, |some, bytes| {
+        bytes.copy_from_slice(&eight_bits(&read(some)?));
+        Ok(())
+    })
 }
 
 /// Reads the bytes at a place of a file, without a place of its own that threads would share.
@@ -217,13 +239,88 @@ fn quantised(dtype: GgmlDType) -> Option<Quantised> {
     })
 }
 
-fn halves(bytes: &[u8]) -> Vec<f16> {
-    bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect()
-}
-
 /// The weights as candle reads them, in 32 bits.
 fn floats(dtype: GgmlDType, dims: Vec<usize>, bytes: &[u8], name: &str) -> Result<Vec<f32>> {
     let read = qtensor_from_ggml(dtype, bytes, dims, &Device::Cpu)
         .and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
     read.map_err(|e| corrupt(format!("tensor \"{name}\" cannot be loaded; download the file again")).caused_by(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{
+        Tensor,
+        quantized::{QTensor, gguf_file},
+    };
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    const ROWS: usize = 40;
+    const COLS: usize = 512;
+
+    fn file(dtype: GgmlDType) -> (tempfile::TempDir, Checkpoint) {
+        let numbers: Vec<f32> = (0..ROWS * COLS).map(|i| (i as f32 * 0.61).sin() * (i % 7) as f32 * 0.1).collect();
+        let tensor = Tensor::new(numbers, &Device::Cpu).unwrap().reshape((ROWS, COLS)).unwrap();
+        let tensor = QTensor::quantize(&tensor, dtype).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.gguf");
+        gguf_file::write(&mut File::create(&path).unwrap(), &[], &[("a.weight", &tensor)]).unwrap();
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        (folder, checkpoint)
+    }
+
+    fn rows(matrix: &Matrix) -> Vec<Vec<f32>> {
+        (0..matrix.rows())
+            .map(|row| {
+                let mut numbers = vec![0.0; matrix.cols()];
+                matrix.row(row, &mut numbers);
+                numbers
+            })
+            .collect()
+    }
+
+    /// No type takes much more memory than in the file, but for those of few bits, which take eight and a half.
+    #[test]
+    fn weights_stay_small_and_near() {
+        let types = [
+            (GgmlDType::BF16, 16.0, 0.0),
+            (GgmlDType::F16, 16.0, 0.0),
+            // Half a step of eight bits, and what the scale is rounded by.
+            (GgmlDType::Q2K, 8.5, 0.5 / 127.0 + 1.0 / 2048.0),
+            (GgmlDType::Q3K, 8.5, 0.5 / 127.0 + 1.0 / 2048.0),
+            (GgmlDType::Q4K, 6.0, 1e-6),
+            (GgmlDType::F32, 32.0, 0.0),
+        ];
+        for (dtype, bits, error) in types {
+            let (_folder, checkpoint) = file(dtype);
+            let of = |full_precision| Weights { checkpoint: &checkpoint, full_precision, threads: 2 };
+            let (exact, found) = (of(true).matrix("a.weight").unwrap(), of(false).matrix("a.weight").unwrap());
+            // Of rows in whole tiles.
+            let weights = (ROWS.next_multiple_of(16) * COLS) as f64;
+            assert_eq!((found.bytes() as f64 * 8.0 / weights, exact.bytes() as f64 * 8.0 / weights), (bits, 32.0));
+            for (exact, found) in rows(&exact).iter().zip(rows(&found)) {
+                for (exact, found) in exact.chunks(32).zip(found.chunks(32)) {
+                    let largest = exact.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
+                    let furthest = exact.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(furthest <= error * largest, "{dtype:?}: {furthest} of {largest}");
+                }
+            }
+            let some = of(false).rows("a.weight", Some(17..19)).unwrap();
+            assert_eq!(rows(&some), rows(&found)[17..19], "{dtype:?}");
+        }
+    }
+
+    /// Weights are read, not mapped: what is cut off while it is read is an error, and no fault of the process.
+    #[test]
+    fn a_file_that_is_cut_off_while_it_is_read_is_told() {
+        for dtype in [GgmlDType::Q8_0, GgmlDType::Q2K, GgmlDType::BF16, GgmlDType::F32] {
+            let (folder, checkpoint) = file(dtype);
+            let whole = checkpoint.bytes();
+            File::options().write(true).open(folder.path().join("one.gguf")).unwrap().set_len(whole / 2).unwrap();
+            let weights = Weights { checkpoint: &checkpoint, full_precision: false, threads: 2 };
+            assert_eq!(weights.matrix("a.weight").unwrap_err().kind(), ErrorKind::Corrupt, "{dtype:?}");
+            assert_eq!(weights.numbers("a.weight").unwrap_err().kind(), ErrorKind::Corrupt, "{dtype:?}");
+        }
+    }
 }

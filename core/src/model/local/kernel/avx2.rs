@@ -6,7 +6,7 @@
 
 use std::{arch::x86_64::*, ops::Range};
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     Activations, Matrix, Out,
@@ -40,6 +40,16 @@ impl Floats for Avx2 {
     unsafe fn load_half(from: *const f16) -> __m256 {
         // SAFETY: see `splat`.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    /// They are the upper halves of 32-bit numbers.
+    #[inline(always)]
+    unsafe fn load_brain(from: *const bf16) -> __m256 {
+        // SAFETY: see `splat`.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::{arch::x86_64::*, ops::Range};
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     Activations, Matrix, Out,
@@ -37,6 +37,16 @@ impl Floats for Avx512 {
     unsafe fn load_half(from: *const f16) -> __m512 {
         // SAFETY: see `splat`.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    /// They are the upper halves of 32-bit numbers.
+    #[inline(always)]
+    unsafe fn load_brain(from: *const bf16) -> __m512 {
+        // SAFETY: see `splat`.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
     }
 
     #[inline(always)]

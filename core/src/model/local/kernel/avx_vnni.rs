@@ -2,7 +2,7 @@
 
 use std::{arch::x86_64::*, ops::Range};
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     Activations, Matrix, Out,
@@ -38,6 +38,12 @@ impl Floats for AvxVnni {
     unsafe fn load_half(from: *const f16) -> __m256 {
         // SAFETY: see `splat`.
         unsafe { Avx2::load_half(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_brain(from: *const bf16) -> __m256 {
+        // SAFETY: see `splat`.
+        unsafe { Avx2::load_brain(from) }
     }
 
     #[inline(always)]

@@ -2,12 +2,13 @@
 
 use std::{ops::Range, panic::resume_unwind, thread::ScopedJoinHandle};
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     Activations, Isa, Out, Pool,
     aligned::Aligned,
     format::{BLOCK, Block, GROUP, Layout, Quantised, Quants, TILE, Zero},
+    product::Float,
 };
 
 /// Bytes that are read at once while weights are packed.
@@ -30,6 +31,8 @@ pub(super) enum Data {
     Quantised(Quantised, Aligned<u8>),
     /// Tiles: column after column, the sixteen rows of each.
     Half(Aligned<f16>),
+    /// As `Half`.
+    Brain(Aligned<bf16>),
     /// As `Half`.
     Float(Aligned<f32>),
 }
@@ -97,6 +100,11 @@ impl Matrix {
         Self { rows, cols, data: Data::Half(tiles(rows, cols, weights)) }
     }
 
+    /// The same of those with the range of 32 bits.
+    pub(in super::super) fn brain(rows: usize, cols: usize, weights: &[bf16]) -> Self {
+        Self { rows, cols, data: Data::Brain(tiles(rows, cols, weights)) }
+    }
+
     /// Packs 32-bit weights, row after row.
     pub(in super::super) fn float(rows: usize, cols: usize, weights: &[f32]) -> Self {
         Self { rows, cols, data: Data::Float(tiles(rows, cols, weights)) }
@@ -115,23 +123,19 @@ impl Matrix {
         match &self.data {
             Data::Quantised(_, data) => data.len(),
             Data::Half(data) => data.len() * 2,
+            Data::Brain(data) => data.len() * 2,
             Data::Float(data) => data.len() * 4,
         }
     }
 
     /// Writes the weights of `row` to `out`.
     pub(in super::super) fn row(&self, row: usize, out: &mut [f32]) {
-        let (tile, lane) = (row / TILE, row % TILE);
         match &self.data {
-            Data::Float(data) => {
-                let tile = &data[tile * self.cols * TILE..][..self.cols * TILE];
-                out.iter_mut().zip(tile.chunks_exact(TILE)).for_each(|(out, column)| *out = column[lane]);
-            }
-            Data::Half(data) => {
-                let tile = &data[tile * self.cols * TILE..][..self.cols * TILE];
-                out.iter_mut().zip(tile.chunks_exact(TILE)).for_each(|(out, column)| *out = column[lane].to_f32());
-            }
+            Data::Float(data) => row_of(data, self.cols, row, out),
+            Data::Half(data) => row_of(data, self.cols, row, out),
+            Data::Brain(data) => row_of(data, self.cols, row, out),
             Data::Quantised(kind, data) => {
+                let (tile, lane) = (row / TILE, row % TILE);
                 let layout = kind.layout();
                 let tile_bytes = self.cols / BLOCK * layout.block_bytes();
                 let tile = &data[tile * tile_bytes..][..tile_bytes];
@@ -178,6 +182,12 @@ impl Matrix {
             }
         });
     }
+}
+
+/// Writes the weights of `row` of tiles that are no quants to `out`.
+fn row_of<F: Float>(data: &[F], cols: usize, row: usize, out: &mut [f32]) {
+    let tile = &data[row / TILE * cols * TILE..][..cols * TILE];
+    out.iter_mut().zip(tile.chunks_exact(TILE)).for_each(|(out, column)| *out = column[row % TILE].number());
 }
 
 /// Column after column of each tile of rows; rows that are missing are zeros.

@@ -6,7 +6,7 @@
 
 use std::{arch::aarch64::*, ops::Range};
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     Activations, Matrix, Out,
@@ -46,6 +46,17 @@ impl<const DOT: bool> Floats for Neon<DOT> {
         unsafe {
             let halves = vreinterpretq_f16_u16(vld1q_u16(from.cast()));
             [vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)]
+        }
+    }
+
+    /// They are the upper halves of 32-bit numbers.
+    #[inline(always)]
+    unsafe fn load_brain(from: *const bf16) -> [float32x4_t; 2] {
+        // SAFETY: see `splat`.
+        unsafe {
+            let brains = vld1q_u16(from.cast());
+            let wide = [vmovl_u16(vget_low_u16(brains)), vmovl_high_u16(brains)];
+            wide.map(|four| vreinterpretq_f32_u32(vshlq_n_u32::<16>(four)))
         }
     }
 

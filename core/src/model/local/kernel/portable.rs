@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     Activations, Matrix, Out,
@@ -37,6 +37,12 @@ impl Floats for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_brain(from: *const bf16) -> [f32; 8] {
+        // SAFETY: as the caller promises.
+        unsafe { from.cast::<[bf16; 8]>().read_unaligned() }.map(bf16::to_f32)
+    }
+
+    #[inline(always)]
     unsafe fn store(numbers: [f32; 8], to: *mut f32) {
         // SAFETY: as the caller promises.
         unsafe { to.cast::<[f32; 8]>().write_unaligned(numbers) }
@@ -60,6 +66,7 @@ pub(super) fn multiply(matrix: &Matrix, tiles: Range<usize>, inputs: &Activation
             let results = match &matrix.data {
                 Data::Quantised(kind, data) => quantised(&kind.layout(), data, tile, inputs, row),
                 Data::Half(data) => float(&data[tile * TILE * matrix.cols..], inputs, row, |weight| weight.to_f32()),
+                Data::Brain(data) => float(&data[tile * TILE * matrix.cols..], inputs, row, |weight| weight.to_f32()),
                 Data::Float(data) => float(&data[tile * TILE * matrix.cols..], inputs, row, |weight| *weight),
             };
             out.put(row, tile * TILE, &results);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::{
     Activations, Out,
@@ -31,6 +31,7 @@ pub(in super::super) trait Floats {
     unsafe fn splat(number: f32) -> Self::Numbers;
     unsafe fn load(from: *const f32) -> Self::Numbers;
     unsafe fn load_half(from: *const f16) -> Self::Numbers;
+    unsafe fn load_brain(from: *const bf16) -> Self::Numbers;
     unsafe fn store(numbers: Self::Numbers, to: *mut f32);
     unsafe fn multiply(a: Self::Numbers, b: Self::Numbers) -> Self::Numbers;
     /// a x b + c, rounded once where it is one instruction.
@@ -86,6 +87,7 @@ macro_rules! multiply_with {
                     Quantised::Q6K => quantised::<product::Q6K>(data, tiles, inputs, out),
                 },
                 Data::Half(data) => float(&data[..], tiles, inputs, out),
+                Data::Brain(data) => float(&data[..], tiles, inputs, out),
                 Data::Float(data) => float(&data[..], tiles, inputs, out),
             }
         }
@@ -340,6 +342,19 @@ impl Float for f16 {
     unsafe fn load<S: Floats>(from: *const Self) -> S::Numbers {
         // SAFETY: as the caller promises.
         unsafe { S::load_half(from) }
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Float for bf16 {
+    #[inline(always)]
+    unsafe fn load<S: Floats>(from: *const Self) -> S::Numbers {
+        // SAFETY: as the caller promises.
+        unsafe { S::load_brain(from) }
     }
 
     #[inline(always)]

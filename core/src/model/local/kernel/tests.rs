@@ -4,7 +4,7 @@ use candle_core::{
     Device, Tensor,
     quantized::{GgmlDType, QTensor},
 };
-use half::f16;
+use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
@@ -116,9 +116,14 @@ fn weights_that_are_no_quants() {
     let weights = noise(rows * cols, 3);
     let halves: Vec<_> = weights.iter().map(|w| f16::from_f32(*w)).collect();
     let read: Vec<_> = halves.iter().map(|w| w.to_f32()).collect();
-    for (matrix, weights) in
-        [(Matrix::float(rows, cols, &weights), &weights), (Matrix::half(rows, cols, &halves), &read)]
-    {
+    // Numbers that sixteen bits of the other kind have no room for.
+    let brains: Vec<_> = weights.iter().map(|w| bf16::from_f32(*w * 1e6)).collect();
+    let large: Vec<_> = brains.iter().map(|w| w.to_f32()).collect();
+    for (matrix, weights) in [
+        (Matrix::float(rows, cols, &weights), &weights),
+        (Matrix::half(rows, cols, &halves), &read),
+        (Matrix::brain(rows, cols, &brains), &large),
+    ] {
         let mut row = vec![0.0; cols];
         matrix.row(18, &mut row);
         assert_eq!(row, weights[18 * cols..]);
