@@ -1,11 +1,11 @@
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::{
     super::{
-        LocalConfig, LocalModel,
+        LocalConfig, LocalModel, MemoryBudget,
         gguf::Value,
         tokenizer::Tokenizer,
         weights::{Checkpoint, Weights},
@@ -366,6 +366,43 @@ async fn a_folder_answers_by_its_template_and_its_end_tokens() {
             .map(|file| file.metadata().unwrap().len())
             .sum::<u64>()
     );
+}
+
+/// Its weights are read when someone asks, leave when nobody does, and are the same when they are read again.
+#[tokio::test]
+async fn the_weights_of_a_folder_come_and_go() {
+    let (name, special) = families().swap_remove(3);
+    let twin = Twin::new(name, &special);
+    twin.write("chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+    let (config, budget) = (LocalConfig::default().threads(1), MemoryBudget::default());
+    let ask = async |model: &LocalModel| {
+        let sampling = Sampling { max_tokens: Some(16), temperature: Some(0.0), ..Sampling::default() };
+        let request = ChatRequest { sampling, ..ChatRequest::user("hi") };
+        collect(model.chat(&Context::new(), request).await?).await
+    };
+    let loaded = |model: &LocalModel| model.local_statistics().unwrap().loaded;
+    let eager = LocalModel::load("eager", twin.path(), &config).unwrap();
+    let wanted = ask(&eager).await.unwrap();
+    assert!(wanted.usage.output_tokens > 0);
+
+    let lazy = LocalModel::open_within("lazy", twin.path(), &config.idle_unload_s(0), &budget).unwrap();
+    assert!(!loaded(&lazy) && lazy.local_statistics().unwrap().weight_bytes == 0, "opening reads no weights");
+    for _ in 0..2 {
+        let found = ask(&lazy).await.unwrap();
+        assert_eq!((&found.text, found.usage.output_tokens), (&wanted.text, wanted.usage.output_tokens));
+        for _ in 0..2000 {
+            if !loaded(&lazy) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!loaded(&lazy), "nobody has asked for ten seconds");
+    }
+    // Cut off meanwhile: what would be read is not what was opened.
+    let part = twin.path().join("part-1.safetensors");
+    let bytes = fs::read(&part).unwrap();
+    fs::write(&part, &bytes[..bytes.len() - 64]).unwrap();
+    assert_eq!(ask(&lazy).await.unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
