@@ -10,13 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use triune::{
     Context, FunctionSpec,
     model::{
         ChatModel, ChatRequest, Embedder, Embedding, FinishReason, Message, ModelKind, Precision, Reranker,
-        ResponseFormat, Role, Sampling, ToolCall, collect, cosine,
+        ResponseFormat, Role, Sampling, ToolCall, ToolChoice, collect, cosine,
         local::{LocalConfig, LocalEmbedder, LocalEmbedderConfig, LocalModel, LocalReranker},
         source::locate,
     },
@@ -348,6 +349,78 @@ async fn a_real_model_keeps_to_schemas_and_calls_tools() {
     assert_eq!(reply.finish_reason, FinishReason::ToolCalls, "{reply:?}");
     assert_eq!((reply.tool_calls[0].id.as_str(), reply.tool_calls[0].name.as_str()), ("call00003", "weather"));
     assert!(reply.tool_calls[0].arguments["city"].is_string(), "{reply:?}");
+}
+
+/// A schema of an object with an end, made by chance from `seed`, behind a reference in every other case.
+fn parameters(seed: u64) -> Value {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut property = || match random.random_range(0..6) {
+        0 => json!({"type": "string", "maxLength": 12}),
+        1 => json!({"type": "integer", "minimum": 0, "maximum": random.random_range(1..500)}),
+        2 => json!({"enum": ["low", "high", 7, null]}),
+        3 => json!({"type": "boolean"}),
+        4 => json!({"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 9}, "maxItems": 3}),
+        _ => json!({"type": "object", "properties": {"unit": {"enum": ["C", "F"]}}, "required": ["unit"],
+            "additionalProperties": false}),
+    };
+    let properties: Map<_, _> = (0..3).map(|at| (format!("p{at}"), property())).collect();
+    let mut schema = json!({"type": "object", "required": ["p0", "p1"], "additionalProperties": false});
+    if seed.is_multiple_of(2) {
+        schema["properties"] = properties.into();
+    } else {
+        schema["properties"] = json!({"p0": {"$ref": "#/$defs/p0"}, "p1": {"$ref": "#/$defs/p1"}});
+        schema["$defs"] = properties.into();
+    }
+    schema
+}
+
+#[tokio::test]
+async fn a_real_model_makes_the_call_that_is_asked_for() {
+    let Some(model) = smollm(&LocalConfig::default()) else { return };
+    for seed in 0..20 {
+        let tool = |name: &str, seed| FunctionSpec { parameters: parameters(seed), ..FunctionSpec::new(name) };
+        let tools = vec![tool("set-heating", seed), tool("read_sensor", seed + 1)];
+        let tool_choice = if seed % 3 == 0 { ToolChoice::Tool("read_sensor".into()) } else { ToolChoice::Required };
+        let sampling = Sampling { seed: Some(seed), max_tokens: Some(200), ..Sampling::default() };
+        let request = ChatRequest {
+            tools,
+            tool_choice,
+            parallel_tool_calls: Some(false),
+            sampling,
+            ..ChatRequest::user("It is cold in the hall. Do something.")
+        };
+        let reply = collect(model.chat(&Context::new(), request.clone()).await.unwrap()).await.unwrap();
+        assert_eq!((reply.finish_reason, reply.text.as_str()), (FinishReason::ToolCalls, ""), "{reply:?}");
+        let [call] = reply.tool_calls.as_slice() else { panic!("{reply:?}") };
+        let called = request.tools.iter().find(|tool| tool.name == call.name).unwrap();
+        assert!(jsonschema::is_valid(&called.parameters, &call.arguments), "{} {call:?}", called.parameters);
+        assert!(request.tool_choice == ToolChoice::Required || call.name == "read_sensor", "{call:?}");
+    }
+    let tools = vec![FunctionSpec { parameters: parameters(0), ..FunctionSpec::new("set-heating") }];
+    let schema = json!({"type": "object", "properties": {"done": {"type": "boolean"}}, "required": ["done"],
+        "additionalProperties": false});
+    let response_format = ResponseFormat::JsonSchema { name: "a".into(), schema: schema.clone() };
+    for seed in 0..5 {
+        let sampling = Sampling { seed: Some(seed), max_tokens: Some(200), ..Sampling::default() };
+        let request = ChatRequest {
+            tools: tools.clone(),
+            response_format: response_format.clone(),
+            sampling,
+            ..ChatRequest::user("Is it done?")
+        };
+        let reply = collect(model.chat(&Context::new(), request).await.unwrap()).await.unwrap();
+        match reply.finish_reason {
+            FinishReason::ToolCalls => {
+                assert!(reply.text.is_empty(), "{reply:?}");
+                let fits = |call: &ToolCall| jsonschema::is_valid(&tools[0].parameters, &call.arguments);
+                assert!(reply.tool_calls.iter().all(fits), "{reply:?}");
+            }
+            FinishReason::Stop => {
+                assert!(jsonschema::is_valid(&schema, &serde_json::from_str(&reply.text).unwrap()), "{}", reply.text);
+            }
+            other => assert_eq!(other, FinishReason::Length, "{reply:?}"),
+        }
+    }
 }
 
 fn encoders() -> (PathBuf, Encoders) {

@@ -102,7 +102,10 @@ impl Answer {
         match form {
             Form::Text => {}
             Form::Whole(constraint) => self.constraint = Some(*constraint),
-            Form::Calls(tools) => self.tools = Some(*tools),
+            Form::Calls(mut tools) => {
+                self.constraint = tools.take_whole();
+                self.tools = Some(*tools);
+            }
         }
         self
     }
@@ -227,12 +230,15 @@ impl Answer {
             Some(tools) => {
                 let was_calling = tools.is_calling();
                 let pieces = tools.push(&shown.text);
-                // What is held back was not seen by the parser, and a constraint must see all.
-                let begins = !was_calling && tools.is_calling() && !self.text.holds();
-                if begins || complete || !tools.is_calling() {
-                    self.constraint = if begins { tools.constraint() } else { None };
+                if !tools.hold_whole() {
+                    // What is held back was not seen by the parser, and a constraint must see all.
+                    let begins = !was_calling && tools.is_calling() && !self.text.holds();
+                    if begins || complete || !tools.is_calling() {
+                        self.constraint = if begins { tools.constraint() } else { None };
+                    }
+                    complete = false;
                 }
-                complete = false;
+                complete |= tools.are_done();
                 self.send_pieces(pieces)?;
             }
         }

@@ -62,7 +62,13 @@ const MEMORY: u64 = 512 << 20;
 /// Every [`ResponseFormat`] is kept to, token by token; JSON is written in one line. The profile promises `tools` when
 /// the chat template knows them. Other models are told of tools in the system message, in the way of Hermes, when they
 /// are asked all the same: directly, or because `capabilities` in the settings say so. What begins a call is held to the
-/// tools' schemas; a call that cannot be read stays text. Tools and a response format together are `Unsupported`.
+/// tools' schemas; a call that cannot be read stays text.
+///
+/// Where `tool_choice` asks for a call, the whole answer is held to be one: it has no text before it, and one tool that
+/// is named is called once. The arguments fit the tool's schema, unless the tokens are used up before the call is whole:
+/// then what there is of it is text, and the answer ended by `Length`. A schema that cannot be kept to is `Unsupported`.
+/// With `parallel_tool_calls` false the answer ends behind its first call. An answer with tools and a response format is
+/// either calls or JSON of that form; a regular expression or a grammar beside tools is `Unsupported`.
 pub struct LocalModel {
     profile: ModelProfile,
     tokenizer: Arc<Tokenizer>,
@@ -359,14 +365,11 @@ fn check(request: &ChatRequest) -> Result<()> {
     if request.messages.is_empty() {
         return Err(Error::invalid("there is no message to answer"));
     }
-    if !request.tools.is_empty() && request.response_format != ResponseFormat::Text {
-        return unsupported("a local model takes tools or a response_format, not both; leave one of them out");
-    }
-    if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_)) {
-        return unsupported("a local model calls tools as it likes; leave out tool_choice, or ask for a json_schema");
-    }
-    if !request.tools.is_empty() && request.parallel_tool_calls == Some(false) {
-        return unsupported("a local model calls as many tools as it likes; leave out parallel_tool_calls");
+    let odd = matches!(request.response_format, ResponseFormat::Regex { .. } | ResponseFormat::Grammar { .. });
+    if odd && !request.tools.is_empty() && request.tool_choice != ToolChoice::None {
+        return unsupported(
+            "a local model takes tools with text or JSON; leave out the tools, or the regex or grammar of the answer",
+        );
     }
     if request.sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None) {
         return unsupported("a local model reasons as its template has it; leave out reasoning_effort");
@@ -396,10 +399,11 @@ impl ChatModel for LocalModel {
             (Arc::clone(&self.tokenizer), self.template()?, Arc::clone(&self.grammars));
         // Both may take a while: the prompt when it is long, the form when it is large.
         let prepare = move || {
-            let form = match grammars.constraint(&tokenizer, &request.response_format)? {
-                Some(constraint) => Form::Whole(Box::new(constraint)),
-                None => Tools::new(&grammars, &tokenizer, template.syntax(), &request)
-                    .map_or(Form::Text, |tools| Form::Calls(Box::new(tools))),
+            let form = match Tools::new(&grammars, &tokenizer, template.syntax(), &request)? {
+                Some(tools) => Form::Calls(Box::new(tools)),
+                None => grammars
+                    .constraint(&tokenizer, &request.response_format)?
+                    .map_or(Form::Text, |constraint| Form::Whole(Box::new(constraint))),
             };
             Ok((template.encode(&tokenizer, &request)?, form))
         };
@@ -420,7 +424,12 @@ impl ChatModel for LocalModel {
         if fewest >= self.profile.context_length {
             return Ok(fewest);
         }
-        Ok(self.template()?.encode(&self.tokenizer, request)?.len() as u64)
+        let template = self.template()?;
+        if request.tool_choice == ToolChoice::None && !request.tools.is_empty() {
+            let told_of_none = ChatRequest { tools: Vec::new(), ..request.clone() };
+            return Ok(template.encode(&self.tokenizer, &told_of_none)?.len() as u64);
+        }
+        Ok(template.encode(&self.tokenizer, request)?.len() as u64)
     }
 
     fn local_statistics(&self) -> Option<LocalStatistics> {

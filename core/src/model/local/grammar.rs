@@ -48,12 +48,8 @@ impl Grammars {
     pub(super) fn constraint(&self, tokenizer: &Tokenizer, format: &ResponseFormat) -> Result<Option<Constraint>> {
         let grammar = match format {
             ResponseFormat::Text => return Ok(None),
-            ResponseFormat::JsonObject => TopLevelGrammar::from_json_schema(compact(json!({"type": "object"}))),
-            ResponseFormat::JsonSchema { schema, .. } => {
-                jsonschema::meta::validate(schema).map_err(|e| {
-                    Error::invalid(format!("the schema of the answer is no JSON schema: {}", e.masked()))
-                })?;
-                TopLevelGrammar::from_json_schema(compact(schema.clone()))
+            ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. } => {
+                TopLevelGrammar::from_json_schema(compact(json_schema(format)?.unwrap_or_default()))
             }
             ResponseFormat::Regex { pattern } => {
                 within(pattern)?;
@@ -146,6 +142,12 @@ impl Constraint {
         matches!(self.matcher.try_consume_tokens(&tokens), Ok(taken) if taken == tokens.len())
     }
 
+    /// Whether `text`, in whatever tokens, is a whole answer.
+    #[cfg(test)]
+    pub(super) fn may_be(mut self, text: &str) -> bool {
+        self.take_text(text) && self.matcher.is_accepting().unwrap()
+    }
+
     /// The same, for another text.
     pub(super) fn again(&self) -> Self {
         Self { matcher: self.matcher.clone(), env: self.env.clone() }
@@ -154,6 +156,22 @@ impl Constraint {
     /// Whether nothing can follow.
     pub(super) fn is_complete(&self) -> bool {
         self.matcher.is_stopped()
+    }
+}
+
+/// The schema of an answer that is to be JSON; none of another.
+///
+/// # Errors
+/// `Invalid` for what is no schema.
+pub(super) fn json_schema(format: &ResponseFormat) -> Result<Option<Value>> {
+    match format {
+        ResponseFormat::JsonObject => Ok(Some(json!({"type": "object"}))),
+        ResponseFormat::JsonSchema { schema, .. } => {
+            jsonschema::meta::validate(schema)
+                .map_err(|e| Error::invalid(format!("the schema of the answer is no JSON schema: {}", e.masked())))?;
+            Ok(Some(schema.clone()))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -229,3 +247,5 @@ fn too_large(error: &str) -> Error {
 #[cfg(test)]
 #[path = "grammar_tests.rs"]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::random_schema;

@@ -43,7 +43,7 @@ fn written(
 }
 
 /// A schema with bounds, so that what fits it has an end.
-fn random_schema(random: &mut StdRng, depth: u32) -> Value {
+pub(in super::super) fn random_schema(random: &mut StdRng, depth: u32) -> Value {
     let kinds = if depth == 0 { 8 } else { 12 };
     match random.random_range(0..kinds) {
         0 => {

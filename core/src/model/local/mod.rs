@@ -2,6 +2,7 @@
 
 mod answer;
 mod bert;
+mod call_grammar;
 mod chat;
 mod checkpoint;
 mod decoder;
@@ -10,6 +11,9 @@ mod embed;
 mod encoder;
 mod family;
 mod folder;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gguf;
 mod grammar;
 mod kernel;

@@ -19,10 +19,10 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_HEAD: u64 = 100_000_000;
 
 #[derive(Debug, Deserialize)]
-struct TensorInfo {
+pub(super) struct TensorInfo {
     dtype: String,
     shape: Vec<u64>,
-    data_offsets: [u64; 2],
+    pub(super) data_offsets: [u64; 2],
 }
 
 /// A tensor.
@@ -110,7 +110,7 @@ fn numbers(dtype: &str, bytes: &[u8]) -> Option<Vec<f32>> {
 }
 
 /// The checked head, and where the data begins.
-fn read_head(mut file: impl Read, len: u64) -> Result<(BTreeMap<String, TensorInfo>, u64)> {
+pub(super) fn read_head(mut file: impl Read, len: u64) -> Result<(BTreeMap<String, TensorInfo>, u64)> {
     let mut size = [0; 8];
     file.read_exact(&mut size).map_err(|e| corrupt("not a model; expected a safetensors file").caused_by(e))?;
     let size = u64::from_le_bytes(size);

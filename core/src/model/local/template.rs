@@ -44,7 +44,7 @@ impl ChatTemplate {
         gguf.text_if_any("tokenizer.chat_template")?.map(Self::of_source).transpose()
     }
 
-    fn of_source(source: &str) -> Result<Self> {
+    pub(super) fn of_source(source: &str) -> Result<Self> {
         let mut environment = Environment::new();
         // As transformers sets up Jinja, for which templates are written.
         environment.set_syntax(

@@ -45,11 +45,18 @@ pub(super) fn tiny_file() -> Vec<u8> {
 
 /// The same with another context.
 pub(super) fn tiny_file_of(context: u32) -> Vec<u8> {
+    tiny_file_with(context, TEMPLATE, &[])
+}
+
+/// The same with another chat template, and with more `controls` from token 260 on.
+pub(super) fn tiny_file_with(context: u32, template: &str, controls: &[&str]) -> Vec<u8> {
     let mut tokens = vec!["<|endoftext|>".to_owned(), "<|im_start|>".to_owned(), "<|im_end|>".to_owned()];
     tokens.extend(byte_chars());
     tokens.push("\u{120}t".into());
+    tokens.extend(controls.iter().map(ToString::to_string));
     let vocabulary = tokens.len();
-    let kinds = (0..vocabulary).map(|token| Value::I32(if token < 3 { 3 } else { 1 })).collect();
+    let is_control = |token| token < 3 || token >= vocabulary - controls.len();
+    let kinds = (0..vocabulary).map(|token| Value::I32(if is_control(token) { 3 } else { 1 })).collect();
     let text = |text: &str| Value::String(text.into());
     let metadata = [
         ("general.architecture", text("llama")),
@@ -68,7 +75,7 @@ pub(super) fn tiny_file_of(context: u32) -> Vec<u8> {
         ("tokenizer.ggml.merges", Value::Array(vec![text("\u{120} t")])),
         ("tokenizer.ggml.bos_token_id", Value::U32(1)),
         ("tokenizer.ggml.eos_token_id", Value::U32(2)),
-        ("tokenizer.chat_template", text(TEMPLATE)),
+        ("tokenizer.chat_template", text(template)),
     ];
     let mut tensors: Vec<(String, QTensor)> = Vec::new();
     let mut add = |name: String, rows: usize, width: usize| {
@@ -107,7 +114,11 @@ pub(super) fn tiny_file_of(context: u32) -> Vec<u8> {
 }
 
 pub(super) fn tiny_gguf() -> Gguf {
-    let bytes = tiny_file();
+    tiny_gguf_of(TEMPLATE, &[])
+}
+
+pub(super) fn tiny_gguf_of(template: &str, controls: &[&str]) -> Gguf {
+    let bytes = tiny_file_with(64, template, controls);
     Gguf::read(&bytes[..], bytes.len() as u64).unwrap()
 }
 

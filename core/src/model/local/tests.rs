@@ -1,6 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use futures_util::StreamExt;
+use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
 use super::*;
@@ -8,7 +9,7 @@ use crate::{
     context::{Context, Priority},
     engine::FunctionSpec,
     error::{ErrorKind, Result},
-    model::{ChatModel, ChatRequest, Delta, FinishReason, Message, ResponseFormat, Sampling, collect},
+    model::{ChatModel, ChatRequest, Delta, FinishReason, Message, ResponseFormat, Sampling, ToolChoice, collect},
 };
 
 /// A file that goes away with the test.
@@ -86,7 +87,8 @@ async fn what_cannot_be_done_is_refused_before_any_work() {
     assert_eq!(kind(formed(schema(json!({"type": "objekt"})))).await, ErrorKind::Invalid);
     assert_eq!(kind(formed(schema(json!({"not": {}})))).await, ErrorKind::Unsupported);
     let tools = vec![FunctionSpec::new("f")];
-    assert_eq!(kind(ChatRequest { tools, ..formed(ResponseFormat::JsonObject) }).await, ErrorKind::Unsupported);
+    let regex = ResponseFormat::Regex { pattern: "a".into() };
+    assert_eq!(kind(ChatRequest { tools, ..formed(regex) }).await, ErrorKind::Unsupported);
     let cx = Context::new();
     cx.cancel.cancel();
     assert_eq!(model.chat(&cx, ChatRequest::user("hi")).await.map(|_| ()).unwrap_err().kind(), ErrorKind::Cancelled);
@@ -422,4 +424,95 @@ async fn tools_are_told_to_a_model_that_answers_in_text_all_the_same() {
     assert!(model.count_tokens(&told).unwrap() > model.count_tokens(&plain).unwrap() + 300);
     let answer = collect(model.chat(&Context::new(), told).await.unwrap()).await.unwrap();
     assert!(answer.tool_calls.is_empty() && answer.finish_reason != FinishReason::ToolCalls);
+}
+
+/// A tool of random parameters that have an end.
+fn random_tool(seed: u64) -> FunctionSpec {
+    let mut random = StdRng::seed_from_u64(seed);
+    let properties: serde_json::Map<_, _> =
+        (0..3).map(|at| (format!("p{at}"), super::grammar::random_schema(&mut random, 1))).collect();
+    let mut schema = json!({"type": "object", "required": ["p0", "p2"], "additionalProperties": false});
+    if seed.is_multiple_of(2) {
+        schema["properties"] = properties.into();
+    } else {
+        schema["properties"] = json!({"p0": {"$ref": "#/$defs/p0"}, "p2": {"$ref": "#/$defs/p2"}});
+        schema["$defs"] = properties.into();
+    }
+    FunctionSpec { parameters: schema, ..FunctionSpec::new(format!("tool-{seed}")) }
+}
+
+/// A model of random weights, which would call nothing by itself, in every way to write calls.
+#[tokio::test]
+async fn a_call_that_is_asked_for_comes_with_arguments_that_fit() {
+    let ways: [(&str, &[&str]); 7] = [
+        ("{{ tools }} <tool_call>", &[]),
+        ("{{ tools }} <tool_call>", &["<tool_call>", "</tool_call>"]),
+        ("{{ tools }} <|tool_call|>", &["<|tool_call|>", "<|/tool_call|>"]),
+        ("{{ tools }} [TOOL_CALLS]", &["[TOOL_CALLS]"]),
+        ("{{ tools }} [TOOL_CALLS] [ARGS]", &["[TOOL_CALLS]", "[ARGS]"]),
+        ("{{ tools }} <|python_tag|>", &["<|python_tag|>"]),
+        ("no word of them", &[]),
+    ];
+    let mut came = 0;
+    for (template, controls) in ways {
+        let template = format!("{template}{{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}");
+        let file = file(&testing::tiny_file_with(8192, &template, controls));
+        let model = LocalModel::load("tiny", &file.path, &LocalConfig::default()).unwrap();
+        let answers = (0..20).map(|seed| {
+            let tools = vec![random_tool(seed), random_tool(seed + 1)];
+            let tool_choice = match seed % 4 {
+                0 => ToolChoice::Tool(tools[1].name.clone()),
+                _ => ToolChoice::Required,
+            };
+            let parallel_tool_calls = [None, Some(false), Some(true)][seed as usize % 3];
+            let sampling = Sampling {
+                seed: Some(seed),
+                max_tokens: Some(400),
+                // So that one who may go on does end.
+                logit_bias: [(2, 4.0)].into(),
+                ..Sampling::default()
+            };
+            let request = ChatRequest { tools, tool_choice, parallel_tool_calls, ..ask(sampling) };
+            let model = &model;
+            async move {
+                let answer = collect(model.chat(&Context::new(), request.clone()).await.unwrap()).await.unwrap();
+                (request, answer)
+            }
+        });
+        for (request, answer) in futures_util::future::join_all(answers).await {
+            if answer.finish_reason == FinishReason::Length {
+                continue;
+            }
+            came += 1;
+            assert_eq!((answer.finish_reason, answer.text.as_str()), (FinishReason::ToolCalls, ""), "{template}");
+            for call in &answer.tool_calls {
+                let tool = request.tools.iter().find(|tool| tool.name == call.name).unwrap();
+                let validator = jsonschema::options().should_validate_formats(true).build(&tool.parameters).unwrap();
+                assert!(validator.is_valid(&call.arguments), "{} of {}", call.arguments, tool.parameters);
+                match &request.tool_choice {
+                    ToolChoice::Tool(name) => assert_eq!(call.name, *name),
+                    _ => assert!(!answer.tool_calls.is_empty()),
+                }
+            }
+            let named = matches!(request.tool_choice, ToolChoice::Tool(_));
+            if named || request.parallel_tool_calls == Some(false) {
+                assert_eq!(answer.tool_calls.len(), 1, "{template}");
+            }
+        }
+    }
+    assert!(came > 7 * 15, "only {came} of 140 came to an end");
+}
+
+#[tokio::test]
+async fn no_call_comes_where_none_may() {
+    let file = file(&testing::tiny_file_with(4096, "{{ tools }}<tool_call>", &["<tool_call>"]));
+    let model = LocalModel::load("tiny", &file.path, &LocalConfig::default()).unwrap();
+    // What opens a call is said at all costs, and JSON behind it.
+    let sampling = Sampling { max_tokens: Some(40), logit_bias: [(260, 100.0)].into(), ..Sampling::default() };
+    let tools = vec![FunctionSpec::new("f")];
+    let request = ChatRequest { tools, tool_choice: ToolChoice::None, ..ask(sampling) };
+    let answer = collect(model.chat(&Context::new(), request.clone()).await.unwrap()).await.unwrap();
+    assert_eq!((answer.tool_calls.len(), answer.finish_reason), (0, FinishReason::Length));
+    let without = ChatRequest { tools: vec![], ..request.clone() };
+    assert_eq!(model.count_tokens(&request).unwrap(), model.count_tokens(&without).unwrap(), "nor is it told of any");
 }

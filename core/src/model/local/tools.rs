@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
 
 use super::{
-    grammar::{Constraint, Grammars, compact},
+    call_grammar::{self, Calls},
+    grammar::{Constraint, Grammars, json_schema},
     tokenizer::Tokenizer,
 };
 use crate::{
     engine::FunctionSpec,
-    model::{ChatRequest, ToolCall},
+    error::{Error, ErrorKind, Result},
+    model::{ChatRequest, ToolCall, ToolChoice},
 };
 
 /// Bytes that may stand between the name of a tool and the separator.
@@ -22,15 +23,15 @@ const LONGEST_ID: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallSyntax {
     /// Stands before calls.
-    open: &'static str,
+    pub(super) open: &'static str,
     /// Stands after them; may be empty.
-    close: &'static str,
+    pub(super) close: &'static str,
     /// Whether an answer that is JSON from its beginning on is a call too.
-    bare: bool,
+    pub(super) bare: bool,
     /// What arguments are called in the JSON.
-    arguments: &'static str,
+    pub(super) arguments: &'static str,
     /// Stands between the name of a tool and its arguments, where the name is not in the JSON.
-    separator: Option<&'static str>,
+    pub(super) separator: Option<&'static str>,
 }
 
 /// Hermes, Qwen and SmolLM2; also what models are told whose template knows no tools.
@@ -39,7 +40,7 @@ pub(super) const TAGS: CallSyntax =
 /// Phi-4.
 const PIPES: CallSyntax = CallSyntax { open: "<|tool_call|>", close: "<|/tool_call|>", ..TAGS };
 /// Mistral.
-const MISTRAL: CallSyntax = CallSyntax { open: "[TOOL_CALLS]", close: "", ..TAGS };
+pub(super) const MISTRAL: CallSyntax = CallSyntax { open: "[TOOL_CALLS]", close: "", ..TAGS };
 /// Mistral since version 11 of its tokenizer.
 const NAMED: CallSyntax = CallSyntax { separator: Some("[ARGS]"), ..MISTRAL };
 /// Llama 3.1 and later.
@@ -49,6 +50,9 @@ const LLAMA: CallSyntax =
 const OTHER: CallSyntax = CallSyntax { bare: true, ..TAGS };
 
 impl CallSyntax {
+    #[cfg(any(test, fuzzing))]
+    pub(super) const ALL: [Self; 6] = [TAGS, PIPES, MISTRAL, NAMED, LLAMA, OTHER];
+
     /// That of a chat template.
     pub(super) fn of_template(source: &str) -> Self {
         let writes = |syntax: &Self| {
@@ -66,40 +70,85 @@ pub(super) struct Tools {
     parser: CallParser,
     /// Control tokens that stand around calls: an answer does not show them, and the parser has to see them.
     marks: Vec<(u32, &'static str)>,
-    /// Holds what comes after the opening text to the tools; none where their schemas cannot be kept to.
-    grammar: Option<Constraint>,
-    /// The same of the arguments of each tool, where they come after its name.
-    arguments: BTreeMap<String, Constraint>,
+    /// The answer is over after so many calls.
+    most: usize,
+    held: Held,
+}
+
+/// What holds an answer to its tools.
+#[derive(Debug)]
+enum Held {
+    /// From its beginning on; none once it was handed over.
+    Whole(Option<Constraint>),
+    /// Wherever a call begins.
+    Calls {
+        /// What comes after the opening text; none where the schemas of the tools cannot be kept to.
+        grammar: Option<Constraint>,
+        /// The same of the arguments of each tool, where they come after its name.
+        arguments: BTreeMap<String, Constraint>,
+    },
 }
 
 impl Tools {
     /// Those of `request`; none when it has none. Blocks, see [`Grammars::constraint`].
+    ///
+    /// # Errors
+    /// `Unsupported` when the answer has to be calls, and a schema cannot be kept to; as for [`Grammars::constraint`]
+    /// when it has a form beside them.
     pub(super) fn new(
         grammars: &Grammars,
         tokenizer: &Tokenizer,
         syntax: CallSyntax,
         request: &ChatRequest,
-    ) -> Option<Self> {
-        if request.tools.is_empty() {
-            return None;
+    ) -> Result<Option<Self>> {
+        let named = |tool: &&FunctionSpec| match &request.tool_choice {
+            ToolChoice::Tool(name) => tool.name == *name,
+            _ => true,
+        };
+        let tools: Vec<_> = request.tools.iter().filter(named).collect();
+        if tools.is_empty() {
+            return Ok(None);
         }
         let mark = |(token, text): (u32, &str)| {
             let all = [Some(syntax.open), Some(syntax.close), syntax.separator];
             all.into_iter().flatten().find(|mark| *mark == text).map(|mark| (token, mark))
         };
-        let make = |grammar| grammars.make(tokenizer, grammar).ok().and_then(Result::ok);
-        let arguments = request.tools.iter().filter(|_| syntax.separator.is_some()).filter_map(|tool| {
-            let schema = json_after_space(tool.parameters.clone());
-            Some((tool.name.clone(), make(schema)?))
-        });
+        let marks: Vec<_> = tokenizer.controls().filter_map(mark).collect();
+        let one = request.parallel_tool_calls == Some(false) || matches!(request.tool_choice, ToolChoice::Tool(_));
+        let calls = Calls { syntax, several: !one, marks: &marks };
+        let must = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_));
+        let other = if must { None } else { json_schema(&request.response_format)? };
+        let held = if must || other.is_some() {
+            Held::Whole(Some(whole(grammars, tokenizer, calls, &tools, other.as_ref())?))
+        } else {
+            let make = |grammar| grammars.make(tokenizer, grammar).ok().and_then(Result::ok);
+            let arguments = tools.iter().filter(|_| syntax.separator.is_some());
+            let arguments =
+                arguments.filter_map(|tool| Some((tool.name.clone(), make(call_grammar::arguments_of(tool))?)));
+            Held::Calls { grammar: make(calls.after_opening(&tools)), arguments: arguments.collect() }
+        };
         let called = request.messages.iter().map(|message| message.tool_calls.len()).sum();
-        let names = request.tools.iter().map(|tool| tool.name.clone()).collect();
-        Some(Self {
-            parser: CallParser::new(syntax, names, called),
-            marks: tokenizer.controls().filter_map(mark).collect(),
-            grammar: make(grammar(syntax, &request.tools)),
-            arguments: arguments.collect(),
-        })
+        let names = tools.iter().map(|tool| tool.name.clone()).collect();
+        let most = if one { 1 } else { usize::MAX };
+        Ok(Some(Self { parser: CallParser::new(syntax, names, called, most), marks, most, held }))
+    }
+
+    /// What holds the whole answer, where that is how it is held. To be asked once.
+    pub(super) fn take_whole(&mut self) -> Option<Constraint> {
+        match &mut self.held {
+            Held::Whole(constraint) => constraint.take(),
+            Held::Calls { .. } => None,
+        }
+    }
+
+    /// Whether the answer is held to a form from its beginning on.
+    pub(super) fn hold_whole(&self) -> bool {
+        matches!(self.held, Held::Whole(_))
+    }
+
+    /// Whether there were as many calls as there may be.
+    pub(super) fn are_done(&self) -> bool {
+        self.parser.calls >= self.most
     }
 
     /// The text of `token` when it stands around calls.
@@ -124,9 +173,10 @@ impl Tools {
 
     /// What holds the call that has begun to the tools; none when there is no such call, or when it went its own way.
     pub(super) fn constraint(&self) -> Option<Constraint> {
+        let Held::Calls { grammar, arguments } = &self.held else { return None };
         let grammar = match &self.parser.named {
-            Some(name) => self.arguments.get(name),
-            None => self.grammar.as_ref(),
+            Some(name) => arguments.get(name),
+            None => grammar.as_ref(),
         };
         let mut constraint = grammar?.again();
         constraint.take_text(self.parser.begun()?).then_some(constraint).filter(|constraint| !constraint.is_complete())
@@ -138,67 +188,35 @@ impl Tools {
     }
 }
 
-/// JSON of one call, or of several in an array.
-fn grammar(syntax: CallSyntax, tools: &[FunctionSpec]) -> TopLevelGrammar {
-    let mut definitions = Map::new();
-    let one = json!({"anyOf": tools.iter().enumerate().map(|(at, tool)| {
-        let mut properties = Map::new();
-        properties.insert("name".into(), json!({"const": tool.name}));
-        properties.insert(syntax.arguments.into(), arguments(tool, &format!("tool{at}"), &mut definitions));
-        json!({"type": "object", "properties": properties, "required": ["name", syntax.arguments],
-            "additionalProperties": false})
-    }).collect::<Vec<_>>()});
-    let several = json!({"type": "array", "items": one, "minItems": 1});
-    let mut calls = if syntax.open == MISTRAL.open {
-        several
-    } else if syntax.bare {
-        one
-    } else {
-        json!({"anyOf": [one, several]})
+/// Holds an answer that has to be calls, or JSON of the schema `other`.
+fn whole(
+    grammars: &Grammars,
+    tokenizer: &Tokenizer,
+    calls: Calls<'_>,
+    tools: &[&FunctionSpec],
+    other: Option<&Value>,
+) -> Result<Constraint> {
+    let made = |tools: &[&FunctionSpec], other| match calls.whole(tools, other) {
+        Ok(grammar) => grammars.make(tokenizer, grammar),
+        Err(reason) => Ok(Err(reason)),
     };
-    if !definitions.is_empty() {
-        calls["$defs"] = Value::Object(definitions);
+    let reason = match made(tools, other)? {
+        Ok(constraint) => return Ok(constraint),
+        Err(reason) => reason,
+    };
+    // Which of them it is, for whoever wrote it.
+    for tool in tools {
+        if let Err(reason) = made(std::slice::from_ref(tool), None)? {
+            let message = format!(
+                "a local model cannot be held to the parameters of the tool \"{}\", as this request asks; make its \
+                 schema simpler, or leave out tool_choice and response_format: {reason}",
+                tool.name
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
     }
-    json_after_space(calls)
-}
-
-fn json_after_space(schema: Value) -> TopLevelGrammar {
-    TopLevelGrammar::from_lark(format!("start: (\" \" | \"\\n\")? calls\ncalls: %json {}", compact(schema)))
-}
-
-/// The schema of the arguments of `tool`. One with references stands among the `definitions` under `name`, and its
-/// references lead there: they are to the root of the tool's own schema, which is not that of the grammar.
-fn arguments(tool: &FunctionSpec, name: &str, definitions: &mut Map<String, Value>) -> Value {
-    let text = tool.parameters.to_string();
-    if !text.contains("\"$ref\"") {
-        return tool.parameters.clone();
-    }
-    let mut schema = tool.parameters.clone();
-    // Under an address of its own, references would be to that.
-    if text.contains("\"$id\"") || text.contains("\"$anchor\"") || !lead_to(&mut schema, &format!("#/$defs/{name}")) {
-        return json!({"type": "object"});
-    }
-    definitions.insert(name.into(), schema);
-    json!({"$ref": format!("#/$defs/{name}")})
-}
-
-/// Makes the references in `schema` lead to where its root now is; false when one leads out of it.
-fn lead_to(schema: &mut Value, root: &str) -> bool {
-    match schema {
-        Value::Array(all) => all.iter_mut().all(|one| lead_to(one, root)),
-        Value::Object(all) => all.iter_mut().all(|(key, value)| match (key.as_str(), &mut *value) {
-            ("const" | "enum" | "default" | "examples", _) => true,
-            ("$ref", Value::String(to)) => {
-                let within = to.strip_prefix('#').map(|path| format!("{root}{path}"));
-                within.is_some_and(|within| {
-                    *to = within;
-                    true
-                })
-            }
-            _ => lead_to(value, root),
-        }),
-        _ => true,
-    }
+    let message = format!("a local model cannot be held to these tools and the schema of the answer: {reason}");
+    Err(Error::new(ErrorKind::Unsupported, message))
 }
 
 /// A part of an answer.
@@ -211,13 +229,15 @@ pub(super) enum Piece {
 /// Finds the calls in an answer that comes in pieces. What begins like a call is held back until it is one, and is text
 /// if it is none.
 #[derive(Debug)]
-struct CallParser {
+pub(super) struct CallParser {
     syntax: CallSyntax,
     /// The tools there are; JSON that names another is no call.
     names: Vec<String>,
     /// Calls before this answer, for ids that are unique in the chat.
     before: usize,
     calls: usize,
+    /// More than so many are not read.
+    most: usize,
     held: String,
     /// The tool whose arguments come, where its name came before them.
     named: Option<String>,
@@ -240,12 +260,13 @@ enum Place {
 }
 
 impl CallParser {
-    fn new(syntax: CallSyntax, names: Vec<String>, before: usize) -> Self {
+    pub(super) fn new(syntax: CallSyntax, names: Vec<String>, before: usize, most: usize) -> Self {
         Self {
             syntax,
             names,
             before,
             calls: 0,
+            most,
             held: String::new(),
             named: None,
             at: Place::Beginning,
@@ -253,14 +274,14 @@ impl CallParser {
         }
     }
 
-    fn push(&mut self, text: &str) -> Vec<Piece> {
+    pub(super) fn push(&mut self, text: &str) -> Vec<Piece> {
         self.held.push_str(text);
         let mut pieces = Vec::new();
         while self.step(&mut pieces) {}
         pieces
     }
 
-    fn finish(&mut self) -> Vec<Piece> {
+    pub(super) fn finish(&mut self) -> Vec<Piece> {
         // A call that was not ended is text. Not so space and half a closing text behind a call.
         let rest = std::mem::take(&mut self.held);
         let is_over =
@@ -278,6 +299,11 @@ impl CallParser {
 
     /// Decides about the beginning of `held`; false when more has to come first.
     fn step(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        if self.calls >= self.most {
+            // A closing text, or what a model went on to say.
+            self.held.clear();
+            return false;
+        }
         match self.at {
             Place::Naming(opening) => self.step_in_name(opening, pieces),
             Place::Calling(opening) => self.step_in_call(opening, pieces),
@@ -350,10 +376,11 @@ impl CallParser {
             Scanned::Whole(end) => end,
             Scanned::NoJson => opening,
         };
-        let calls = match self.named.take() {
+        let mut calls: Vec<_> = match self.named.take() {
             Some(name) => self.call_of(&name, &self.held[opening..end]).into_iter().collect(),
             None => self.calls_in(&self.held[opening..end]),
         };
+        calls.truncate(self.most);
         let rest = self.held.split_off(end);
         if calls.is_empty() {
             self.at = Place::InText;

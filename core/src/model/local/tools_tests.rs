@@ -1,13 +1,11 @@
 use proptest::prelude::*;
 
 use super::{super::testing, *};
-use crate::model::Message;
-
-const ALL: [CallSyntax; 6] = [TAGS, PIPES, MISTRAL, NAMED, LLAMA, OTHER];
+use crate::model::{Message, ResponseFormat};
 
 /// Text and calls of an answer that comes in `pieces`; neighbouring texts are one.
 fn parsed(syntax: CallSyntax, pieces: &[&str]) -> Vec<Piece> {
-    let mut parser = CallParser::new(syntax, vec!["f".into(), "g".into()], 0);
+    let mut parser = CallParser::new(syntax, vec!["f".into(), "g".into()], 0, usize::MAX);
     let mut all: Vec<_> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
     all.extend(parser.finish());
     all.into_iter().fold(Vec::new(), |mut joined, piece| {
@@ -96,7 +94,7 @@ fn what_is_no_call_stays_text() {
 
 #[test]
 fn text_is_held_back_only_while_it_may_be_a_call() {
-    let mut parser = CallParser::new(TAGS, vec!["f".into()], 3);
+    let mut parser = CallParser::new(TAGS, vec!["f".into()], 3, usize::MAX);
     assert_eq!(parser.push("one <to"), [text("one ")]);
     assert_eq!(parser.push("ast> two"), [text("<toast> two")]);
     assert_eq!(parser.push("<tool_call>{\"name\""), []);
@@ -127,14 +125,14 @@ fn tools(syntax: CallSyntax, parameters: Value) -> Tools {
     let mut tool = FunctionSpec::new("f");
     tool.parameters = parameters;
     let request = ChatRequest { tools: vec![tool], messages: vec![Message::user("x")], ..ChatRequest::default() };
-    Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap()
+    Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap().unwrap()
 }
 
 #[test]
 fn a_call_that_has_begun_is_held_to_the_schema() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
         "additionalProperties": false});
-    for syntax in ALL {
+    for syntax in CallSyntax::ALL {
         let mut tools = tools(syntax, schema.clone());
         assert!(tools.constraint().is_none(), "nothing has begun");
         assert_eq!(tools.push(syntax.open), []);
@@ -158,10 +156,13 @@ fn a_call_that_has_begun_is_held_to_the_schema() {
 
 #[test]
 fn tools_that_no_grammar_can_hold_are_still_read() {
-    for parameters in [json!({"type": "objekt"}), json!({"not": {}}), json!("nonsense")] {
+    // What is no schema of an object is taken for one of any object.
+    for (parameters, held) in
+        [(json!({"type": "objekt"}), true), (json!({"not": {}}), false), (json!("nonsense"), true)]
+    {
         let mut tools = tools(TAGS, parameters);
         assert_eq!(tools.push("<tool_call>{"), []);
-        assert!(tools.constraint().is_none());
+        assert_eq!(tools.constraint().is_some(), held);
         assert_eq!(tools.push("\"name\": \"f\"}"), [call(0, "f", json!({}))]);
         assert!(tools.called());
     }
@@ -208,6 +209,121 @@ fn references_of_a_tool_are_to_its_own_schema() {
     }
 }
 
+/// The constraint of a whole answer to `request` of tools `f` and `g`, each with a number that `g` has in a definition.
+fn whole(syntax: CallSyntax, controls: &[&str], request: ChatRequest) -> Result<Constraint> {
+    let gguf = testing::tiny_gguf_of("", controls);
+    let own = json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "required": ["n"], "additionalProperties": false});
+    let referring = json!({"$id": "https://example.com/g", "$ref": "#/$defs/own", "$defs": {"own": own}});
+    let tool = |name: &str, parameters| FunctionSpec { parameters, ..FunctionSpec::new(name) };
+    let tools = vec![tool("f", own), tool("g", referring)];
+    let request = ChatRequest { tools, messages: vec![Message::user("x")], ..request };
+    let mut tools = Tools::new(&Grammars::default(), &Tokenizer::new(&gguf).unwrap(), syntax, &request)?.unwrap();
+    assert!(tools.hold_whole());
+    Ok(tools.take_whole().unwrap())
+}
+
+/// An answer that a family writes, as `one` call of `f` and as `two` of `f` and `g`.
+const ANSWERS: [(CallSyntax, &str, &str); 7] = [
+    (
+        TAGS,
+        "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}}\n</tool_call>",
+        "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}}\n</tool_call>\n<tool_call>\n{\"name\": \"g\", \"arguments\": {\"n\": 2}}\n</tool_call>",
+    ),
+    (
+        PIPES,
+        "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"n\": 1}}]<|/tool_call|>",
+        "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"n\": 1}}, {\"name\": \"g\", \"arguments\": {\"n\": 2}}]<|/tool_call|>",
+    ),
+    (
+        MISTRAL,
+        "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"n\": 1}}]",
+        "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"n\": 1}}, {\"name\": \"g\", \"arguments\": {\"n\": 2}}]",
+    ),
+    (
+        MISTRAL,
+        "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"n\": 1}}]",
+        "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"n\": 1}}, {\"name\": \"g\", \"arguments\": {\"n\": 2}}]",
+    ),
+    (NAMED, "[TOOL_CALLS]f[ARGS]{\"n\": 1}", "[TOOL_CALLS]f[ARGS]{\"n\": 1}[TOOL_CALLS]g[ARGS]{\"n\": 2}"),
+    (
+        LLAMA,
+        "{\"name\": \"f\", \"parameters\": {\"n\": 1}}",
+        "{\"name\": \"f\", \"parameters\": {\"n\": 1}}; {\"name\": \"g\", \"parameters\": {\"n\": 2}}",
+    ),
+    (
+        OTHER,
+        "{\"name\": \"f\", \"arguments\": {\"n\": 1}}",
+        "{\"name\": \"f\", \"arguments\": {\"n\": 1}}; {\"name\": \"g\", \"arguments\": {\"n\": 2}}",
+    ),
+];
+
+#[test]
+fn an_answer_that_has_to_be_calls_is_what_the_family_writes() {
+    let required = || ChatRequest { tool_choice: ToolChoice::Required, ..ChatRequest::default() };
+    let single = || ChatRequest { parallel_tool_calls: Some(false), ..required() };
+    for (syntax, one, two) in ANSWERS {
+        let may_be = |request, text: &str| whole(syntax, &[], request).unwrap().may_be(text);
+        assert!(may_be(required(), one) && may_be(single(), one), "{one}");
+        assert!(may_be(required(), two) && !may_be(single(), two), "{two}");
+        assert_eq!(parsed(syntax, &[two]), [call(0, "f", json!({"n": 1})), call(1, "g", json!({"n": 2}))]);
+        assert!(!may_be(required(), &format!("I see. {one}")), "text before it");
+        assert!(!may_be(required(), &one.replace("\"n\": 1", "\"n\": 100")) && !may_be(required(), ""));
+        // The one that is named, once; of `g` the schema is behind a reference.
+        let named = || ChatRequest { tool_choice: ToolChoice::Tool("g".into()), ..ChatRequest::default() };
+        let (of_g, wrong) = (one.replace('f', "g"), one.replace('f', "g").replace("\"n\": 1", "\"n\": -1"));
+        assert!(may_be(named(), &of_g) && !may_be(named(), one) && !may_be(named(), &wrong), "{of_g}");
+        // Or JSON of a form.
+        let response_format = ResponseFormat::JsonSchema { name: "a".into(), schema: json!({"const": [7]}) };
+        let either = || ChatRequest { response_format: response_format.clone(), ..ChatRequest::default() };
+        assert!(may_be(either(), "[7]") && may_be(either(), one) && !may_be(either(), "[8]") && !may_be(either(), "x"));
+    }
+}
+
+#[test]
+fn control_tokens_around_calls_are_those_tokens() {
+    let request = || ChatRequest { tool_choice: ToolChoice::Required, ..ChatRequest::default() };
+    let (named, pipes) = (["[TOOL_CALLS]", "[ARGS]"], ["<|tool_call|>", "<|/tool_call|>"]);
+    // Number 260 and 261.
+    let first = |syntax, controls: &[&str], token: u32| whole(syntax, controls, request()).unwrap().take(token).is_ok();
+    assert!(first(NAMED, &named, 260) && first(PIPES, &pipes, 260) && first(MISTRAL, &named, 260));
+    // Their text in letters is that of a user.
+    assert!(!whole(NAMED, &named, request()).unwrap().take_text("[T"));
+    let mut constraint = whole(NAMED, &named, request()).unwrap();
+    constraint.take(260).unwrap();
+    assert!(constraint.take_text("f"));
+    constraint.take(261).unwrap();
+    assert!(constraint.take_text("{\"n\": 5}"));
+}
+
+#[test]
+fn a_schema_that_cannot_be_kept_to_is_refused_where_it_has_to_be() {
+    let tokenizer = Tokenizer::new(&testing::tiny_gguf()).unwrap();
+    let not = json!({"not": {"required": ["a"]}});
+    let elsewhere = json!({"properties": {"a": {"$ref": "other.json"}}});
+    for parameters in [not, elsewhere, json!({"type": "array"}), json!("nonsense")] {
+        let tools = vec![FunctionSpec::new("fine"), FunctionSpec { parameters, ..FunctionSpec::new("odd") }];
+        let request = ChatRequest { tools, tool_choice: ToolChoice::Required, ..ChatRequest::user("x") };
+        for syntax in CallSyntax::ALL {
+            let error = Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap_err();
+            assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("\"odd\""), "{error}");
+            let named = ChatRequest { tool_choice: ToolChoice::Tool("fine".into()), ..request.clone() };
+            assert!(Tools::new(&Grammars::default(), &tokenizer, syntax, &named).unwrap().is_some());
+        }
+    }
+}
+
+#[test]
+fn behind_the_last_call_that_there_may_be_nothing_is_read() {
+    for (syntax, _, two) in ANSWERS {
+        let mut parser = CallParser::new(syntax, vec!["f".into(), "g".into()], 0, 1);
+        let mut pieces = parser.push(two);
+        pieces.extend(parser.push(" and so on"));
+        pieces.extend(parser.finish());
+        assert_eq!(pieces, [call(0, "f", json!({"n": 1}))], "{two}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_split_gives_the_same(
@@ -218,7 +334,7 @@ proptest! {
         cuts.extend([0, answer.len()]);
         cuts.sort_unstable();
         let pieces: Vec<_> = cuts.windows(2).map(|pair| &answer[pair[0]..pair[1]]).collect();
-        for syntax in ALL {
+        for syntax in CallSyntax::ALL {
             let whole = parsed(syntax, &[&answer]);
             prop_assert_eq!(&parsed(syntax, &pieces), &whole);
             if whole.iter().all(|piece| matches!(piece, Piece::Text(_))) {
