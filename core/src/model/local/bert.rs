@@ -45,6 +45,18 @@ pub(super) struct Bert {
     isa: Isa,
 }
 
+/// What layers compute on the way, in memory that each of them uses again.
+#[derive(Debug, Default)]
+struct Work {
+    /// Queries, keys and values of each row.
+    all: Vec<f32>,
+    /// What the attention gives.
+    mixed: Activations,
+    up: Activations,
+    /// What is added to the rows next.
+    out: Vec<f32>,
+}
+
 /// Who computes the layers.
 #[derive(Debug)]
 enum Layers {
@@ -136,68 +148,90 @@ impl Bert {
         norm.apply(self.isa, self.epsilon, &mut hidden);
         match &self.layers {
             Layers::On(device) => hidden = device.run(&hidden, &rows)?,
-            Layers::Here(layers) => {
-                let mut inputs = Activations::default();
-                for layer in layers {
-                    self.layer(layer, &rows, &mut hidden, &mut inputs, pool);
-                }
-            }
+            Layers::Here(layers) => hidden = self.compute(layers, &hidden, &rows, pool),
         }
         Ok((hidden, rows))
     }
 
-    /// Hands `values` to the next product.
-    fn set(&self, inputs: &mut Activations, values: &[f32], cols: usize) {
+    /// What `layers` make of `hidden`, whose rows are those of the `texts`.
+    fn compute(&self, layers: &[Layer], hidden: &[f32], texts: &[Range<usize>], pool: &mut Pool) -> Vec<f32> {
+        let (rows, width) = (hidden.len() / self.width, self.width);
+        let mut work = Work { all: vec![0.0; rows * 3 * width], out: vec![0.0; rows * width], ..Work::default() };
+        let mut stream = Activations::default();
+        self.fill(&mut stream, rows, width, pool, |row, out| out.copy_from_slice(&hidden[row * width..][..width]));
+        for layer in layers {
+            self.layer(layer, texts, &mut stream, &mut work, pool);
+        }
+        stream.into_values()
+    }
+
+    /// Has `make` change the rows of `inputs`, and makes them ready for the next product.
+    fn fill(
+        &self,
+        inputs: &mut Activations,
+        rows: usize,
+        cols: usize,
+        pool: &mut Pool,
+        make: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
         match self.precision {
-            Precision::F32 => inputs.set_exact(values, cols),
-            Precision::Int8 => inputs.set(values, cols, self.isa),
+            Precision::F32 => inputs.fill_exact(rows, cols, pool, make),
+            Precision::Int8 => inputs.fill(rows, cols, self.isa, pool, make),
         }
     }
 
-    fn layer(
-        &self,
-        layer: &Layer,
-        texts: &[Range<usize>],
-        hidden: &mut [f32],
-        inputs: &mut Activations,
-        pool: &mut Pool,
-    ) {
-        let isa = self.isa;
-        self.set(inputs, hidden, self.width);
-        let attention = layer.attention.apply(isa, inputs, pool);
-        let mixed = self.attend(&attention, texts, pool);
-        self.set(inputs, &mixed, self.width);
-        add(isa, hidden, &layer.mixed.apply(isa, inputs, pool));
-        layer.attention_norm.apply(isa, self.epsilon, hidden);
+    fn layer(&self, layer: &Layer, texts: &[Range<usize>], stream: &mut Activations, work: &mut Work, pool: &mut Pool) {
+        let (isa, rows) = (self.isa, stream.rows());
+        let Work { all, mixed, up, out } = work;
+        layer.attention.weight.multiply(stream, all, isa, pool);
+        self.attend(all, &layer.attention.bias, texts, mixed.room(rows, self.width), pool);
+        self.fill(mixed, rows, self.width, pool, |_, _| {});
+        layer.mixed.weight.multiply(mixed, out, isa, pool);
+        self.add_and_norm(stream, out, &layer.mixed.bias, &layer.attention_norm, pool);
 
-        self.set(inputs, hidden, self.width);
-        let mut up = layer.up.apply(isa, inputs, pool);
-        gelu(isa, &mut up);
-        self.set(inputs, &up, layer.down.weight.cols());
-        add(isa, hidden, &layer.down.apply(isa, inputs, pool));
-        layer.norm.apply(isa, self.epsilon, hidden);
+        let wide = layer.up.weight.rows();
+        layer.up.weight.multiply(stream, up.room(rows, wide), isa, pool);
+        self.fill(up, rows, wide, pool, |_, numbers| {
+            add(isa, numbers, &layer.up.bias);
+            gelu(isa, numbers);
+        });
+        layer.down.weight.multiply(up, out, isa, pool);
+        self.add_and_norm(stream, out, &layer.down.bias, &layer.norm, pool);
     }
 
-    /// Every token looks at all tokens of its text. `all` has the queries, keys and values of each row.
-    fn attend(&self, all: &[f32], texts: &[Range<usize>], pool: &mut Pool) -> Vec<f32> {
+    /// Adds the results of a product, and what is added to each of its rows, to `stream`, and norms it.
+    fn add_and_norm(&self, stream: &mut Activations, results: &[f32], bias: &[f32], norm: &Norm, pool: &mut Pool) {
+        self.fill(stream, stream.rows(), self.width, pool, |row, numbers| {
+            add(self.isa, numbers, &results[row * self.width..][..self.width]);
+            add(self.isa, numbers, bias);
+            norm.apply(self.isa, self.epsilon, numbers);
+        });
+    }
+
+    /// Every token looks at all tokens of its text. `all` has the queries, keys and values of each row, to which `bias` is
+    /// yet to be added.
+    fn attend(&self, all: &[f32], bias: &[f32], texts: &[Range<usize>], out: &mut [f32], pool: &mut Pool) {
         let (width, head) = (self.width, self.width / self.heads);
         let scale = 1.0 / (head as f32).sqrt();
-        let mut out = vec![0.0; all.len() / 3];
-        let results = Out::new(&mut out, width);
+        let results = Out::new(out, width);
         let tasks: Vec<_> = texts.iter().flat_map(|text| (0..self.heads).map(move |at| (text, at))).collect();
         pool.run(tasks.len(), &|at| {
             let (text, at) = &tasks[at];
             // The part of a row: 0 its query, 1 its key, 2 its value.
-            let part = |row: usize, part: usize| &all[(row * 3 + part) * width + at * head..][..head];
+            let part = |row: usize, part: usize| {
+                let numbers = &all[(row * 3 + part) * width + at * head..][..head];
+                numbers.iter().zip(&bias[part * width + at * head..][..head]).map(|(number, bias)| number + bias)
+            };
             let pages = text.len().div_ceil(PAGE);
             let (mut keys, mut values) = (vec![0.0; pages * PAGE * head], vec![0.0; pages * PAGE * head]);
+            let mut scaled = Vec::with_capacity(text.len() * head);
             for (position, row) in (*text).clone().enumerate() {
                 let (page, slot) = (position / PAGE, position % PAGE);
                 let places = keys[page * PAGE * head..].iter_mut().skip(slot).step_by(PAGE);
-                places.zip(part(row, 1)).for_each(|(place, number)| *place = *number);
-                values[position * head..][..head].copy_from_slice(part(row, 2));
+                places.zip(part(row, 1)).for_each(|(place, number)| *place = number);
+                values[position * head..][..head].iter_mut().zip(part(row, 2)).for_each(|(to, number)| *to = number);
+                scaled.extend(part(row, 0).map(|number| number * scale));
             }
-            let scaled: Vec<_> = (*text).clone().flat_map(|row| part(row, 0)).map(|number| number * scale).collect();
             let mut queries: Vec<_> =
                 scaled.chunks_exact(head).map(|numbers| Query::new(numbers, 0..text.len())).collect();
             let mut found = vec![0.0; scaled.len()];
@@ -209,7 +243,6 @@ impl Bert {
                 results.put(row, at * head, result);
             }
         });
-        out
     }
 }
 

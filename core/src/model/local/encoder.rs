@@ -21,8 +21,9 @@ use crate::{
 
 /// Bytes of a text that the tokenizer sees for each token that is read: far more than any language has.
 const TOKEN_BYTES: usize = 256;
-/// Tokens of one batch at most, beside those of a single text: large enough to be fast, small enough to stop soon.
-const BATCH_TOKENS: usize = 512;
+/// Tokens of one batch, of several texts: enough to use the weights well that are read for it, few enough that what is
+/// computed of them stays near the processor.
+const BATCH_TOKENS: usize = 256;
 /// Tokens below which a batch is not split for another core: reading the weights would take as long as using them.
 const FEW_TOKENS: usize = 64;
 
@@ -169,26 +170,30 @@ fn read_tokenizer(folder: &Path, max_tokens: usize) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-/// Texts in groups of some hundred tokens, the longest first: so that cores end together. Few texts are shared among
-/// the cores where that pays.
+/// Texts in groups of some hundred tokens, the longest first, as many for each core, so that cores end together. Few texts
+/// are shared among the cores where that pays.
 fn batches(mut texts: Vec<Encoded>, cores: usize) -> Vec<Vec<Encoded>> {
     texts.sort_by_key(|text| std::cmp::Reverse(text.tokens.len()));
-    let all: usize = texts.iter().map(|text| text.tokens.len()).sum();
-    let limit = all.div_ceil(cores.max(1)).clamp(FEW_TOKENS, BATCH_TOKENS);
+    let mut left: usize = texts.iter().map(|text| text.tokens.len()).sum();
+    let most = left.div_ceil(FEW_TOKENS).min(left.div_ceil(BATCH_TOKENS).next_multiple_of(cores.max(1)));
     let mut batches: Vec<Vec<Encoded>> = Vec::new();
-    let mut tokens = 0;
+    let (mut tokens, mut share) = (0, 0);
     for text in texts {
         let more = text.tokens.len();
         match batches.last_mut() {
-            Some(batch) if tokens + more <= limit => {
+            // Nearer to its share with the text than without.
+            Some(batch) if tokens + more / 2 <= share => {
                 tokens += more;
                 batch.push(text);
             }
             _ => {
+                // Of what is left each batch that is to come has as much.
+                share = left.div_ceil(most.saturating_sub(batches.len()).max(1));
                 tokens = more;
                 batches.push(vec![text]);
             }
         }
+        left -= more;
     }
     batches
 }
@@ -211,9 +216,22 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, (0..200).collect::<Vec<_>>());
         for batch in &batches {
-            assert!(batch.iter().map(|text| text.tokens.len()).sum::<usize>() <= BATCH_TOKENS);
+            assert!(batch.iter().map(|text| text.tokens.len()).sum::<usize>() <= BATCH_TOKENS * 3 / 2);
         }
-        assert!(batches.len() < 60, "{} batches", batches.len());
+        assert!(batches.len() < 110, "{} batches", batches.len());
+    }
+
+    #[test]
+    fn cores_have_as_much_to_do() {
+        for (count, length) in [(128, 20), (32, 128), (500, 7), (97, 31)] {
+            for cores in [1, 2, 3, 8] {
+                let batches = batches(texts(vec![length; count]), cores);
+                let fewest = batches.iter().map(Vec::len).min().unwrap();
+                let most = batches.iter().map(Vec::len).max().unwrap();
+                assert!(most <= fewest + 1, "{count} x {length}, {cores} cores: {fewest} to {most} texts");
+                assert!(batches.len().is_multiple_of(cores), "{} batches for {cores} cores", batches.len());
+            }
+        }
     }
 
     #[test]

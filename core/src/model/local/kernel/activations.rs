@@ -33,6 +33,12 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    fn make(&mut self, first: usize, cols: usize, make: impl Fn(usize, &mut [f32])) {
+        for (row, numbers) in self.values.chunks_exact_mut(cols).enumerate() {
+            make(first + row, numbers);
+        }
+    }
+
     fn round(&mut self, isa: Isa) {
         round(isa, self.values, self.quants, self.scales, self.sums, self.half_sums);
         for ((weighted, scale), sum) in self.weighted.iter_mut().zip(&*self.scales).zip(&*self.sums) {
@@ -55,7 +61,8 @@ impl Activations {
     }
 
     /// Takes `rows` rows of `cols` numbers that `make` writes, each given its number and its place, and rounds them as
-    /// [`Activations::set`] does. The threads of the pool share the rows.
+    /// [`Activations::set`] does. The threads of the pool share the rows. Where there were as many numbers before, the
+    /// places hold them.
     pub(in super::super) fn fill(
         &mut self,
         rows: usize,
@@ -64,24 +71,46 @@ impl Activations {
         pool: &mut Pool,
         make: impl Fn(usize, &mut [f32]) + Sync,
     ) {
+        self.room(rows, cols);
+        self.make_room();
+        self.make(pool, |first, part| {
+            part.make(first, cols, &make);
+            part.round(isa);
+        });
+    }
+
+    /// The same without rounding them: for weights that are no quants.
+    pub(in super::super) fn fill_exact(
+        &mut self,
+        rows: usize,
+        cols: usize,
+        pool: &mut Pool,
+        make: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.room(rows, cols);
+        self.make(pool, |first, part| part.make(first, cols, &make));
+    }
+
+    /// The places of `rows` rows of `cols` numbers, which hold anything: once they are written, one of the functions that
+    /// fill them makes them ready.
+    pub(in super::super) fn room(&mut self, rows: usize, cols: usize) -> &mut [f32] {
         (self.rows, self.cols) = (rows, cols);
         self.values.resize(rows * cols, 0.0);
-        self.make_room();
+        &mut self.values
+    }
+
+    /// Has the threads of the pool do `part`, given the number of its first row, to all rows.
+    fn make(&mut self, pool: &mut Pool, part: impl Fn(usize, &mut Rows<'_>) + Sync) {
         // Few numbers are not worth waking a thread.
-        let each = rows.div_ceil(pool.threads() * 2).max((1 << 12) / cols);
-        let write = |(first, mut part): (usize, Rows<'_>)| {
-            for (row, numbers) in part.values.chunks_exact_mut(cols).enumerate() {
-                make(first + row, numbers);
-            }
-            part.round(isa);
-        };
-        if pool.threads() == 1 || rows <= each {
-            return self.parts(rows).for_each(write);
+        let each = self.rows.div_ceil(pool.threads() * 2).max((1 << 12) / self.cols);
+        if pool.threads() == 1 || self.rows <= each {
+            // So few at once that they are near when they are rounded.
+            return self.parts(each.min(16)).for_each(|(first, mut rows)| part(first, &mut rows));
         }
         let parts: Vec<_> = self.parts(each).map(|part| Mutex::new(Some(part))).collect();
         pool.run(parts.len(), &|at| {
-            let part = parts[at].lock().unwrap_or_else(PoisonError::into_inner).take();
-            part.into_iter().for_each(write);
+            let rows = parts[at].lock().unwrap_or_else(PoisonError::into_inner).take();
+            rows.into_iter().for_each(|(first, mut rows)| part(first, &mut rows));
         });
     }
 
@@ -119,6 +148,11 @@ impl Activations {
         (self.rows, self.cols) = (values.len() / cols, cols);
         self.values.clear();
         self.values.extend_from_slice(values);
+    }
+
+    /// The numbers as they are.
+    pub(in super::super) fn into_values(self) -> Vec<f32> {
+        self.values
     }
 
     pub(in super::super) fn rows(&self) -> usize {
@@ -161,6 +195,27 @@ mod tests {
                 other.fill(rows, cols, Isa::Portable, &mut Pool::new(threads), make);
                 let (one, other) = (format!("{one:?}"), format!("{other:?}"));
                 assert_eq!(one, other, "{rows} x {cols}, {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_made_ready_where_they_lie() {
+        for (rows, cols) in [(1, 64), (3, 32), (70, 96), (300, 33)] {
+            let values: Vec<_> = (0..rows * cols).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+            let doubled: Vec<_> = values.iter().map(|number| number * 2.0).collect();
+            for threads in [1, 3] {
+                let (mut wanted, mut found, mut pool) =
+                    (Activations::default(), Activations::default(), Pool::new(threads));
+                let double = |_: usize, numbers: &mut [f32]| numbers.iter_mut().for_each(|number| *number *= 2.0);
+                found.room(rows, cols).copy_from_slice(&values);
+                found.fill_exact(rows, cols, &mut pool, double);
+                assert!(found.quants.is_empty() && found.values == doubled, "{rows} x {cols}, {threads} threads");
+                found.room(rows, cols).copy_from_slice(&values);
+                found.fill(rows, cols, Isa::detect(), &mut pool, double);
+                wanted.set(&doubled, cols, Isa::detect());
+                assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{rows} x {cols}, {threads} threads");
+                assert_eq!(found.into_values(), doubled);
             }
         }
     }

@@ -143,6 +143,15 @@ impl<'a> Out<'a> {
         Self { first: results.as_mut_ptr(), rows: results.len() / cols.max(1), cols, of: PhantomData }
     }
 
+    /// Where `count` results from column `col` on are written; none where the row has no room for all of them. Who writes
+    /// there is bound as by [`Out::put`].
+    #[inline(always)]
+    fn places(&self, row: usize, col: usize, count: usize) -> Option<*mut f32> {
+        assert!(row < self.rows, "a result has a place");
+        // SAFETY: row and columns are inside, checked above and here.
+        (col + count <= self.cols).then(|| unsafe { self.first.add(row * self.cols + col) })
+    }
+
     /// Writes results from column `col` on; those past the last column are left out.
     ///
     /// No two threads may write the same places, nor does any caller: each gives its threads tiles, or heads of rows,

@@ -211,6 +211,10 @@ unsafe fn product<S: Simd, K: Kind, const T: usize, const M: usize>(
 
 #[inline(always)]
 unsafe fn put<S: Simd>(out: &Out<'_>, row: usize, unit: usize, numbers: S::Numbers) {
+    if let Some(to) = out.places(row, unit * S::LANES, S::LANES) {
+        // SAFETY: there is room for as many, and as for `Out::put` nobody else reads or writes them.
+        return unsafe { S::store(numbers, to) };
+    }
     let mut results = [0.0; TILE];
     // SAFETY: there is room for a whole tile.
     unsafe { S::store(numbers, results.as_mut_ptr()) };
