@@ -74,6 +74,7 @@ impl Floats for Avx2 {
 impl Simd for Avx2 {
     const SIGNED_OFFSET: i32 = 0;
     type Integers = __m256i;
+    type Bytes = __m256i;
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> __m256i {
@@ -85,6 +86,33 @@ impl Simd for Avx2 {
     unsafe fn convert(integers: __m256i) -> __m256 {
         // SAFETY: see `splat`.
         unsafe { _mm256_cvtepi32_ps(integers) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(bytes: __m256i, mask: i8) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe { _mm256_and_si256(bytes, _mm256_set1_epi8(mask)) }
+    }
+
+    #[inline(always)]
+    unsafe fn with_bits(bytes: __m256i, bits: __m256i, mask: i8) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe { _mm256_or_si256(bytes, _mm256_and_si256(bits, _mm256_set1_epi8(mask))) }
+    }
+
+    #[inline(always)]
+    unsafe fn shift(bytes: __m256i, left: i32) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe {
+            let bits = _mm_cvtsi32_si128(left.abs());
+            if left < 0 { _mm256_srl_epi16(bytes, bits) } else { _mm256_sll_epi16(bytes, bits) }
+        }
     }
 
     #[inline(always)]
@@ -113,22 +141,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn add_bytes<const T: usize, const M: usize, const HALVES: usize>(
+    unsafe fn add_half<const T: usize, const M: usize, const DEEP: usize>(
         dots: &mut [[__m256i; M]; T],
-        weights: [*const u8; T],
+        weights: [[__m256i; 4]; T],
         quants: [*const i8; M],
     ) {
-        // Of quants below 32 four groups fit in 16 bits, of those below 64 two.
-        let deep = if HALVES == 2 { 4 } else { 2 };
         // SAFETY: see `splat`; half a block has four groups.
         unsafe {
-            for first in (0..4 * HALVES).step_by(deep) {
+            for first in (0..4).step_by(DEEP) {
                 let mut pairs = [[_mm256_setzero_si256(); M]; T];
-                for group in first..first + deep {
+                for group in first..first + DEEP {
                     for t in 0..T {
-                        let weights = _mm256_loadu_si256(weights[t].add(group * STRIDE).cast());
                         for m in 0..M {
-                            let products = _mm256_maddubs_epi16(weights, splat(four(quants[m], group)));
+                            let products = _mm256_maddubs_epi16(weights[t][group], splat(four(quants[m], group)));
                             pairs[t][m] = _mm256_add_epi16(pairs[t][m], products);
                         }
                     }

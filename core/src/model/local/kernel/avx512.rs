@@ -71,6 +71,7 @@ impl Floats for Avx512 {
 impl Simd for Avx512 {
     const SIGNED_OFFSET: i32 = 128;
     type Integers = __m512i;
+    type Bytes = __m512i;
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> __m512i {
@@ -82,6 +83,33 @@ impl Simd for Avx512 {
     unsafe fn convert(integers: __m512i) -> __m512 {
         // SAFETY: see `splat`.
         unsafe { _mm512_cvtepi32_ps(integers) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> __m512i {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(bytes: __m512i, mask: i8) -> __m512i {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(mask)) }
+    }
+
+    #[inline(always)]
+    unsafe fn with_bits(bytes: __m512i, bits: __m512i, mask: i8) -> __m512i {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_or_si512(bytes, _mm512_and_si512(bits, _mm512_set1_epi8(mask))) }
+    }
+
+    #[inline(always)]
+    unsafe fn shift(bytes: __m512i, left: i32) -> __m512i {
+        // SAFETY: see `splat`.
+        unsafe {
+            let bits = _mm_cvtsi32_si128(left.abs());
+            if left < 0 { _mm512_srl_epi16(bytes, bits) } else { _mm512_sll_epi16(bytes, bits) }
+        }
     }
 
     by_dot_products!(

@@ -68,6 +68,7 @@ impl Floats for AvxVnni {
 impl Simd for AvxVnni {
     const SIGNED_OFFSET: i32 = 128;
     type Integers = __m256i;
+    type Bytes = __m256i;
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> __m256i {
@@ -79,6 +80,30 @@ impl Simd for AvxVnni {
     unsafe fn convert(integers: __m256i) -> __m256 {
         // SAFETY: see `splat`.
         unsafe { Avx2::convert(integers) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe { Avx2::load_bytes(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(bytes: __m256i, mask: i8) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe { Avx2::and(bytes, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn with_bits(bytes: __m256i, bits: __m256i, mask: i8) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe { Avx2::with_bits(bytes, bits, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn shift(bytes: __m256i, left: i32) -> __m256i {
+        // SAFETY: see `splat`.
+        unsafe { Avx2::shift(bytes, left) }
     }
 
     by_dot_products!(

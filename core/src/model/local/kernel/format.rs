@@ -29,9 +29,10 @@ pub(in super::super) enum Quantised {
 pub(super) enum Quants {
     /// 0 to 15, two in a byte: groups 0 to 3 in the low halves, 4 to 7 in the high ones.
     Nibble,
-    /// 0 to 31, each in a byte.
+    /// 0 to 31: four bits as of `Nibble`, then a byte for the fifth bits of those columns that lie at the same place of
+    /// their groups, that of the first group lowest.
     Five,
-    /// 0 to 63, each in a byte; every 16 have a scale of their own.
+    /// 0 to 63: the same with two bits of four groups in a byte; every 16 quants have a scale of their own.
     Six,
     /// -128 to 127, each in a byte.
     Eight,
@@ -60,7 +61,9 @@ impl Layout {
     pub(super) const fn quant_bytes(&self) -> usize {
         match self.quants {
             Quants::Nibble => TILE * BLOCK / 2,
-            Quants::Five | Quants::Six | Quants::Eight => TILE * BLOCK,
+            Quants::Five => TILE * BLOCK / 8 * 5,
+            Quants::Six => TILE * BLOCK / 8 * 6,
+            Quants::Eight => TILE * BLOCK,
         }
     }
 
@@ -149,7 +152,7 @@ impl Quantised {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
     /// As the layout of its type keeps them: of nibbles only the first 16 bytes, which have quants 0 to 15 in their low
-    /// halves and 16 to 31 in their high ones.
+    /// halves and 16 to 31 in their high ones; after these four or eight bytes of fifth and sixth bits, if any.
     pub(super) quants: [u8; BLOCK],
     /// The bytes of the numbers; where the layout is not wide, of two each.
     pub(super) scales: [[u8; 4]; 2],
@@ -182,13 +185,24 @@ fn nibbles(bytes: &[u8]) -> [u8; BLOCK] {
 /// The fifth bits, 32 of them, and the nibbles.
 fn fives(bytes: &[u8]) -> [u8; BLOCK] {
     let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let mut quants = [0; BLOCK];
-    let (first, second) = quants.split_at_mut(16);
-    for (i, byte) in bytes[4..].iter().enumerate() {
-        first[i] = byte & 15 | ((bits >> i & 1) as u8) << 4;
-        second[i] = byte >> 4 | ((bits >> (i + 16) & 1) as u8) << 4;
+    let mut quants = nibbles(&bytes[4..]);
+    for (within, high) in quants[16..20].iter_mut().enumerate() {
+        // Every fourth bit from `within` on, moved together.
+        let mut every = bits >> within & 0x1111_1111;
+        every = (every | every >> 3) & 0x0303_0303;
+        every = (every | every >> 6) & 0x000f_000f;
+        *high = (every | every >> 12) as u8;
     }
     quants
+}
+
+/// The four or eight bytes of the high bits of a block, of which `high` has `BITS` for each quant.
+fn high_bits<const BITS: usize>(quants: &mut [u8; BLOCK], high: impl Fn(usize) -> u8) {
+    for (at, byte) in quants[16..16 + 4 * BITS].iter_mut().enumerate() {
+        let groups = 8 / BITS;
+        let first = at / GROUP * groups;
+        *byte = (0..groups).map(|group| high((first + group) * GROUP + at % GROUP) << (BITS * group)).sum();
+    }
 }
 
 /// Scale and minimum number `i` of the twelve bytes that hold eight of each in six bits.
@@ -223,10 +237,9 @@ fn q5k(bytes: &[u8], mut take: impl FnMut(usize, Block)) {
     for i in 0..8 {
         let part = &quants[i / 2 * 32..][..32];
         let (scale, minimum) = scale_and_minimum(scales, i);
-        let quants = std::array::from_fn(|l| {
-            let low = if i % 2 == 0 { part[l] & 15 } else { part[l] >> 4 };
-            low | (high[l] >> i & 1) << 4
-        });
+        let nibble = |l: usize| if i % 2 == 0 { part[l] & 15 } else { part[l] >> 4 };
+        let mut quants = std::array::from_fn(|l| if l < 16 { nibble(l) | nibble(l + 16) << 4 } else { 0 });
+        high_bits::<1>(&mut quants, |l| high[l] >> i & 1);
         take(i, Block::new(quants, [d * scale; 2], -least * minimum));
     }
 }
@@ -240,10 +253,9 @@ fn q6k(bytes: &[u8], mut take: impl FnMut(usize, Block)) {
         let (half, run) = (i / 4, i % 4);
         let low = &low[half * 64 + run % 2 * 32..][..32];
         let high = &high[half * 32..][..32];
-        let quants = std::array::from_fn(|l| {
-            let nibble = if run < 2 { low[l] & 15 } else { low[l] >> 4 };
-            nibble | (high[l] >> (2 * run) & 3) << 4
-        });
+        let nibble = |l: usize| if run < 2 { low[l] & 15 } else { low[l] >> 4 };
+        let mut quants = std::array::from_fn(|l| if l < 16 { nibble(l) | nibble(l + 16) << 4 } else { 0 });
+        high_bits::<2>(&mut quants, |l| high[l] >> (2 * run) & 3);
         let scale = |part: usize| d * f32::from(rest[half * 8 + run * 2 + part].cast_signed());
         take(i, Block::new(quants, [scale(0), scale(1)], 0.0));
     }

@@ -17,7 +17,7 @@ const NEAR: usize = 1 << 17;
 /// A matrix of weights: `rows` results of `cols` inputs each.
 ///
 /// Quantised weights are as exact as in the file. They are packed in tiles of sixteen rows whose numbers lie side by side,
-/// so that one instruction multiplies as many rows as the processor can; 5- and 6-bit weights take a byte each.
+/// so that one instruction multiplies as many rows as the processor can.
 #[derive(Debug)]
 pub(in super::super) struct Matrix {
     pub(super) rows: usize,
@@ -249,15 +249,6 @@ fn pack(layout: &Layout, into: &mut [u8], lane: usize, block: &Block) {
     }
 }
 
-/// Where quant `i` of row `lane` lies in a packed block: its byte, and its shift in it.
-const fn place(quants: Quants, lane: usize, i: usize) -> (usize, u32) {
-    let (group, within) = (i / GROUP, i % GROUP);
-    match quants {
-        Quants::Nibble if group >= 4 => (at_group(group - 4, lane, within), 4),
-        _ => (at_group(group, lane, within), 0),
-    }
-}
-
 const fn at_group(group: usize, lane: usize, within: usize) -> usize {
     group * TILE * GROUP + lane * GROUP + within
 }
@@ -279,14 +270,18 @@ impl<'a> Parts<'a> {
 
     /// Quant `i` of row `lane`, less what a zero is offset by.
     pub(super) fn quant(&self, lane: usize, i: usize) -> i32 {
-        let (at, shift) = place(self.layout.quants, lane, i);
-        let byte = self.quants[at];
-        match (self.layout.quants, self.layout.zero) {
-            (Quants::Eight, _) => i32::from(byte.cast_signed()),
-            (Quants::Nibble, Zero::Offset(offset)) => i32::from(byte >> shift & 15) - offset,
-            (Quants::Nibble, Zero::Stored) => i32::from(byte >> shift & 15),
-            (_, Zero::Offset(offset)) => i32::from(byte) - offset,
-            (_, Zero::Stored) => i32::from(byte),
+        let (group, within) = (i / GROUP, i % GROUP);
+        let byte = |group: usize| self.quants[at_group(group, lane, within)];
+        let nibble = || if group < 4 { byte(group) & 15 } else { byte(group - 4) >> 4 };
+        let quant = match self.layout.quants {
+            Quants::Eight => return i32::from(byte(group).cast_signed()),
+            Quants::Nibble => nibble(),
+            Quants::Five => nibble() | (byte(4) >> group & 1) << 4,
+            Quants::Six => nibble() | (byte(4 + group / 4) >> (2 * (group % 4)) & 3) << 4,
+        };
+        match self.layout.zero {
+            Zero::Offset(offset) => i32::from(quant) - offset,
+            Zero::Stored => i32::from(quant),
         }
     }
 

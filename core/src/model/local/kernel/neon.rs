@@ -85,6 +85,7 @@ impl<const DOT: bool> Floats for Neon<DOT> {
 impl Simd for Neon<false> {
     const SIGNED_OFFSET: i32 = 0;
     type Integers = [int32x4_t; 2];
+    type Bytes = [uint8x16_t; 2];
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> [int32x4_t; 2] {
@@ -96,6 +97,30 @@ impl Simd for Neon<false> {
     unsafe fn convert(integers: [int32x4_t; 2]) -> [float32x4_t; 2] {
         // SAFETY: see `splat`.
         unsafe { convert(integers) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat`.
+        unsafe { load_bytes(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(bytes: [uint8x16_t; 2], mask: i8) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat`.
+        unsafe { and(bytes, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn with_bits(bytes: [uint8x16_t; 2], bits: [uint8x16_t; 2], mask: i8) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat`.
+        unsafe { with_bits(bytes, bits, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn shift(bytes: [uint8x16_t; 2], left: i32) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat`.
+        unsafe { shift(bytes, left) }
     }
 
     #[inline(always)]
@@ -125,15 +150,30 @@ impl Simd for Neon<false> {
     }
 
     #[inline(always)]
-    unsafe fn add_bytes<const T: usize, const M: usize, const HALVES: usize>(
+    unsafe fn add_half<const T: usize, const M: usize, const DEEP: usize>(
         dots: &mut [[[int32x4_t; 2]; M]; T],
-        weights: [*const u8; T],
+        weights: [[[uint8x16_t; 2]; 4]; T],
         quants: [*const i8; M],
     ) {
-        // Of quants below 32 four groups fit in 16 bits, of those below 64 two.
-        let deep = if HALVES == 2 { 4 } else { 2 };
         // SAFETY: see `splat`; half a block has four groups.
-        unsafe { add_groups(dots, weights, quants, 4 * HALVES, deep) };
+        unsafe {
+            for t in 0..T {
+                for half in 0..2 {
+                    for first in (0..4).step_by(DEEP) {
+                        let mut pairs = [[vdupq_n_s16(0); 2]; M];
+                        for group in first..first + DEEP {
+                            let weights = vreinterpretq_s8_u8(weights[t][group][half]);
+                            for m in 0..M {
+                                pairs[m] = add_products(pairs[m], weights, four(quants[m], group));
+                            }
+                        }
+                        for m in 0..M {
+                            dots[t][m][half] = add_pairs(dots[t][m][half], pairs[m]);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// 2 x 128 x 127 fits in 16 bits, once.
@@ -144,7 +184,19 @@ impl Simd for Neon<false> {
         quants: [*const i8; M],
     ) {
         // SAFETY: see `splat`; a block has eight groups.
-        unsafe { add_groups(dots, weights, quants, 8, 1) };
+        unsafe {
+            for t in 0..T {
+                for half in 0..2 {
+                    for group in 0..8 {
+                        let weights = vld1q_s8(weights[t].add(group * STRIDE + half * REGISTER).cast());
+                        for m in 0..M {
+                            let pairs = add_products([vdupq_n_s16(0); 2], weights, four(quants[m], group));
+                            dots[t][m][half] = add_pairs(dots[t][m][half], pairs);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -164,34 +216,32 @@ pub(super) unsafe fn nibbles(from: *const u8) -> [int8x16_t; 2] {
     }
 }
 
-/// Adds the dot products of `groups` of bytes, `deep` of which fit in 16 bits.
+/// Two registers of bytes.
 #[inline(always)]
-unsafe fn add_groups<const T: usize, const M: usize>(
-    dots: &mut [[[int32x4_t; 2]; M]; T],
-    weights: [*const u8; T],
-    quants: [*const i8; M],
-    groups: usize,
-    deep: usize,
-) {
-    // SAFETY: as the caller promises.
+pub(super) unsafe fn load_bytes(from: *const u8) -> [uint8x16_t; 2] {
+    // SAFETY: as the caller promises. So below.
+    unsafe { [vld1q_u8(from), vld1q_u8(from.add(REGISTER))] }
+}
+
+#[inline(always)]
+pub(super) unsafe fn and(bytes: [uint8x16_t; 2], mask: i8) -> [uint8x16_t; 2] {
+    // SAFETY: see `load_bytes`.
+    bytes.map(|bytes| unsafe { vandq_u8(bytes, vdupq_n_u8(mask.cast_unsigned())) })
+}
+
+#[inline(always)]
+pub(super) unsafe fn with_bits(bytes: [uint8x16_t; 2], bits: [uint8x16_t; 2], mask: i8) -> [uint8x16_t; 2] {
+    // SAFETY: see `load_bytes`.
     unsafe {
-        for t in 0..T {
-            for half in 0..2 {
-                for first in (0..groups).step_by(deep) {
-                    let mut pairs = [[vdupq_n_s16(0); 2]; M];
-                    for group in first..first + deep {
-                        let weights = vld1q_s8(weights[t].add(group * STRIDE + half * REGISTER).cast());
-                        for m in 0..M {
-                            pairs[m] = add_products(pairs[m], weights, four(quants[m], group));
-                        }
-                    }
-                    for m in 0..M {
-                        dots[t][m][half] = add_pairs(dots[t][m][half], pairs[m]);
-                    }
-                }
-            }
-        }
+        let bits = and(bits, mask);
+        [vorrq_u8(bytes[0], bits[0]), vorrq_u8(bytes[1], bits[1])]
     }
+}
+
+#[inline(always)]
+pub(super) unsafe fn shift(bytes: [uint8x16_t; 2], left: i32) -> [uint8x16_t; 2] {
+    // SAFETY: see `load_bytes`; a shift by less than nothing is one to the right.
+    bytes.map(|bytes| unsafe { vshlq_u8(bytes, vdupq_n_s8(left as i8)) })
 }
 
 /// Adds the products of four quants of each of four rows with four activations.

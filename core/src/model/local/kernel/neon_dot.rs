@@ -12,7 +12,7 @@ use super::{
     Activations, Matrix, Out,
     format::{BLOCK, Quantised},
     matrix::Data,
-    neon::{Neon, REGISTER, convert, nibbles},
+    neon::{Neon, REGISTER, and, convert, load_bytes, nibbles, shift, with_bits},
     product::{self, STRIDE, Simd, multiply_with},
 };
 
@@ -21,6 +21,7 @@ multiply_with!(Neon<true>, "neon,dotprod");
 impl Simd for Neon<true> {
     const SIGNED_OFFSET: i32 = 0;
     type Integers = [int32x4_t; 2];
+    type Bytes = [uint8x16_t; 2];
 
     #[inline(always)]
     unsafe fn splat_integer(integer: i32) -> [int32x4_t; 2] {
@@ -32,6 +33,30 @@ impl Simd for Neon<true> {
     unsafe fn convert(integers: [int32x4_t; 2]) -> [float32x4_t; 2] {
         // SAFETY: see `splat_integer`.
         unsafe { convert(integers) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat_integer`.
+        unsafe { load_bytes(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(bytes: [uint8x16_t; 2], mask: i8) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat_integer`.
+        unsafe { and(bytes, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn with_bits(bytes: [uint8x16_t; 2], bits: [uint8x16_t; 2], mask: i8) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat_integer`.
+        unsafe { with_bits(bytes, bits, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn shift(bytes: [uint8x16_t; 2], left: i32) -> [uint8x16_t; 2] {
+        // SAFETY: see `splat_integer`.
+        unsafe { shift(bytes, left) }
     }
 
     #[inline(always)]
@@ -61,22 +86,19 @@ impl Simd for Neon<true> {
     }
 
     #[inline(always)]
-    unsafe fn add_bytes<const T: usize, const M: usize, const HALVES: usize>(
+    unsafe fn add_half<const T: usize, const M: usize, const DEEP: usize>(
         dots: &mut [[[int32x4_t; 2]; M]; T],
-        weights: [*const u8; T],
+        weights: [[[uint8x16_t; 2]; 4]; T],
         quants: [*const i8; M],
     ) {
-        // SAFETY: see `splat_integer`; half a block has four groups, which are 16 activations.
+        // SAFETY: see `splat_integer`; half a block has 16 activations.
         unsafe {
-            for part in 0..HALVES {
-                let quants: [_; M] = std::array::from_fn(|m| vld1q_s8(quants[m].add(part * BLOCK / 2)));
-                for t in 0..T {
-                    for half in 0..2 {
-                        let first = weights[t].add(4 * part * STRIDE + half * REGISTER);
-                        let weights = std::array::from_fn(|group| vld1q_s8(first.add(group * STRIDE).cast()));
-                        for m in 0..M {
-                            dots[t][m][half] = add_four(dots[t][m][half], weights, quants[m]);
-                        }
+            let quants: [_; M] = std::array::from_fn(|m| vld1q_s8(quants[m]));
+            for t in 0..T {
+                for half in 0..2 {
+                    let weights = weights[t].map(|weights| vreinterpretq_s8_u8(weights[half]));
+                    for m in 0..M {
+                        dots[t][m][half] = add_four(dots[t][m][half], weights, quants[m]);
                     }
                 }
             }
@@ -89,8 +111,21 @@ impl Simd for Neon<true> {
         weights: [*const u8; T],
         quants: [*const i8; M],
     ) {
-        // SAFETY: see `splat_integer`; the instruction takes signed quants.
-        unsafe { Self::add_bytes::<T, M, 2>(dots, weights, quants) };
+        // SAFETY: see `splat_integer`; a block has twice four groups, each of 16 activations.
+        unsafe {
+            for part in 0..2 {
+                let quants: [_; M] = std::array::from_fn(|m| vld1q_s8(quants[m].add(part * BLOCK / 2)));
+                for t in 0..T {
+                    for half in 0..2 {
+                        let first = weights[t].add(4 * part * STRIDE + half * REGISTER);
+                        let weights = std::array::from_fn(|group| vld1q_s8(first.add(group * STRIDE).cast()));
+                        for m in 0..M {
+                            dots[t][m][half] = add_four(dots[t][m][half], weights, quants[m]);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -45,9 +45,20 @@ pub(in super::super) trait Floats {
 pub(super) trait Simd: Floats {
     const SIGNED_OFFSET: i32;
     type Integers: Copy;
+    /// Quants of a group of as many rows as a register has numbers, a byte each.
+    type Bytes: Copy;
 
     unsafe fn splat_integer(integer: i32) -> Self::Integers;
     unsafe fn convert(integers: Self::Integers) -> Self::Numbers;
+
+    unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
+    /// The bits that every byte has in common with `mask`.
+    unsafe fn and(bytes: Self::Bytes, mask: i8) -> Self::Bytes;
+    /// The same of `bits`, beside those of `bytes`.
+    unsafe fn with_bits(bytes: Self::Bytes, bits: Self::Bytes, mask: i8) -> Self::Bytes;
+    /// Each byte shifted by so many bits to the left, or to the right where it is less than 0. What comes to its other end
+    /// is anything. `left` is known when the program is compiled.
+    unsafe fn shift(bytes: Self::Bytes, left: i32) -> Self::Bytes;
 
     /// Adds the dot products of a block of 4-bit quants with 32 activations each.
     unsafe fn add_nibbles<const T: usize, const M: usize>(
@@ -55,10 +66,11 @@ pub(super) trait Simd: Floats {
         weights: [*const u8; T],
         quants: [*const i8; M],
     );
-    /// Adds the dot products of `HALVES` half blocks of quants below 64.
-    unsafe fn add_bytes<const T: usize, const M: usize, const HALVES: usize>(
+    /// Adds the dot products of half a block, four groups of quants, with 16 activations each. `DEEP` of them fit in 16
+    /// bits: four of quants below 32, two of those below 64.
+    unsafe fn add_half<const T: usize, const M: usize, const DEEP: usize>(
         dots: &mut [[Self::Integers; M]; T],
-        weights: [*const u8; T],
+        weights: [[Self::Bytes; 4]; T],
         quants: [*const i8; M],
     );
     /// Adds the dot products of a block of signed quants, each more by [`Simd::SIGNED_OFFSET`].
@@ -139,8 +151,9 @@ pub(super) unsafe fn quantised<S: Simd, K: Kind>(
         let mut unit = units.start;
         // SAFETY: as the caller promises.
         unsafe {
-            // One row alone reads each activation for two registers of weights.
-            while rows.len() == 1 && unit + 1 < units.end {
+            // One row alone reads each activation for two registers of weights, where there are registers for them.
+            let room = S::LANES == TILE || !matches!(K::LAYOUT.quants, Quants::Five | Quants::Six);
+            while room && rows.len() == 1 && unit + 1 < units.end {
                 product::<S, K, 2, 1>(data, unit, inputs, near, out);
                 unit += 2;
             }
@@ -245,7 +258,12 @@ unsafe fn add_block<S: Simd, K: Kind, const T: usize, const M: usize>(
         let mut dots = [before; T];
         match layout.quants {
             Quants::Nibble => S::add_nibbles(&mut dots, first, quants),
-            Quants::Five | Quants::Six => S::add_bytes::<T, M, 2>(&mut dots, first, quants),
+            Quants::Five | Quants::Six => {
+                for half in 0..2 {
+                    let weights = halves_of::<S, K, T>(first, half);
+                    S::add_half::<T, M, 4>(&mut dots, weights, quants.map(|quants| quants.add(half * BLOCK / 2)));
+                }
+            }
             Quants::Eight => S::add_signed(&mut dots, first, quants),
         }
         for t in 0..T {
@@ -268,6 +286,48 @@ unsafe fn add_block<S: Simd, K: Kind, const T: usize, const M: usize>(
     }
 }
 
+/// Half a block of each of `T` tiles, as of [`half_of`].
+#[inline(always)]
+unsafe fn halves_of<S: Simd, K: Kind, const T: usize>(blocks: [*const u8; T], half: usize) -> [[S::Bytes; 4]; T] {
+    // SAFETY: as the caller promises.
+    unsafe {
+        // A loop, since a function of it would not be compiled for the processor.
+        let mut halves = [half_of::<S, K>(blocks[0], half); T];
+        for t in 1..T {
+            halves[t] = half_of::<S, K>(blocks[t], half);
+        }
+        halves
+    }
+}
+
+/// Half a block of quants of five or six bits, whose low four are packed as [`Quants::Nibble`] and whose high bits follow.
+#[inline(always)]
+unsafe fn half_of<S: Simd, K: Kind>(block: *const u8, half: usize) -> [S::Bytes; 4] {
+    // SAFETY: as the caller promises; a block has four groups of nibbles, and after them one or two of high bits.
+    unsafe {
+        // The high bits of each of the four groups where they belong, from the fifth bit on.
+        let (high, mask) = if let Quants::Five = K::LAYOUT.quants {
+            let all = S::load_bytes(block.add(4 * STRIDE));
+            let high = if half == 0 {
+                [S::shift(all, 4), S::shift(all, 3), S::shift(all, 2), S::shift(all, 1)]
+            } else {
+                [all, S::shift(all, -1), S::shift(all, -2), S::shift(all, -3)]
+            };
+            (high, 0x10)
+        } else {
+            let all = S::load_bytes(block.add((4 + half) * STRIDE));
+            ([S::shift(all, 4), S::shift(all, 2), all, S::shift(all, -2)], 0x30)
+        };
+        let mut quants = high;
+        for (group, quants) in quants.iter_mut().enumerate() {
+            let both = S::load_bytes(block.add(group * STRIDE));
+            let low = if half == 0 { both } else { S::shift(both, -4) };
+            *quants = S::with_bits(S::and(low, 15), *quants, mask);
+        }
+        quants
+    }
+}
+
 /// Adds a block of which each half has its scale; otherwise as [`add_block`].
 #[inline(always)]
 unsafe fn add_halves<S: Simd, K: Kind, const T: usize, const M: usize>(
@@ -279,10 +339,11 @@ unsafe fn add_halves<S: Simd, K: Kind, const T: usize, const M: usize>(
 ) {
     let layout = K::LAYOUT;
     let Zero::Offset(offset) = layout.zero else { return };
-    // SAFETY: as the caller promises; the second half of a block is four groups and 16 activations on.
+    // SAFETY: as the caller promises; the second half of a block is 16 activations on.
     unsafe {
         for half in 0..2 {
-            let first: [_; T] = std::array::from_fn(|t| weights[t].add(half * 4 * STRIDE + lanes[t] * GROUP));
+            let first: [_; T] = std::array::from_fn(|t| weights[t].add(lanes[t] * GROUP));
+            let halves = halves_of::<S, K, T>(first, half);
             let quants: [_; M] = std::array::from_fn(|m| inputs.quants.as_ptr().add(at[m] * BLOCK + half * BLOCK / 2));
             let before: [_; M] = std::array::from_fn(|m| {
                 let first = *inputs.half_sums.get_unchecked(at[m]);
@@ -290,7 +351,7 @@ unsafe fn add_halves<S: Simd, K: Kind, const T: usize, const M: usize>(
                 S::splat_integer(-offset * sum)
             });
             let mut dots = [before; T];
-            S::add_bytes::<T, M, 1>(&mut dots, first, quants);
+            S::add_half::<T, M, 2>(&mut dots, halves, quants);
             for t in 0..T {
                 let scales = weights[t].add(layout.quant_bytes() + half * layout.scale_bytes() / 2);
                 let scales = numbers_at::<S, K>(scales, lanes[t]);

@@ -27,18 +27,17 @@ macro_rules! by_dot_products {
         }
 
         #[inline(always)]
-        unsafe fn add_bytes<const T: usize, const M: usize, const HALVES: usize>(
+        unsafe fn add_half<const T: usize, const M: usize, const DEEP: usize>(
             dots: &mut [[$integers; M]; T],
-            weights: [*const u8; T],
+            weights: [[$integers; 4]; T],
             quants: [*const i8; M],
         ) {
-            // SAFETY: as the caller promises; half a block has four groups.
-            unsafe {
-                for group in 0..4 * HALVES {
-                    for t in 0..T {
-                        let weights = $load(weights[t].add(group * STRIDE).cast());
-                        for m in 0..M {
-                            dots[t][m] = $dot(dots[t][m], weights, $splat32(four(quants[m], group)));
+            for group in 0..4 {
+                for t in 0..T {
+                    for m in 0..M {
+                        // SAFETY: as the caller promises.
+                        unsafe {
+                            dots[t][m] = $dot(dots[t][m], weights[t][group], $splat32(four(quants[m], group)));
                         }
                     }
                 }
