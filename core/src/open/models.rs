@@ -97,8 +97,11 @@ impl OpenModels {
             config.image_model.as_ref().map(|named| cloud::open_image_model(named, &prices)).transpose()?;
         router.reconfigure(config.router.clone()).await?;
         let by_id: BTreeMap<_, _> = opened.iter().map(|(id, _, named)| (id.clone(), named.clone())).collect();
-        for (id, model, _) in opened {
+        for (id, model, named) in opened {
             router.models().register(&id, model)?;
+            if self.by_id.get(&id).is_some_and(|before| *before != named) {
+                router.renew(&id);
+            }
         }
         for gone in self.by_id.keys().filter(|id| !by_id.contains_key(*id)) {
             router.models().remove(gone);

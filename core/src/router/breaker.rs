@@ -216,6 +216,13 @@ impl Breakers {
         self.lock().get(model).map_or(BreakerState::Closed, |breaker| breaker.state(now))
     }
 
+    /// Has `model` begin anew; probes on their way count no more.
+    pub(super) fn renew(&self, model: &str) {
+        if let Some(breaker) = self.lock().get_mut(model) {
+            *breaker = Breaker { probe: breaker.probe, ..Breaker::default() };
+        }
+    }
+
     /// A permit to call `model`, or none when it is to be left alone.
     pub(super) fn admit(&self, model: &str, now: Instant) -> Option<Permit> {
         let probe = self.with(model, |breaker| breaker.admit(now, self.policy))?;
@@ -293,6 +300,18 @@ mod tests {
         assert!(breakers.admit("m", later).is_none(), "one probe at a time");
         assert_eq!(probe.record(Outcome::Success, later), Some(Change::Closed));
         assert_eq!(breakers.state("m", later), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_model_that_was_replaced_begins_anew() {
+        let (breakers, now) = (Breakers::new(POLICY), Instant::now());
+        for _ in 0..3 {
+            fail(&breakers, now);
+        }
+        assert_eq!(breakers.state("m", now), BreakerState::Open);
+        breakers.renew("m");
+        assert_eq!(breakers.state("m", now), BreakerState::Closed);
+        assert_eq!(fail(&breakers, now), None);
     }
 
     #[test]

@@ -165,6 +165,11 @@ impl RouterEngine {
         *self.0.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 
+    /// What was known of the failures of `model` is of the one that was there before.
+    pub(crate) fn renew(&self, model: &str) {
+        self.breakers().renew(model);
+    }
+
     /// Sets the embedder.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
         self.answers().forget_meanings();

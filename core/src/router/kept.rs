@@ -132,7 +132,11 @@ impl RouterEngine {
         };
         let mut bill = Bill::open(self, cx, charge).await?;
         bill.take_from_cache(hit);
-        let paid = bill.pay(kept.usage).await?;
+        let models = self.models();
+        let cost = models.get(&kept.model).map_or(NanoUsd::ZERO, |model| model.profile().price.cost(&kept.usage));
+        let remember = self.remember(cx, &id, asked, &kept, cost);
+        let (paid, ()) = tokio::join!(bill.pay(kept.usage), remember);
+        let paid = paid?;
         Ok(Before::Answered(Box::new(GenerateReply {
             id,
             text: kept.text,

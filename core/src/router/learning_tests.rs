@@ -199,3 +199,15 @@ async fn prompts_are_not_in_the_ledger_and_a_replay_knows_them_as_long_as_they_c
     assert_eq!(replay.calls, 1);
     assert_eq!(seen.0.lock().unwrap().as_deref(), Some("what is my secret?"));
 }
+
+#[tokio::test]
+async fn an_answer_that_is_given_again_can_be_judged_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(&folder, learning(), vec![Scripted::remote("m", 1000).says(&["seven"])]);
+    let mut request = ask("3 + 4?");
+    request.sampling.temperature = Some(0.0);
+    rig.engine.generate(&rig.cx, request.clone()).await.unwrap();
+    let again = rig.engine.generate(&rig.cx, request).await.unwrap();
+    assert!(again.cache_hit.is_some());
+    rig.engine.feedback(&rig.cx, &again.id, 0.0).await.unwrap();
+}
