@@ -75,6 +75,9 @@ pub struct RouterConfig {
     pub exhausted_ms: u64,
     /// Whether another model is asked when a content filter steps in. Default `answers`.
     pub reroute_filtered: Reroute,
+    /// Whether a model whose answer is not of the form that was asked for is told once what is wrong with it, before the
+    /// next model's turn. Both answers are paid. Not for streams, whose text is out before it is whole. Default true.
+    pub repair: bool,
     /// Whether another model goes on with a streamed text that broke off; else the caller gets the error. Both are paid.
     /// Default true.
     pub continue_answers: bool,
@@ -106,6 +109,7 @@ impl Default for RouterConfig {
             ledger_days: None,
             exhausted_ms: 600_000,
             reroute_filtered: Reroute::Answers,
+            repair: true,
             continue_answers: true,
             hedge: false,
             max_concurrency: 512,

@@ -22,7 +22,7 @@ use super::{
     prepare::Prepared,
     seam,
     single::tell_breaker,
-    structured::Form,
+    structured::{Form, Repair},
 };
 use crate::{
     context::Context,
@@ -52,6 +52,10 @@ pub(super) struct Walk {
     pub(super) mode: Mode,
     /// The form that the answer must have.
     form: Form,
+    /// What was wrong with the form of the last answer, for its model to mend.
+    pub(super) repair: Option<Repair>,
+    /// Whether the model that is tried was told so before.
+    pub(super) told: bool,
     /// What an answer is doubted by.
     pub(super) cascade: Option<Cascade>,
     /// An answer that was doubted, for when nothing better comes.
@@ -111,6 +115,8 @@ impl Walk {
             steps,
             mode,
             form,
+            repair: None,
+            told: false,
             keeping,
             cascade,
             doubted: None,
@@ -237,8 +243,11 @@ impl Walk {
                 Ok(Cow::Owned(mended)) => live.text = mended,
                 Err(fault) => {
                     let message = format!("the answer is not of the form that was asked for: {fault}");
-                    // Without chance the same model would say the same.
-                    let again = self.request.sampling.temperature != Some(0.0);
+                    if self.engine.config().repair && !self.told {
+                        self.repair = Some(Repair { answer: std::mem::take(&mut live.text), fault });
+                    }
+                    // Without chance the same model would say the same, unless it is told.
+                    let again = self.repair.is_some() || self.request.sampling.temperature != Some(0.0);
                     return Some(Error::new(ErrorKind::Rejected, message).retryable(again));
                 }
             }
@@ -316,7 +325,14 @@ impl Walk {
         let model = Arc::clone(&step.model);
         let profile = model.profile();
         let (mut request, seam) = if self.given.is_empty() {
-            (self.request.clone(), None)
+            let mut request = self.request.clone();
+            if let Some(repair) = self.repair.take_if(|_| at == 0) {
+                self.told = true;
+                step.input_tokens += repair.tell(&mut request);
+                let room = profile.context_length.saturating_sub(step.input_tokens);
+                step.max_output_tokens = step.max_output_tokens.min(room).max(1);
+            }
+            (request, None)
         } else {
             let (request, seam) = seam::go_on(profile, &self.request, &self.given);
             step.input_tokens += estimate_tokens(self.given.len()) + 64;

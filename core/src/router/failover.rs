@@ -55,10 +55,12 @@ impl Walk {
         }
         let first = broke_off && self.broke_off.is_none();
         if again {
-            self.pause = Some(self.backoff.after(&error));
+            // A model that is told what was wrong need not wait.
+            self.pause = self.repair.is_none().then(|| self.backoff.after(&error));
         } else {
             self.steps.pop_front();
             (self.tries, self.backoff) = (0, Backoff::new(self.engine.first_wait()));
+            (self.repair, self.told) = (None, false);
         }
         if self.steps.is_empty() {
             // That no model could go on is not what went wrong first.
@@ -93,7 +95,7 @@ impl Walk {
         let others = self.steps.len() > 1;
         let broke_off = self.mode == Mode::Pieces && self.live.as_ref().is_some_and(|live| !live.text.is_empty());
         error.is_retryable()
-            && self.tries < self.engine.attempts()
+            && (self.tries < self.engine.attempts() || self.repair.is_some())
             && error.kind() != ErrorKind::CircuitOpen
             // A model that was silent for the whole time, or broke its answer off before the caller's eyes, is not asked
             // again while another can be.

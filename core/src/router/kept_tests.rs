@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     engine::Registry,
     error::ErrorKind,
-    model::{ChatModel, Embedder, EmbedderProfile, Embedding, ResponseFormat},
+    model::{ChatModel, Embedder, EmbedderProfile, Embedding, ResponseFormat, Role},
     router::{
         AnswerCacheConfig, CheapestRouter, ExactCache, GenerateRequest, LedgerQuery, RouterConfig, StreamEvent,
         testkit::Scripted,
@@ -223,4 +223,32 @@ async fn an_empty_answer_is_not_held_against_the_model() {
         assert_eq!(engine.generate(&Context::new(), request.clone()).await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     assert_eq!(engine.generate(&Context::new(), request).await.unwrap().text, "well");
+}
+
+#[tokio::test]
+async fn a_model_is_told_once_what_is_wrong_with_its_json() {
+    let capable = |mut model: Scripted| {
+        model.offers(|can| can.json_schema = true);
+        model
+    };
+    let models = |first: Scripted| vec![capable(first), capable(Scripted::remote("b", 9000).says(&["{\"n\": 2}"]))];
+    // Without chance: it would say the same again, were it not told.
+    let exact = || {
+        let mut request = as_json(ask("hello"));
+        request.sampling.temperature = Some(0.0);
+        request
+    };
+    let (_folder, engine, asked) = engine(None, models(Scripted::remote("a", 1).says(&["{\"m\": 1}"]).says(&["{\"n\": 1}"])));
+    let cx = Context::new();
+    let reply = engine.generate(&cx, exact()).await.unwrap();
+    assert_eq!((reply.text.as_str(), reply.model.as_str(), reply.attempts.len()), ("{\"n\": 1}", "a", 2));
+    let again = &asked[0].asked()[1].messages;
+    assert_eq!((again.len(), again[1].role, again[1].content.as_str()), (3, Role::Assistant, "{\"m\": 1}"));
+    assert!(again[2].role == Role::User && again[2].content.contains("\"n\" is a required property"), "{again:?}");
+    // Ten tokens read and one written, twice.
+    assert_eq!(reply.cost, NanoUsd(22));
+    let (_folder, off, asked) = self::engine(None, models(Scripted::remote("a", 1).says(&["{\"m\": 1}"])));
+    off.reconfigure(RouterConfig { repair: false, ..RouterConfig::default() }).await.unwrap();
+    let reply = off.generate(&cx, exact()).await.unwrap();
+    assert_eq!((reply.model.as_str(), asked[0].calls()), ("b", 1));
 }

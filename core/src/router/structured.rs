@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     error::{Error, Result},
-    model::ResponseFormat,
+    model::{ChatRequest, Message, ResponseFormat, Role, estimate_tokens},
 };
 
 /// Faults that are told of one answer.
@@ -97,6 +97,31 @@ impl Form {
                 if faults.is_empty() { Ok(()) } else { Err(faults) }
             }
         }
+    }
+}
+
+/// An answer that did not have its form, and what is wrong with it: its model is asked again with both.
+#[derive(Clone, Debug)]
+pub(super) struct Repair {
+    pub(super) answer: String,
+    pub(super) fault: String,
+}
+
+impl Repair {
+    /// Adds both to `request`; says how many tokens that are, as far as that is known.
+    pub(super) fn tell(self, request: &mut ChatRequest) -> u64 {
+        let told = format!(
+            "Your answer is not of the form that was asked for: {}. Answer again: only the JSON, nothing before or \
+             after it.",
+            self.fault
+        );
+        let tokens = estimate_tokens(self.answer.len() + told.len()) + 16;
+        // Some servers refuse a message that is empty.
+        if !self.answer.is_empty() {
+            request.messages.push(Message::new(Role::Assistant, self.answer));
+        }
+        request.messages.push(Message::user(told));
+        tokens
     }
 }
 

@@ -37,6 +37,7 @@ enum Act {
 pub(super) struct Scripted {
     profile: ModelProfile,
     acts: Mutex<VecDeque<Act>>,
+    asked: Mutex<Vec<ChatRequest>>,
     calls: AtomicUsize,
     counted: AtomicUsize,
     counts_for: Duration,
@@ -53,6 +54,7 @@ impl Scripted {
         Self {
             profile: ModelProfile::local(id, 4096),
             acts: Mutex::default(),
+            asked: Mutex::default(),
             calls: AtomicUsize::new(0),
             counted: AtomicUsize::new(0),
             counts_for: Duration::ZERO,
@@ -122,6 +124,11 @@ impl Scripted {
         self.counted.load(Ordering::SeqCst)
     }
 
+    /// What it was asked, in order.
+    pub(super) fn asked(&self) -> Vec<ChatRequest> {
+        self.asked.lock().unwrap().clone()
+    }
+
     pub(super) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
@@ -140,6 +147,7 @@ impl ChatModel for Scripted {
     async fn chat(&self, _: &Context, request: ChatRequest) -> Result<ChatStream> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         assert!(request.sampling.max_tokens.is_some() || self.profile.local, "what is billed is bounded");
+        self.asked.lock().unwrap().push(request);
         let act = self.acts.lock().unwrap().pop_front().expect("the test wrote down too few acts");
         let text = |text: String| Ok(Delta::Text { text });
         Ok(match act {

@@ -37,7 +37,8 @@ const FOLDS: usize = 5;
 /// `lambda` follows from the aim of the request: the least cost that keeps `min_retention` of the best single model's
 /// quality with `confidence`; the best quality that saves `target_saving`; with `min_quality` the cheapest model whose
 /// expected quality on this prompt is that. Without an aim, the least cost that keeps the quality of the best single
-/// model. All of them are looked up on the records that it was trained on, each foretold from the others. As long as it
+/// model. Once a soft limit of a budget is passed, the least `lambda` that halves what is spent, unless a retention was
+/// asked for, which is a promise. All of them are looked up on the records that it was trained on, each foretold from the others. As long as it
 /// has learned nothing of the models at hand, it decides as [`CheapestRouter`](crate::router::CheapestRouter) does.
 ///
 /// It is told by [`LearnedRouter::train`] and [`LearnedRouter::feedback`], and written down by
@@ -224,7 +225,7 @@ impl Router for LearnedRouter {
             let steps = fitting.iter().map(|candidate| candidate.step(reason(candidate))).collect();
             return Ok(RoutePlan { steps, passed_over });
         }
-        let lambda = learned.lambda(&request.needs);
+        let lambda = learned.lambda(&request.needs, request.thrifty);
         let dearest = fitting.iter().map(|candidate| candidate.max_cost).max().unwrap_or(NanoUsd::ZERO);
         let worth = |candidate: &Candidate<'_>| {
             // Nothing is known of it: it comes after all that something is known of, the cheapest first.
@@ -254,18 +255,21 @@ fn part_of(cost: NanoUsd, dearest: NanoUsd) -> f64 {
 /// Only cost counts.
 const COST_ONLY: f64 = 1e6;
 
+/// What is spent of the usual when a soft limit of a budget is passed.
+const THRIFTY: f64 = 0.5;
+
 impl Learned {
-    /// Quality that the cost of the dearest model must bring, for the aim of `needs`.
-    fn lambda(&self, needs: &Needs) -> f64 {
+    /// Quality that the cost of the dearest model must bring, for the aim of `needs`, when money is short if `thrifty`.
+    fn lambda(&self, needs: &Needs, thrifty: bool) -> f64 {
         if needs.min_quality.is_some() && needs.min_retention.is_none() && needs.target_saving.is_none() {
             return COST_ONLY;
         }
-        let aim = format!("{:?} {:?} {:?}", needs.target_saving, needs.min_retention, needs.confidence);
+        let aim = format!("{:?} {:?} {:?} {thrifty}", needs.target_saving, needs.min_retention, needs.confidence);
         let mut known = self.lambdas.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lambda) = known.get(&aim) {
             return *lambda;
         }
-        let lambda = self.look_up(needs);
+        let lambda = self.look_up(needs, thrifty);
         if known.len() >= AIMS {
             known.clear();
         }
@@ -273,7 +277,7 @@ impl Learned {
         lambda
     }
 
-    fn look_up(&self, needs: &Needs) -> f64 {
+    fn look_up(&self, needs: &Needs, thrifty: bool) -> f64 {
         // Costs as parts of the dearest, as in a decision; the report is in money.
         let relative: Vec<_> = self
             .foretold
@@ -284,15 +288,18 @@ impl Learned {
                 Foretold { cost, ..prompt.clone() }
             })
             .collect();
-        let Some(report) = evaluate(&relative, 1.0) else { return 0.0 };
+        // Without records to trade on, nothing is known to be worth its price.
+        let Some(report) = evaluate(&relative, 1.0) else { return if thrifty { COST_ONLY } else { 0.0 } };
         let money = |lambda: f64| -> f64 {
             let spent = self.foretold.iter().zip(&relative);
             spent.filter_map(|(prompt, part)| Some(prompt.cost[choose(&part.expected, &part.cost, lambda)?])).sum()
         };
         let full: f64 = self.foretold.iter().map(|prompt| prompt.cost[report.best]).sum();
         let lambdas = report.tradeoffs.iter().map(|point| point.lambda);
+        let spends_at_most = |most: f64| lambdas.clone().find(|lambda| money(*lambda) <= most).unwrap_or(COST_ONLY);
+        let short = |lambda: f64| if thrifty { lambda.max(spends_at_most(THRIFTY * money(lambda))) } else { lambda };
         if let Some(saving) = needs.target_saving {
-            return lambdas.clone().find(|lambda| money(*lambda) <= (1.0 - saving) * full).unwrap_or(COST_ONLY);
+            return short(spends_at_most((1.0 - saving) * full));
         }
         if let Some(retention) = needs.min_retention {
             let confidence = needs.confidence.unwrap_or(0.9);
@@ -307,7 +314,7 @@ impl Learned {
             return lambdas.take_while(kept).last().unwrap_or(0.0);
         }
         let as_good = report.tradeoffs.iter().filter(|point| point.quality >= report.best_quality);
-        as_good.map(|point| point.lambda).max_by(f64::total_cmp).unwrap_or(0.0)
+        short(as_good.map(|point| point.lambda).max_by(f64::total_cmp).unwrap_or(0.0))
     }
 }
 

@@ -171,3 +171,25 @@ fn decisions_do_not_wait_for_one_another_and_training_may_run_beside_them() {
         }
     });
 }
+
+#[test]
+fn a_soft_limit_makes_the_learned_order_cheaper_and_breaks_no_promise() {
+    let router = trained();
+    let lambda = |needs: Needs, thrifty| router.learned().lambda(&needs, thrifty);
+    let spent = |thrifty: bool| -> f64 {
+        let learned = router.learned();
+        let lambda = lambda(Needs::default(), thrifty);
+        let parts = learned.foretold.iter().map(|prompt| {
+            let relative: Vec<_> = prompt.cost.iter().map(|cost| cost / prompt.cost[1].max(prompt.cost[0])).collect();
+            prompt.cost[choose(&prompt.expected, &relative, lambda).unwrap()]
+        });
+        parts.sum()
+    };
+    assert!(spent(true) <= THRIFTY * spent(false), "{} {}", spent(true), spent(false));
+    let saving = Needs { target_saving: Some(0.1), ..Needs::default() };
+    assert!(lambda(saving.clone(), true) > lambda(saving, false));
+    let promise = Needs { min_retention: Some(0.9), ..Needs::default() };
+    assert!((lambda(promise.clone(), true) - lambda(promise, false)).abs() < f64::EPSILON);
+    let short = RouteRequest { thrifty: true, ..asking(SUM, Needs::default()) };
+    assert_eq!(router.route(&short, &models()).unwrap().steps[0].model, "small");
+}
