@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Record,
+    clusters::Clusters,
     features::{PROMPT_FEATURES, prompt_features},
     kernel::{Fit, KernelRidge, Targets},
+    neighbours::Neighbours,
     packed,
-    prior::Prior,
+    prior::{Kind, Prior},
 };
 use crate::error::{Error, Result};
 
@@ -23,15 +25,19 @@ const SHARPNESS: [f32; 2] = [0.5, 1.0];
 /// Standard deviations beyond which a feature says no more.
 const FURTHEST: f32 = 4.0;
 
-/// Foretells the quality of each model on a prompt: a prior by tag (see `Prior`), and a regression on what is like
-/// the prompt (see `KernelRidge`), of its embedding and [`PROMPT_FEATURES`] numbers of its text. With a tag the
-/// regression is of what the tag does not explain.
+/// Foretells the quality of each model on a prompt: a prior by its tag, or without one by the cluster of its embedding (see
+/// `Prior` and `Clusters`), and a regression on what is like the prompt (see `KernelRidge`), of its embedding and
+/// [`PROMPT_FEATURES`] numbers of its text. With a tag it is the mean of two: the regression, and the prior with a
+/// regression of what the tag does not explain. Where the records say clearly that it helps, the nearest prompts of the
+/// history have a share of each (see `Neighbours`).
 ///
 /// It is trained whole by [`QualityHead::train`] and takes further labels one by one in microseconds to a
 /// millisecond by [`QualityHead::learn`]. Predictions for twenty models take tens of microseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct QualityHead {
     prior: Prior,
+    #[serde(default)]
+    clusters: Option<Clusters>,
     untagged: Option<Likeness>,
     tagged: Option<Likeness>,
 }
@@ -48,11 +54,19 @@ pub struct Prediction {
 /// By record, then model: what was foretold of it from the other records.
 pub(super) type LeftOut = Vec<BTreeMap<String, f64>>;
 
-/// A regression, and how a prompt becomes a point in it.
+/// A regression, how a prompt becomes a point in it, and the points of the history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Likeness {
     space: Space,
     ridge: KernelRidge,
+    #[serde(default)]
+    neighbours: Option<Neighbours>,
+}
+
+/// What a prompt is like.
+struct Near {
+    likeness: Vec<f64>,
+    neighbours: Vec<u32>,
 }
 
 impl QualityHead {
@@ -75,49 +89,49 @@ impl QualityHead {
                 "some embeddings have {first} numbers and some {other}; embed all prompts with one embedder"
             )));
         }
-        let mut prior = Prior::default();
-        for record in records {
-            for (model, outcome) in &record.outcomes {
-                prior.add(record.tag.as_deref(), model, outcome.quality);
-            }
-        }
-        let models: Vec<_> = prior.models().map(str::to_owned).collect();
         // Where some prompts have an embedding, the others say too little to stand beside them.
         let seen: Vec<_> = (0..records.len()).filter(|i| records[*i].embedding.is_some() == first.is_some()).collect();
+        let vectors: Vec<_> = seen.iter().filter_map(|record| records[*record].embedding.as_deref()).collect();
+        let mut head = Self { clusters: Clusters::of(&vectors), ..Self::default() };
+        let kinds: Vec<_> =
+            records.iter().map(|record| head.kind(record.tag.as_deref(), record.embedding.as_deref())).collect();
+        for (record, kind) in records.iter().zip(&kinds) {
+            for (model, outcome) in &record.outcomes {
+                head.prior.add(*kind, model, outcome.quality);
+            }
+        }
+        let models: Vec<_> = head.prior.models().map(str::to_owned).collect();
         let quality = |model: &str, record: usize| records[record].outcomes.get(model).map(|outcome| outcome.quality);
+        let prior = &head.prior;
         let without_own = |model: &str, record: usize| {
-            let tag = records[record].tag.as_deref();
-            quality(model, record).and_then(|quality| prior.quality_without(tag, model, quality))
+            quality(model, record).and_then(|quality| prior.quality_without(kinds[record], model, quality))
         };
-        let values: Targets = by_model(&models, &seen, quality);
         let has_tags = records.iter().any(|record| record.tag.is_some());
-        let remainders: Targets =
-            by_model(&models, &seen, |model, record| Some(quality(model, record)? - without_own(model, record)?));
-
-        let (mut untagged, mut tagged, mut foretold) = (None, None, Vec::new());
+        let (mut untagged, mut tagged) = (None, None);
         if seen.len() >= ENOUGH {
             let inputs: Vec<_> =
                 seen.iter().map(|i| Input::of(&records[*i].prompt, records[*i].embedding.as_deref())).collect();
-            let fit = best_fit(&inputs, &models, &values);
-            foretold = fit.as_ref().map(|(fit, _)| fit.left_out.clone()).unwrap_or_default();
-            untagged = fit.map(|(fit, space)| Likeness { space, ridge: fit.ridge });
+            untagged = best_fit(&inputs, &models, &by_model(&models, &seen, quality));
             if has_tags {
-                let fit = best_fit(&inputs, &models, &remainders);
-                foretold = fit.as_ref().map(|(fit, _)| fit.left_out.clone()).unwrap_or_default();
-                tagged = fit.map(|(fit, space)| Likeness { space, ridge: fit.ridge });
+                let more = |model: &str, record| Some(quality(model, record)? - without_own(model, record)?);
+                tagged = best_fit(&inputs, &models, &by_model(&models, &seen, more));
             }
         }
-        let mut left_out: LeftOut = vec![BTreeMap::new(); records.len()];
-        for (record, all) in left_out.iter_mut().enumerate() {
-            let place = seen.binary_search(&record).ok();
-            for (at, model) in models.iter().enumerate() {
-                let Some(by_tag) = without_own(model, record) else { continue };
-                let more = place.and_then(|place| foretold.get(at)?[place]);
-                let value = if has_tags { by_tag + more.unwrap_or(0.0) } else { more.unwrap_or(by_tag) };
-                all.insert(model.clone(), value.clamp(0.0, 1.0));
-            }
-        }
-        Ok((Self { prior, untagged, tagged }, left_out))
+        let left_out = |fit: &Option<(Likeness, Targets)>, model: usize, record: usize| {
+            fit.as_ref()?.1.get(model)?[seen.binary_search(&record).ok()?]
+        };
+        let foretold = (0..records.len()).map(|record| {
+            let of = |(at, model): (usize, &String)| {
+                let by_kind = without_own(model, record)?;
+                let more = records[record].tag.is_some().then(|| left_out(&tagged, at, record)).flatten();
+                Some((model.clone(), expected(by_kind, left_out(&untagged, at, record), more)))
+            };
+            models.iter().enumerate().filter_map(of).collect()
+        });
+        let foretold = foretold.collect();
+        head.untagged = untagged.map(|(likeness, _)| likeness);
+        head.tagged = tagged.map(|(likeness, _)| likeness);
+        Ok((head, foretold))
     }
 
     /// Models that it knows something of.
@@ -134,16 +148,16 @@ impl QualityHead {
         embedding: Option<&[f32]>,
         models: impl IntoIterator<Item = &'a str>,
     ) -> Vec<Option<Prediction>> {
-        let likeness = self.likeness(tag, &Input::of(prompt, embedding));
+        let (kind, input) = (self.kind(tag, embedding), Input::of(prompt, embedding));
+        let near = |likeness: &'_ Option<Likeness>| likeness.as_ref().and_then(|likeness| likeness.near(&input));
+        let plain = near(&self.untagged);
+        let beside_tag = tag.and_then(|_| near(&self.tagged));
         let predict = |model: &'a str| {
-            let prior = self.prior.quality(tag, model)?;
-            let more = likeness.as_ref().and_then(|(regression, near)| regression.ridge.predict(model, near));
-            let quality = match more {
-                Some(remainder) if self.tagged.is_some() && tag.is_some() => prior + remainder,
-                Some(value) => value,
-                None => prior,
-            };
-            Some(Prediction { quality: quality.clamp(0.0, 1.0), labels: self.prior.labels(tag, model) })
+            let prior = self.prior.quality(kind, model)?;
+            let of =
+                |likeness: &Option<Likeness>, near: &Option<Near>| likeness.as_ref()?.predict(model, near.as_ref()?);
+            let quality = expected(prior, of(&self.untagged, &plain), of(&self.tagged, &beside_tag));
+            Some(Prediction { quality, labels: self.prior.labels(tag, model) })
         };
         models.into_iter().map(predict).collect()
     }
@@ -155,50 +169,86 @@ impl QualityHead {
     pub fn learn(&mut self, record: &Record) -> Result<()> {
         record.validate()?;
         let input = Input::of(&record.prompt, record.embedding.as_deref());
-        let tag = record.tag.as_deref();
-        for (model, outcome) in &record.outcomes {
-            let prior = self.prior.quality(tag, model);
-            if let Some(likeness) = &mut self.untagged
-                && let Some(near) = likeness.near(&input)
-            {
-                likeness.ridge.update(model, &near, outcome.quality);
-            }
-            if let (Some(likeness), Some(prior)) = (&mut self.tagged, prior)
-                && let Some(near) = likeness.near(&input)
-            {
-                likeness.ridge.update(model, &near, outcome.quality - prior);
-            }
-            self.prior.add(tag, model, outcome.quality);
+        let kind = self.kind(record.tag.as_deref(), record.embedding.as_deref());
+        let outcomes: Vec<_> =
+            record.outcomes.iter().map(|(model, outcome)| (model.as_str(), outcome.quality)).collect();
+        let beside_tag: Vec<_> = outcomes
+            .iter()
+            .filter_map(|(model, quality)| Some((*model, quality - self.prior.quality(kind, model)?)))
+            .collect();
+        if let Some(likeness) = &mut self.untagged {
+            likeness.learn(&input, &outcomes);
+        }
+        if let Some(likeness) = &mut self.tagged {
+            likeness.learn(&input, &beside_tag);
+        }
+        for (model, quality) in outcomes {
+            self.prior.add(kind, model, quality);
         }
         Ok(())
     }
 
-    /// The regression that is right for a prompt with or without `tag`, and the prompt in it.
-    fn likeness(&self, tag: Option<&str>, input: &Input<'_>) -> Option<(&Likeness, Vec<f64>)> {
-        let regression = if tag.is_some() && self.tagged.is_some() { &self.tagged } else { &self.untagged };
-        let regression = regression.as_ref()?;
-        Some((regression, regression.near(input)?))
+    fn kind<'k>(&self, tag: Option<&'k str>, embedding: Option<&[f32]>) -> Kind<'k> {
+        let cluster = self.clusters.as_ref().zip(embedding).and_then(|(clusters, vector)| clusters.nearest(vector));
+        Kind { tag, cluster }
     }
+}
+
+/// The expected quality, of the prior by kind, what regression foretells, and what it foretells beside the tag.
+fn expected(prior: f64, regression: Option<f64>, beside_tag: Option<f64>) -> f64 {
+    let quality = match (regression, beside_tag) {
+        (Some(value), Some(more)) => f64::midpoint(value, prior + more),
+        (Some(value), None) => value,
+        (None, Some(more)) => prior + more,
+        (None, None) => prior,
+    };
+    quality.clamp(0.0, 1.0)
 }
 
 fn by_model(models: &[String], seen: &[usize], target: impl Fn(&str, usize) -> Option<f64>) -> Targets {
     models.iter().map(|model| seen.iter().map(|record| target(model, *record)).collect()).collect()
 }
 
-/// The fit with the sharpness that foretells best.
-fn best_fit(inputs: &[Input<'_>], models: &[String], targets: &Targets) -> Option<(Fit, Space)> {
+/// The fit with the sharpness that foretells best, and what it foretold of each record from the others.
+fn best_fit(inputs: &[Input<'_>], models: &[String], targets: &Targets) -> Option<(Likeness, Targets)> {
     let fits = SHARPNESS.iter().filter_map(|sharpness| {
         let space = Space::of(inputs, *sharpness);
         let points: Option<Vec<_>> = inputs.iter().map(|input| space.point(input)).collect();
-        let fit = KernelRidge::fit(&points?.concat(), space.width(), models, targets)?;
-        Some((fit, space))
+        let points = points?.concat();
+        let fit = KernelRidge::fit(&points, space.width(), models, targets)?;
+        Some((fit, space, points))
     });
-    fits.min_by(|a, b| a.0.error.total_cmp(&b.0.error))
+    let (fit, space, points) = fits.min_by(|a, b| a.0.error.total_cmp(&b.0.error))?;
+    let Fit { ridge, mut left_out, .. } = fit;
+    // Without embeddings, features are few: what is near in them is near by chance.
+    let has_embeddings = !space.embedding_mean.is_empty();
+    let neighbours =
+        has_embeddings.then(|| Neighbours::fit(&points, space.width(), models, targets, &mut left_out)).flatten();
+    Some((Likeness { space, ridge, neighbours }, left_out))
 }
 
 impl Likeness {
-    fn near(&self, input: &Input<'_>) -> Option<Vec<f64>> {
-        Some(self.ridge.likeness(&self.space.point(input)?))
+    fn near(&self, input: &Input<'_>) -> Option<Near> {
+        let point = self.space.point(input)?;
+        let neighbours = self.neighbours.as_ref().map(|history| history.near(&point, None)).unwrap_or_default();
+        Some(Near { likeness: self.ridge.likeness(&point), neighbours })
+    }
+
+    fn predict(&self, model: &str, near: &Near) -> Option<f64> {
+        let regression = self.ridge.predict(model, &near.likeness)?;
+        let history = self.neighbours.as_ref();
+        Some(history.map_or(regression, |history| history.blend(regression, model, &near.neighbours)))
+    }
+
+    fn learn(&mut self, input: &Input<'_>, targets: &[(&str, f64)]) {
+        let Some(point) = self.space.point(input) else { return };
+        let likeness = self.ridge.likeness(&point);
+        for (model, target) in targets {
+            self.ridge.update(model, &likeness, *target);
+        }
+        if let Some(history) = &mut self.neighbours {
+            history.add(&point, targets);
+        }
     }
 }
 

@@ -40,6 +40,22 @@ fn a_tag_tells_what_the_text_does_not() {
 }
 
 #[test]
+fn without_a_tag_the_cluster_of_the_vector_is_the_prior() {
+    let record = |i: usize, models: &[(&str, f64)]| {
+        let side = if i.is_multiple_of(2) { [1.0, 0.0] } else { [0.0, 1.0] };
+        Record { embedding: Some(side.to_vec()), ..record(format!("prompt {i}"), None, models) }
+    };
+    let records: Vec<_> = (0..160).map(|i| record(i, &[("big", 1.0)])).collect();
+    let mut head = QualityHead::train(&records).unwrap();
+    // A model that was not there when the head was trained: the regression knows nothing of it.
+    for i in 0..80 {
+        head.learn(&record(i, &[("late", f64::from(u8::from(i % 2 == 0)))])).unwrap();
+    }
+    let late = |side: [f32; 2]| head.predict("prompt", None, Some(&side), ["late"])[0].unwrap().quality;
+    assert!(late([1.0, 0.0]) > 0.8 && late([0.0, 1.0]) < 0.2, "{} {}", late([1.0, 0.0]), late([0.0, 1.0]));
+}
+
+#[test]
 fn few_records_give_means_and_none_give_nothing() {
     let head = QualityHead::train(&records(false)[..4]).unwrap();
     assert!((quality(&head, "anything", None, "small") - 0.5).abs() < f64::EPSILON);

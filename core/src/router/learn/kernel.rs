@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     matrix::{Cholesky, add_scaled, dot, dot64},
     packed,
+    seed::sample,
 };
 
 /// Landmarks at most: 256 of 420 numbers make a decision cost some ten microseconds and a model's state 512 KiB.
@@ -215,17 +216,21 @@ impl Solved {
     }
 }
 
-/// The mean squared error of the differences between models, which is what a choice among them rests on; where a
-/// record has one model, of its value.
+/// The mean of [`contrast_error`] over `records`.
 fn mean_squared_contrast(records: &[usize], targets: &Targets, predicted: &Targets) -> f64 {
-    let mut sum = 0.0;
-    for record in records {
-        let errors: Vec<f64> =
-            targets.iter().zip(predicted).filter_map(|(t, p)| Some(t[*record]? - p[*record]?)).collect();
-        let mean = if errors.len() > 1 { errors.iter().sum::<f64>() / errors.len() as f64 } else { 0.0 };
-        sum += errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>();
-    }
-    sum / records.len().max(1) as f64
+    let of = |record: &usize| {
+        let all = |by_model: &Targets| by_model.iter().map(|model| model[*record]).collect::<Vec<_>>();
+        contrast_error(&all(targets), &all(predicted))
+    };
+    records.iter().map(of).sum::<f64>() / records.len().max(1) as f64
+}
+
+/// The squared error of the differences between models on one record, which is what a choice among them rests on; where it
+/// has one model, of its value.
+pub(super) fn contrast_error(targets: &[Option<f64>], predicted: &[Option<f64>]) -> f64 {
+    let errors: Vec<f64> = targets.iter().zip(predicted).filter_map(|(t, p)| Some((*t)? - (*p)?)).collect();
+    let mean = if errors.len() > 1 { errors.iter().sum::<f64>() / errors.len() as f64 } else { 0.0 };
+    errors.iter().map(|error| (error - mean).powi(2)).sum()
 }
 
 /// The models by which records they have, so that each set of records is solved for once.
@@ -240,14 +245,6 @@ fn same_records(targets: &Targets) -> Vec<Vec<usize>> {
         }
     }
     groups
-}
-
-/// `most` of the numbers below `count`, spread by chance, the same each time.
-fn sample(count: usize, most: usize) -> Vec<usize> {
-    let mut all: Vec<_> = (0..count).collect();
-    all.sort_by_key(|i| super::seed::mix(*i as u64));
-    all.truncate(most);
-    all
 }
 
 #[cfg(test)]

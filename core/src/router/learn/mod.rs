@@ -8,6 +8,7 @@
 
 mod calibrate;
 mod checks;
+mod clusters;
 mod equations;
 mod evaluate;
 mod features;
@@ -17,6 +18,7 @@ mod learned;
 mod lexer;
 mod logistic;
 mod matrix;
+mod neighbours;
 mod packed;
 mod prior;
 mod record;

@@ -56,3 +56,18 @@ pub(super) mod shared {
         f64s::deserialize(from).map(Arc::new)
     }
 }
+
+/// Shared numbers of four bytes.
+pub(super) mod shared_f32s {
+    use std::sync::Arc;
+
+    use super::{Deserializer, Serializer, f32s};
+
+    pub(in super::super) fn serialize<S: Serializer>(numbers: &Arc<Vec<f32>>, to: S) -> Result<S::Ok, S::Error> {
+        f32s::serialize(numbers, to)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Vec<f32>>, D::Error> {
+        f32s::deserialize(from).map(Arc::new)
+    }
+}

@@ -7,3 +7,11 @@ pub(super) const fn mix(value: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+/// `most` of the numbers below `count`, spread by chance, the same each time.
+pub(super) fn sample(count: usize, most: usize) -> Vec<usize> {
+    let mut all: Vec<_> = (0..count).collect();
+    all.sort_by_key(|i| mix(*i as u64));
+    all.truncate(most);
+    all
+}
