@@ -380,6 +380,11 @@ pub enum Delta {
         /// The call.
         call: ToolCall,
     },
+    /// The name of the key that pays, where it is another than the profile says; before all else.
+    PaidBy {
+        /// The name, never the key itself.
+        key: String,
+    },
     /// The end; nothing follows.
     Done {
         /// Tokens read and written.
@@ -444,6 +449,7 @@ pub async fn collect(mut stream: ChatStream) -> Result<ChatReply> {
             Delta::Text { text: more } => text.push_str(&more),
             Delta::Logprob { logprob } => logprobs.push(logprob),
             Delta::ToolCall { call } => tool_calls.push(call),
+            Delta::PaidBy { .. } => {}
             Delta::Done { usage, finish_reason } => {
                 return Ok(ChatReply { text, tool_calls, logprobs, usage, finish_reason });
             }

@@ -32,7 +32,7 @@ pub(super) struct Charge<'a> {
     pub(super) tag: Option<&'a str>,
     /// The model that is called: it is its budgets that pay.
     pub(super) model: &'a str,
-    /// The name of the key that pays.
+    /// The name of the key that pays, as far as that is known before: the first one of the model.
     pub(super) key: Option<&'a str>,
     pub(super) price: &'a Price,
     /// Tokens of the request, as far as they are known before.
@@ -124,6 +124,16 @@ impl Bill {
     /// No model is asked: the answer was given before.
     pub(super) fn take_from_cache(&mut self, hit: CacheHit) {
         self.entry.cache_hit = Some(hit);
+    }
+
+    /// Another key pays than the one that the money was held for.
+    pub(super) fn paid_by(&mut self, key: String) {
+        self.entry.key = Some(key);
+    }
+
+    /// The answer is for nobody but who judges it: it is not given out.
+    pub(super) fn is_shadow(&mut self) {
+        self.entry.shadow = true;
     }
 
     /// The model says what it took: that is what a failure from here on costs.

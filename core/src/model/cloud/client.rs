@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::ModelConfig,
+    model::{ModelConfig, ModelProfile},
 };
 
 /// Time to reach a server, where nobody says.
@@ -131,9 +131,9 @@ impl Client {
         self.official
     }
 
-    /// Sends `body` to `path`; the answer has begun when this returns. A key that is refused, told to slow down or out
-    /// of money gives way to the next one.
-    pub(super) async fn post(&self, path: &str, model: &str, body: &Value) -> Result<Response> {
+    /// Sends `body` to `path`; the answer has begun when this returns, with the number of the key that pays. A key that is
+    /// refused, told to slow down or out of money gives way to the next one.
+    async fn post(&self, path: &str, model: &str, body: &Value) -> Result<(Response, usize)> {
         let url = self.url(path)?;
         let mut key = self.keys.pick(Instant::now());
         for _ in 0..MOST_KEYS {
@@ -143,7 +143,7 @@ impl Client {
             }
             let response = request.send().await.map_err(|e| broken(e, model))?;
             if response.status().is_success() {
-                return Ok(response);
+                return Ok((response, key));
             }
             let status = response.status().as_u16();
             let asked = retry_after_ms(response.headers(), SystemTime::now());
@@ -157,12 +157,19 @@ impl Client {
         Err(Error::new(ErrorKind::Unauthorized, "no key of the model works; check them").with("model", model))
     }
 
-    /// The same, for an answer that comes as events.
-    pub(super) async fn post_for_events(&self, path: &str, model: &str, body: &Value) -> Result<Response> {
-        let response = self.post(path, model, body).await?;
+    /// The same, for an answer that comes as events to the model of `profile`; with the name of the key that pays, where it
+    /// is not the one of the profile.
+    pub(super) async fn post_for_events(
+        &self,
+        path: &str,
+        profile: &ModelProfile,
+        body: &Value,
+    ) -> Result<(Response, Option<String>)> {
+        let model = profile.id.as_str();
+        let (response, key) = self.post(path, model, body).await?;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("application/json") {
-            return Ok(response);
+            return Ok((response, Keys::name(key, profile.key.as_deref())));
         }
         // No events: some servers say so that they failed, with a status that says they did not.
         let body = read(response, ERROR_BODY, model).await?;
@@ -172,7 +179,7 @@ impl Client {
 
     /// Sends `body` to `path` and reads the whole answer.
     pub(super) async fn post_json(&self, path: &str, model: &str, body: &Value) -> Result<Value> {
-        let response = self.post(path, model, body).await?;
+        let (response, _) = self.post(path, model, body).await?;
         let body = read(response, WHOLE_BODY, model).await?;
         serde_json::from_slice(&body).map_err(|_| not_understood(model))
     }

@@ -39,6 +39,11 @@ impl Keys {
         self.headers.get(key)?.as_ref()
     }
 
+    /// What `key` is called where the first one is called `first`; nothing for that one itself.
+    pub(super) fn name(key: usize, first: Option<&str>) -> Option<String> {
+        first.filter(|_| key > 0).map(|first| format!("{first}#{}", key + 1))
+    }
+
     /// The first key that does not rest; when all do, the one that has rested enough first.
     pub(super) fn pick(&self, now: Instant) -> usize {
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,5 +81,7 @@ mod tests {
         assert_eq!(keys.pick(now + REFUSED), 0);
         let down = Error::new(ErrorKind::Unavailable, "down");
         assert_eq!(keys.instead_of(0, &down, None, now + REFUSED), None, "no other key helps");
+        let name = |key| Keys::name(key, Some("OPENAI_API_KEY"));
+        assert_eq!((name(0), name(1).as_deref()), (None, Some("OPENAI_API_KEY#2")));
     }
 }

@@ -82,15 +82,22 @@ impl<P: Parser> Reading<P> {
     }
 }
 
-/// The pieces that `parser` finds in `events`. Dropping the stream drops the connection.
-pub(super) fn deltas(cx: &Context, client: &Client, model: &str, events: Events, parser: impl Parser) -> ChatStream {
+/// The pieces that `parser` finds in `events`, which are paid by another key than the model's usual one where a name is
+/// given. Dropping the stream drops the connection.
+pub(super) fn deltas(
+    cx: &Context,
+    client: &Client,
+    model: &str,
+    (events, paid_by): (Events, Option<String>),
+    parser: impl Parser,
+) -> ChatStream {
     let reading = Reading {
         cx: cx.clone(),
         client: client.clone(),
         model: model.to_owned(),
         events,
         parser,
-        ready: VecDeque::new(),
+        ready: paid_by.map(|key| Delta::PaidBy { key }).into_iter().collect(),
         over: false,
     };
     let deltas = stream::unfold(Some(reading), |reading| async {

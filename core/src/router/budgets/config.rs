@@ -22,8 +22,8 @@ use crate::{
 pub struct BudgetConfig {
     /// Calls of this tenant; an empty one is calls without a tenant. Default: of all.
     pub tenant: Option<String>,
-    /// Calls paid with the key of this name: its variable, such as `OPENAI_API_KEY`, or the name it has in the settings.
-    /// Default: with any.
+    /// Calls paid with the key of this name: its variable, such as `OPENAI_API_KEY`, or the name it has in the settings. Of
+    /// several keys of one name all, `OPENAI_API_KEY#2` too. Default: with any.
     pub key: Option<String>,
     /// Calls with this tag. Default: with any or none.
     pub tag: Option<String>,
@@ -120,9 +120,17 @@ impl BudgetScope {
     pub(super) fn covers(&self, entry: &LedgerEntry) -> bool {
         let is = |asked: &Option<String>, own: Option<&str>| asked.as_deref().is_none_or(|asked| Some(asked) == own);
         is(&self.tenant, Some(&entry.tenant))
-            && is(&self.key, entry.key.as_deref())
+            && is(&self.key, entry.key.as_deref().map(first_of_its_name))
             && is(&self.tag, entry.tag.as_deref())
             && is(&self.model, Some(&entry.model))
+    }
+}
+
+/// The name of the first key where `key` is a later one of the same name: which one pays is only known once one was taken.
+fn first_of_its_name(key: &str) -> &str {
+    match key.rsplit_once('#') {
+        Some((first, number)) if !first.is_empty() && number.parse::<u32>().is_ok() => first,
+        _ => key,
     }
 }
 

@@ -23,7 +23,7 @@ pub struct LedgerEntry {
     pub tag: Option<String>,
     /// The model.
     pub model: String,
-    /// The name of the key that paid, never the key itself.
+    /// The name of the key that paid, never the key itself. Of several keys of one name the second is `NAME#2`, and so on.
     pub key: Option<String>,
     /// Tokens read, cached ones included.
     pub input_tokens: u64,
@@ -55,6 +55,10 @@ pub struct LedgerEntry {
     pub latency_ms: u64,
     /// Whether it is an attempt without an answer.
     pub failed: bool,
+    /// Whether it was asked beside the model that answered, see the setting `learning.shadow`; it counts as `failed`, since
+    /// its answer was not given out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// Whether the provider did not say what it took: tokens and cost are then as high as they can be, or as far as the
     /// answer had come.
     pub estimated: bool,

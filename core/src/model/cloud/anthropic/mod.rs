@@ -61,9 +61,10 @@ impl ChatModel for AnthropicModel {
         check(&self.profile, &request)?;
         let input_tokens = estimate_tokens(&request);
         let body = wire::body(&self.profile, &self.name, &request, input_tokens)?;
-        let response = cx.run(self.client.post_for_events("messages", &self.profile.id, &body)).await?;
+        let (response, paid_by) = cx.run(self.client.post_for_events("messages", &self.profile, &body)).await?;
         let parser = wire::MessageParser::new(input_tokens);
-        Ok(deltas(cx, &self.client, &self.profile.id, events(response, &self.profile.id), parser))
+        let id = &self.profile.id;
+        Ok(deltas(cx, &self.client, id, (events(response, id), paid_by), parser))
     }
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {

@@ -60,13 +60,15 @@ impl ChatModel for OpenAiModel {
         match self.api {
             OpenAiApi::Chat => {
                 let body = wire::body(&self.profile, &self.name, self.dialect, &request)?;
-                let response = cx.run(self.client.post_for_events("chat/completions", id, &body)).await?;
-                Ok(deltas(cx, &self.client, id, events(response, id), wire::ChatParser::new(tokens)))
+                let asked = self.client.post_for_events("chat/completions", &self.profile, &body);
+                let (response, paid_by) = cx.run(asked).await?;
+                Ok(deltas(cx, &self.client, id, (events(response, id), paid_by), wire::ChatParser::new(tokens)))
             }
             OpenAiApi::Responses => {
                 let body = responses::body(&self.profile, &self.name, &request)?;
-                let response = cx.run(self.client.post_for_events("responses", id, &body)).await?;
-                Ok(deltas(cx, &self.client, id, events(response, id), ResponseParser::new(tokens)))
+                let asked = self.client.post_for_events("responses", &self.profile, &body);
+                let (response, paid_by) = cx.run(asked).await?;
+                Ok(deltas(cx, &self.client, id, (events(response, id), paid_by), ResponseParser::new(tokens)))
             }
         }
     }
