@@ -26,6 +26,7 @@ import type {
   PriceWarning,
   Replay,
   RoutePlan,
+  Shadowed,
 } from './types.js'
 import { NANO, fromWire } from './wire.js'
 
@@ -136,10 +137,26 @@ export class RouterFacet {
     return text
   }
 
-  /** Tells how good a reply was, 0 to 1, once, within the setting `router.learning.judgeDays`. Refused with `NOT_FOUND` when
-   * it cannot be judged: `router.learning.enabled` must be set when it is asked for. */
-  async feedback(replyId: string, score: number, options: CallOptions = {}): Promise<void> {
-    await this.#caller.ask('router', 'feedback', { id: replyId, score }, options)
+  /** Tells how good a reply was, 0 to 1, once, within the setting `router.learning.judgeDays`; with `shadowScore` also how good
+   * the answer was of the model that was asked beside it, see `shadowed`. Refused with `NOT_FOUND` when it cannot be judged:
+   * `router.learning.enabled` must be set when it is asked for. */
+  async feedback(replyId: string, score: number, options: CallOptions & { shadowScore?: number } = {}): Promise<void> {
+    const { shadowScore } = options
+    await this.#caller.ask('router', 'feedback', { id: replyId, score, shadowScore }, options)
+  }
+
+  /** The newest replies of the tenant, `limit` of them (default 100), that a second model answered too, for the setting
+   * `router.learning.shadow`, and that were not judged: tell how good both answers are by `feedback`. */
+  shadowed(options: CallOptions & { limit?: number } = {}): Promise<Shadowed[]> {
+    const { limit } = options
+    return this.#caller.ask('router', 'shadowed', { limit }, options)
+  }
+
+  /** Removes what is kept of a reply to learn from, or of all replies of the tenant: prompts, answers and judgements. Says of
+   * how many. What was learned from them stays until `train` is called. */
+  async forget(replyId?: string, options: CallOptions = {}): Promise<number> {
+    const forgotten = await this.#caller.ask<{ replies: number }>('router', 'forget', { id: replyId }, options)
+    return forgotten.replies
   }
 
   /** Learns anew from `records` and all feedback so far: what to expect of models, how much to doubt answers, and what aims

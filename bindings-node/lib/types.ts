@@ -353,6 +353,9 @@ export interface LedgerEntry extends Cost, Usage {
   latencyMs: number
   /** Whether it is an attempt without an answer. */
   failed: boolean
+  /** Whether the model was asked beside the one that answered, see the setting `router.learning.shadow`; it is `failed` too,
+   * since its answer was not given out. */
+  shadow?: boolean
   /** Whether the provider did not say what it took. */
   estimated: boolean
   /** What the choice of the model was made from. */
@@ -431,6 +434,26 @@ export interface Outcome {
   costUsd?: number
   /** The answer, where doubting answers is learned from it. */
   answer?: string
+  /** The part of the model's other answers that came to the same, 0 to 1, where it was asked for more than one. */
+  agreement?: number
+}
+
+/** A reply of which two models' answers are kept, both to be judged. */
+export interface Shadowed {
+  /** The id of the reply. */
+  id: string
+  /** What was asked. */
+  prompt: string
+  /** Your name of the task. */
+  tag?: string
+  /** The model that answered. */
+  model: string
+  /** What it answered. */
+  text: string
+  /** The model that was asked beside it. */
+  shadowModel: string
+  /** What that one answered. */
+  shadowText: string
 }
 
 /** How choosing by what was learned does on judged prompts. */

@@ -391,7 +391,7 @@ impl TriuneBuilder {
         let own_router = self.router.is_some();
         let policy = self.router.unwrap_or_else(|| Arc::new(CheapestRouter));
         let router = RouterEngine::new(config.router.clone(), policy, models, store.clone())?;
-        router.begin_to_learn(own_router).await?;
+        router.begin_to_learn(own_router, runtime.clone()).await?;
         let recall = RecallEngine::new(config.recall.clone(), store.clone(), router.clone(), runtime.clone())?;
         let parallel = ParallelEngine::new(
             config.parallel.clone(),

@@ -33,6 +33,7 @@ from .types import (
     Replay,
     RoutePlan,
     RunReport,
+    Shadowed,
     SolveOptions,
     Task,
 )
@@ -265,9 +266,19 @@ class AsyncRouter:
         """See `Router.explain`."""
         return await self._do(ask.explain(reply_id), call)
 
-    async def feedback(self, reply_id: str, /, score: float, **call: Unpack[CallOptions]) -> None:
+    async def feedback(
+        self, reply_id: str, /, score: float, *, shadow_score: float | None = None, **call: Unpack[CallOptions]
+    ) -> None:
         """See `Router.feedback`."""
-        await self._do(ask.feedback(reply_id, score), call)
+        await self._do(ask.feedback(reply_id, score, shadow_score), call)
+
+    async def shadowed(self, *, limit: int = 100, **call: Unpack[CallOptions]) -> list[Shadowed]:
+        """See `Router.shadowed`."""
+        return await self._do(ask.shadowed(limit), call)
+
+    async def forget(self, reply_id: str | None = None, /, **call: Unpack[CallOptions]) -> int:
+        """See `Router.forget`."""
+        return await self._do(ask.forget(reply_id), call)
 
     async def train(self, records: Iterable[JudgedPrompt] = (), /, **call: Unpack[CallOptions]) -> int:
         """See `Router.train`."""

@@ -33,6 +33,7 @@ from .types import (
     Replay,
     RoutePlan,
     RunReport,
+    Shadowed,
     SolveOptions,
     Task,
 )
@@ -283,10 +284,23 @@ class Router:
         """Why the reply with this id is of the model it is of, what else could have been asked, and what it cost: in words."""
         return self._do(ask.explain(reply_id), call)
 
-    def feedback(self, reply_id: str, /, score: float, **call: Unpack[CallOptions]) -> None:
-        """Tells how good a reply was, 0 to 1, once, within the setting `router.learning.judge_days`. NotFoundError when it
-        cannot be judged: `router.learning.enabled` must be set when it is asked for."""
-        self._do(ask.feedback(reply_id, score), call)
+    def feedback(
+        self, reply_id: str, /, score: float, *, shadow_score: float | None = None, **call: Unpack[CallOptions]
+    ) -> None:
+        """Tells how good a reply was, 0 to 1, once, within the setting `router.learning.judge_days`; with `shadow_score` also
+        how good the answer was of the model that was asked beside it, see `shadowed`. NotFoundError when it cannot be judged:
+        `router.learning.enabled` must be set when it is asked for."""
+        self._do(ask.feedback(reply_id, score, shadow_score), call)
+
+    def shadowed(self, *, limit: int = 100, **call: Unpack[CallOptions]) -> list[Shadowed]:
+        """The newest replies of the tenant that a second model answered too, for the setting `router.learning.shadow`, and
+        that were not judged: tell how good both answers are by `feedback`."""
+        return self._do(ask.shadowed(limit), call)
+
+    def forget(self, reply_id: str | None = None, /, **call: Unpack[CallOptions]) -> int:
+        """Removes what is kept of a reply to learn from, or of all replies of the tenant: prompts, answers and judgements.
+        Says of how many. What was learned from them stays until `train` is called."""
+        return self._do(ask.forget(reply_id), call)
 
     def train(self, records: Iterable[JudgedPrompt] = (), /, **call: Unpack[CallOptions]) -> int:
         """Learns anew from `records` and all feedback so far: what to expect of models, how much to doubt answers, and what

@@ -37,6 +37,7 @@ from .types import (
     Reply,
     RoutePlan,
     RunReport,
+    Shadowed,
     Task,
 )
 
@@ -214,8 +215,18 @@ def explain(reply_id: str) -> Request[str]:
     return Request("router", {"do": "explain", "id": reply_id}, lambda data: str(data["text"]))
 
 
-def feedback(reply_id: str, score: float) -> Request[None]:
-    return Request("router", {"do": "feedback", "id": reply_id, "score": score}, lambda _: None)
+def feedback(reply_id: str, score: float, shadow_score: float | None) -> Request[None]:
+    body = present(do="feedback", id=reply_id, score=score, shadow_score=shadow_score)
+    return Request("router", body, lambda _: None)
+
+
+def shadowed(limit: int) -> Request[list[Shadowed]]:
+    body = {"do": "shadowed", "limit": limit}
+    return Request("router", body, lambda data: read_list(Shadowed.from_json, data))
+
+
+def forget(reply_id: str | None) -> Request[int]:
+    return Request("router", present(do="forget", id=reply_id), lambda data: int(data["replies"]))
 
 
 def train(records: Iterable[JudgedPrompt]) -> Request[int]:

@@ -65,6 +65,8 @@ pub(super) struct Live {
     pub(super) tool_calls: Vec<ToolCall>,
     pub(super) logprobs: Vec<TokenLogprob>,
     pub(super) pieces: u64,
+    /// The part of the model's other answers that came to the same, where some were asked for.
+    pub(super) agreement: Option<f64>,
 }
 
 impl Live {
@@ -96,6 +98,7 @@ impl Live {
             tool_calls: Vec::new(),
             logprobs: Vec::new(),
             pieces: 0,
+            agreement: None,
         }
     }
 
@@ -106,10 +109,38 @@ impl Live {
 
     /// The next piece of the answer. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Delta> {
-        let span = self.span.clone();
-        let delta = self.look().instrument(span).await?;
-        self.first_after.get_or_insert_with(|| self.since.elapsed());
-        Ok(delta)
+        loop {
+            let span = self.span.clone();
+            match self.look().instrument(span).await? {
+                // No piece of the answer.
+                Delta::PaidBy { key } => self.bill.paid_by(key),
+                delta => {
+                    self.first_after.get_or_insert_with(|| self.since.elapsed());
+                    return Ok(delta);
+                }
+            }
+        }
+    }
+
+    /// Reads the whole answer, which nobody waits for piece by piece; says what it took.
+    pub(super) async fn to_end(&mut self) -> Result<Usage> {
+        loop {
+            match self.next().await? {
+                Delta::Text { text } => {
+                    self.bill.wrote(text.len());
+                    self.text.push_str(&text);
+                }
+                Delta::Logprob { .. } | Delta::PaidBy { .. } => {}
+                Delta::ToolCall { call } => {
+                    self.bill.wrote(call.name.len() + call.arguments.to_string().len());
+                    self.tool_calls.push(call);
+                }
+                Delta::Done { usage, .. } => {
+                    self.bill.took(usage);
+                    return Ok(usage);
+                }
+            }
+        }
     }
 
     async fn look(&mut self) -> Result<Delta> {

@@ -4,6 +4,7 @@
 use super::{
     GenerateReply,
     answers::Kept,
+    attempt::Step,
     bill::Bill,
     executor::{Mode, Walk},
     learn::Answer,
@@ -23,6 +24,8 @@ pub(super) const DOUBTED: &str = "doubted";
 pub(super) struct Cascade {
     prompt: String,
     threshold: f64,
+    /// Answers of one model that are compared.
+    pub(super) agreement: u32,
 }
 
 impl Cascade {
@@ -35,7 +38,7 @@ impl Cascade {
         let retention = asked.needs.min_retention.unwrap_or(config.min_retention);
         let confidence = asked.needs.confidence.unwrap_or(config.confidence);
         let threshold = engine.learning().threshold(retention, confidence)?;
-        Ok(asked.prompt.clone().map(|prompt| Self { prompt, threshold }))
+        Ok(asked.prompt.clone().map(|prompt| Self { prompt, threshold, agreement: config.agreement }))
     }
 }
 
@@ -58,6 +61,11 @@ impl Doubted {
     }
 }
 
+/// The most that a step can cost.
+fn most(step: &Step) -> NanoUsd {
+    step.model.profile().price.most(step.input_tokens, step.max_output_tokens)
+}
+
 impl Walk {
     /// What speaks against the answer that is there, when a dearer model could do better; the answer is then kept, for
     /// when no other model answers.
@@ -65,18 +73,18 @@ impl Walk {
         let (cascade, live) = (self.cascade.as_ref()?, self.live.as_ref()?);
         // What calls a tool need not say anything in words, and what the caller cut short is as long as it was to be.
         let cut_by_caller = finish_reason == FinishReason::Length && self.request.sampling.max_tokens.is_some();
-        if !live.tool_calls.is_empty() || live.text.is_empty() || cut_by_caller {
+        if !live.tool_calls.is_empty() || live.text.is_empty() || cut_by_caller || !self.could_be_dearer() {
             return None;
         }
-        let cost =
-            |step: &super::attempt::Step| step.model.profile().price.most(step.input_tokens, step.max_output_tokens);
-        let own = cost(&live.step);
-        let dearer = |step: &super::attempt::Step| cost(step) > own;
-        if !self.steps.iter().skip(1).any(dearer) {
-            return None;
-        }
-        let answer =
-            Answer { text: &live.text, finish_reason: Some(finish_reason), logprobs: &live.logprobs, fits_form: None };
+        let own = most(&live.step);
+        let dearer = |step: &Step| most(step) > own;
+        let answer = Answer {
+            text: &live.text,
+            finish_reason: Some(finish_reason),
+            logprobs: &live.logprobs,
+            fits_form: None,
+            agreement: live.agreement,
+        };
         let doubt = self.engine.learning().router().doubt(&cascade.prompt, &answer);
         if doubt.value < cascade.threshold {
             return None;
@@ -102,11 +110,17 @@ impl Walk {
         Some(Error::new(ErrorKind::Rejected, message).with(DOUBTED, format!("{:.2}", doubt.value)))
     }
 
+    /// Whether a model is left that costs more than the one of the answer that is there.
+    pub(super) fn could_be_dearer(&self) -> bool {
+        let own = self.live.as_ref().map(|live| most(&live.step));
+        own.is_some_and(|own| self.steps.iter().skip(1).any(|step| most(step) > own))
+    }
+
     /// The answer that was doubted, when nothing better came: it is paid for and judged as any other.
     pub(super) async fn doubted_reply(&mut self) -> Result<Option<Box<GenerateReply>>> {
         let Some(Doubted { answer, bill: Some(bill) }) = self.doubted.take() else { return Ok(None) };
         let own = bill.cost(&answer.usage);
-        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, own);
+        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, (own, None));
         let (paid, ()) = tokio::join!(bill.pay(answer.usage), remember);
         let reference_cost = paid?.reference_cost;
         let Kept { text, tool_calls, logprobs, finish_reason, model, usage } = answer;

@@ -41,6 +41,9 @@ use crate::{
     store::Store,
 };
 
+/// Replies that are shown to be judged when the request does not say how many.
+const SHADOWED: usize = 100;
+
 /// The engine `router`: every request to the cheapest model that meets its needs, with fallbacks, breakers, budgets
 /// and a ledger. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -512,10 +515,14 @@ impl Engine for RouterEngine {
             }
             RouterRequest::Budgets {} => RouterReply::Budgets(self.budget_states(cx).await?),
             RouterRequest::PriceWarnings {} => RouterReply::PriceWarnings(self.price_warnings()),
-            RouterRequest::Feedback { id, score } => {
-                self.feedback(cx, &id, score).await?;
+            RouterRequest::Feedback { id, score, shadow_score } => {
+                self.judge(cx, &id, score, shadow_score).await?;
                 RouterReply::Learned { records: 1 }
             }
+            RouterRequest::Shadowed { limit } => {
+                RouterReply::Shadowed(self.shadowed(cx, limit.unwrap_or(SHADOWED)).await?)
+            }
+            RouterRequest::Forget { id } => RouterReply::Forgotten { replies: self.forget(cx, id.as_deref()).await? },
             RouterRequest::Train { records } => RouterReply::Learned { records: self.train(cx, records).await? },
             RouterRequest::Evaluate { records, retention } => {
                 RouterReply::Evaluated(Box::new(self.evaluate(cx, records, retention).await?))

@@ -21,6 +21,7 @@ use super::{
     kept::Keeping,
     prepare::Prepared,
     seam,
+    shadow::Shadow,
     single::tell_breaker,
     structured::{Form, Repair},
 };
@@ -60,6 +61,8 @@ pub(super) struct Walk {
     pub(super) cascade: Option<Cascade>,
     /// An answer that was doubted, for when nothing better comes.
     pub(super) doubted: Option<Doubted>,
+    /// The model that is asked beside the one that answers.
+    shadow: Option<Shadow>,
     /// Where the answer is kept for requests to come.
     keeping: Option<Keeping>,
     /// What all attempts together may cost.
@@ -102,10 +105,13 @@ impl Walk {
     pub(super) fn new(
         engine: RouterEngine,
         cx: &Context,
-        Prepared { request, plan, steps, decision }: Prepared,
+        prepared: Prepared,
         mode: Mode,
         (form, keeping, cascade): (Form, Option<Keeping>, Option<Cascade>),
     ) -> Self {
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let shadow = Shadow::of(&engine, &prepared, &id);
+        let Prepared { request, plan, steps, decision } = prepared;
         let backoff = Backoff::new(engine.first_wait());
         Self {
             engine,
@@ -117,13 +123,14 @@ impl Walk {
             form,
             repair: None,
             told: false,
+            shadow,
             keeping,
             cascade,
             doubted: None,
             max_cost: decision.request.needs.max_cost,
             tag: decision.request.tag.clone(),
             decision: Arc::new(decision),
-            id: uuid::Uuid::now_v7().simple().to_string(),
+            id,
             started: Instant::now(),
             attempts: Vec::new(),
             wasted: NanoUsd::ZERO,
@@ -190,6 +197,10 @@ impl Walk {
                 live.logprobs.push(logprob);
                 Seen::Nothing
             }
+            Delta::PaidBy { key } => {
+                live.bill.paid_by(key);
+                Seen::Nothing
+            }
             Delta::ToolCall { call } => {
                 live.bill.wrote(call.name.len() + call.arguments.to_string().len());
                 live.tool_calls.push(call);
@@ -199,6 +210,7 @@ impl Walk {
                 live.bill.took(usage);
                 let rest = live.seam.as_mut().map(seam::Seam::end).transpose()?.unwrap_or_default();
                 live.text.push_str(&rest);
+                self.compare(finish_reason).await;
                 if let Some(objection) = self.objection(finish_reason) {
                     return Err(objection);
                 }
@@ -341,7 +353,6 @@ impl Walk {
             step.max_output_tokens = left.min(room).max(1);
             (request, Some(seam))
         };
-        let tokens = step.input_tokens + step.max_output_tokens;
         let worst = profile.price.most(step.input_tokens, step.max_output_tokens);
         if let Some(most) = self.max_cost.filter(|most| self.wasted + worst > *most) {
             return Err(Error::new(ErrorKind::OverBudget, "the call would cost more than its max_cost; allow more")
@@ -349,6 +360,29 @@ impl Walk {
                 .with("spent", self.wasted)
                 .with("limit", most));
         }
+        if self.cascade.is_some() && profile.capabilities.logprobs {
+            request.sampling.logprobs = request.sampling.logprobs.or(Some(2));
+        }
+        self.open(step, request, seam, longest).await
+    }
+
+    /// Asks `request` of the model of the answer that is there, at once or not at all.
+    pub(super) async fn ask_again(&mut self, request: ChatRequest) -> Result<Live> {
+        let step = self.live.as_ref().map(|live| live.step.clone());
+        let step = step.ok_or_else(|| Error::unexpected("nothing was asked"))?;
+        self.open(step, request, None, Duration::ZERO).await
+    }
+
+    async fn open(
+        &mut self,
+        step: Step,
+        mut request: ChatRequest,
+        seam: Option<seam::Seam>,
+        longest: Duration,
+    ) -> Result<Live> {
+        let model = Arc::clone(&step.model);
+        let profile = model.profile();
+        let tokens = step.input_tokens + step.max_output_tokens;
         let leave = self.engine.admission().enter(&self.cx, profile, tokens, longest).await?;
         let charge = Charge {
             id: &self.id,
@@ -357,15 +391,13 @@ impl Walk {
             key: profile.key.as_deref(),
             price: &profile.price,
             input_tokens: step.input_tokens,
-            most: worst,
+            most: profile.price.most(step.input_tokens, step.max_output_tokens),
             decision: Some(Arc::clone(&self.decision)),
         };
         let bill = Bill::open(&self.engine, &self.cx, charge).await?;
-        if self.cascade.is_some() && profile.capabilities.logprobs {
-            request.sampling.logprobs = request.sampling.logprobs.or(Some(2));
-        }
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
-        Ok(Live::new(&self.cx, step.clone(), request, self.time_for(&step), (leave, bill), seam))
+        let left = self.time_for(&step);
+        Ok(Live::new(&self.cx, step, request, left, (leave, bill), seam))
     }
 
     /// A model of this process is slow for reasons of its own, and waiting for it costs nothing; another one that is
@@ -432,11 +464,14 @@ impl Walk {
         self.keeping.take_if(|_| !checked);
         // Together: both wait for the same commit.
         let keep = self.engine.keep(&self.cx, self.keeping.take(), &answer);
-        let cost = live.bill.cost(&usage);
-        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, cost);
+        let learned_of = (live.bill.cost(&usage), live.agreement);
+        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, learned_of);
         let (paid, (), ()) = tokio::join!(live.bill.pay(usage), keep, remember);
         let paid = paid?;
         record_answer(&live.span, usage, finish_reason, paid.cost);
+        if let Some(shadow) = self.shadow.take().filter(|_| answer.tool_calls.is_empty()) {
+            shadow.ask(&self.engine, &self.cx, &self.id, &model);
+        }
         let outcome = RouteOutcome { model: model.clone(), code: None, latency_ms, cost: paid.cost };
         self.engine.router().observe(&outcome);
         self.attempts.push(Attempt { model: model.clone(), code: None, message: None, latency_ms });
@@ -461,6 +496,11 @@ impl Walk {
                 alternatives: Vec::new(),
             }),
         })
+    }
+
+    /// What all attempts together may cost.
+    pub(super) fn max_cost(&self) -> Option<NanoUsd> {
+        self.max_cost
     }
 
     /// Models of the plan, those given up included.

@@ -134,7 +134,7 @@ impl RouterEngine {
         bill.take_from_cache(hit);
         let models = self.models();
         let cost = models.get(&kept.model).map_or(NanoUsd::ZERO, |model| model.profile().price.cost(&kept.usage));
-        let remember = self.remember(cx, &id, asked, &kept, cost);
+        let remember = self.remember(cx, &id, asked, &kept, (cost, None));
         let (paid, ()) = tokio::join!(bill.pay(kept.usage), remember);
         let paid = paid?;
         Ok(Before::Answered(Box::new(GenerateReply {

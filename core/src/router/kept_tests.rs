@@ -238,7 +238,8 @@ async fn a_model_is_told_once_what_is_wrong_with_its_json() {
         request.sampling.temperature = Some(0.0);
         request
     };
-    let (_folder, engine, asked) = engine(None, models(Scripted::remote("a", 1).says(&["{\"m\": 1}"]).says(&["{\"n\": 1}"])));
+    let (_folder, engine, asked) =
+        engine(None, models(Scripted::remote("a", 1).says(&["{\"m\": 1}"]).says(&["{\"n\": 1}"])));
     let cx = Context::new();
     let reply = engine.generate(&cx, exact()).await.unwrap();
     assert_eq!((reply.text.as_str(), reply.model.as_str(), reply.attempts.len()), ("{\"n\": 1}", "a", 2));

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::learn::{Outcome, Record};
+use super::{
+    learn::{Outcome, Record},
+    route::RouteRequest,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     store::{Read, Write},
@@ -91,7 +94,8 @@ pub(super) fn judge(
     shadow: Option<f64>,
 ) -> Result<Option<(u64, Record)>> {
     let (table, key) = (&write.tables.learning, reply_key(tenant, id));
-    let Some(reply) = table.get_json::<Judgeable>(write.txn, &key)? else { return Ok(None) };
+    let reply = table.get_json::<Judgeable>(write.txn, &key)?.filter(|reply| reply.until_ms >= now_ms());
+    let Some(reply) = reply else { return Ok(None) };
     if shadow.is_some() && reply.given.is_none() {
         let message = "no other model was asked for this reply; leave its score out, or see which were by `shadowed`";
         return Err(Error::invalid(message));
@@ -110,18 +114,29 @@ pub(super) fn judge(
     Ok(Some((next, record)))
 }
 
+/// Fills in from what words the reply was decided, for as long as it can be judged.
+pub(super) fn recall_prompt(read: &Read<'_>, (tenant, id): (&str, &str), request: &mut RouteRequest) -> Result<()> {
+    if let Some(reply) = read.tables.learning.get_json::<Judgeable>(read.txn, &reply_key(tenant, id))? {
+        (request.prompt, request.embedding) = (Some(reply.record.prompt), reply.record.embedding);
+    }
+    Ok(())
+}
+
 /// Judgements from the one of number `first` on, with their numbers.
 pub(super) fn since(read: &Read<'_>, first: u64) -> Result<Vec<(u64, Record)>> {
     let table = &read.tables.learning;
-    let rows = table.keys_after(read.txn, &[&[LABEL], first.to_be_bytes().as_slice()].concat())?;
-    let mut found = Vec::new();
-    // Before tenants were in the key, the first one's key was the bare number.
+    // Before tenants were in the key, a judgement's key was its bare number, which is the first one here.
     let bare = [&[LABEL], first.to_be_bytes().as_slice()].concat();
-    for key in std::iter::once(Ok(bare.as_slice())).chain(rows) {
+    let mut found = Vec::new();
+    if let Some(value) = table.get(read.txn, &bare)? {
+        found.push((first, table.parse(value)?));
+    }
+    for key in table.keys_after(read.txn, &bare)? {
         let key = key?;
         let Some(number) = number(key) else { break };
-        let Some(value) = table.get(read.txn, key)? else { continue };
-        found.push((number, table.parse(value)?));
+        if let Some(value) = table.get(read.txn, key)? {
+            found.push((number, table.parse(value)?));
+        }
     }
     Ok(found)
 }

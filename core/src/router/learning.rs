@@ -1,16 +1,18 @@
 //! What the router keeps so that it can learn: replies that may be judged, the judgements, and what was learned.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    collections::{BTreeSet, VecDeque},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     answers::Kept,
     engine::RouterEngine,
+    labels::{self, Judgeable, Shadowed},
     learn::{Calibration, Choice, LearnedRouter, PairReport, Record, Report, VERIFIER_LABELS, evaluate, evaluate_pair},
     learn::{Foretold, Outcome},
     ledger::check_tenant,
@@ -20,8 +22,8 @@ use crate::{
     context::Context,
     error::{Error, Result},
     money::NanoUsd,
-    runtime::blocking,
-    store::{Read, Store, Write},
+    runtime::{Runtime, blocking},
+    store::Store,
 };
 
 /// Settings of what the router learns. Off, it keeps no prompt and no answer.
@@ -42,11 +44,27 @@ pub struct LearningConfig {
     pub min_retention: f64,
     /// The chance that it is kept, over the draw of the judgements, between 0 and 1. Default 0.9.
     pub confidence: f64,
+    /// Answers of one model that the cascade compares, up to 16: a model that says something else each time is doubted.
+    /// Only where they have something to compare: a final value, JSON, or a few words. All are paid. Default 0: one answer.
+    pub agreement: u32,
+    /// The part of the requests, 0 to 1, that the dearest model of the plan answers too, in the background and after the
+    /// reply: both answers are kept to be judged, and nothing is learned before they are. It is paid from the budgets, up to
+    /// their soft limits, and never asked for what must stay in this process. 0.01 to 0.02 keep judgements coming that say
+    /// what a dearer model is worth. Default 0.
+    pub shadow: f64,
 }
 
 impl Default for LearningConfig {
     fn default() -> Self {
-        Self { enabled: false, judge_days: 30, cascade: false, min_retention: 0.95, confidence: 0.9 }
+        Self {
+            enabled: false,
+            judge_days: 30,
+            cascade: false,
+            min_retention: 0.95,
+            confidence: 0.9,
+            agreement: 0,
+            shadow: 0.0,
+        }
     }
 }
 
@@ -61,6 +79,15 @@ impl LearningConfig {
                 let message = format!("`learning.{name}` of the router is {part}; it must be between 0 and 1");
                 return Err(Error::invalid(message));
             }
+        }
+        if self.agreement > MOST_ANSWERS {
+            let message =
+                format!("`learning.agreement` of the router is {}; it is up to {MOST_ANSWERS}", self.agreement);
+            return Err(Error::invalid(message));
+        }
+        if !(0.0..=1.0).contains(&self.shadow) {
+            let message = format!("`learning.shadow` of the router is {}; it is from 0 to 1", self.shadow);
+            return Err(Error::invalid(message));
         }
         Ok(())
     }
@@ -80,29 +107,40 @@ pub struct Evaluation {
     pub pair: Option<PairReport>,
 }
 
-/// The first byte of the key of a reply that may be judged, of a judgement, and of what was learned.
-const REPLY: u8 = b'r';
-const LABEL: u8 = b'l';
-const SNAPSHOT: &[u8] = b"s";
-/// Old replies that every new one looks at, so that what can no longer be judged does not stay.
-const SWEEP: usize = 4;
+/// Answers that are compared at most.
+const MOST_ANSWERS: u32 = 16;
 
-/// A reply that may be judged.
-#[derive(Debug, Serialize, Deserialize)]
-struct Judgeable {
-    until_ms: u64,
-    record: Record,
-}
+/// The keys of what was learned, and of which training it is.
+const SNAPSHOT: &[u8] = b"s";
+const TRAINING: &[u8] = b"t";
+
+/// Judgements after which what was learned is written down: opening the folder takes in at most so many of each process.
+const WRITTEN_EVERY: usize = 512;
+
+/// Calls at once to models that are asked beside the one that answers.
+const SHADOWS: usize = 4;
 
 /// What was learned, and up to which judgement.
 #[derive(Debug, Serialize, Deserialize)]
 struct Snapshot {
+    /// The number of the first judgement that it did not see.
     labels: u64,
     learned: String,
 }
 
 /// Thresholds that are remembered.
 const THRESHOLDS: usize = 64;
+
+/// Which judgements were learned.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The training that they came after; none before anything was read.
+    training: Option<String>,
+    /// All of a number below this.
+    below: u64,
+    /// And these.
+    also: BTreeSet<u64>,
+}
 
 /// What was learned, and where it is kept.
 #[derive(Debug)]
@@ -111,15 +149,36 @@ pub(super) struct Learning {
     learned: Arc<LearnedRouter>,
     /// From which doubt on a dearer model is asked, by retention and confidence; looked up anew after training.
     thresholds: Mutex<VecDeque<([u64; 2], f64)>>,
+    seen: Mutex<Seen>,
+    /// Where models are asked beside those that answer; none before the folder is open.
+    background: OnceLock<Runtime>,
+    shadows: Arc<Semaphore>,
 }
 
 impl Learning {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, learned: Arc::default(), thresholds: Mutex::default() }
+        Self {
+            store,
+            learned: Arc::default(),
+            thresholds: Mutex::default(),
+            seen: Mutex::default(),
+            background: OnceLock::new(),
+            shadows: Arc::new(Semaphore::new(SHADOWS)),
+        }
     }
 
     pub(super) fn router(&self) -> &Arc<LearnedRouter> {
         &self.learned
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where a model can be asked beside the one that answered, and leave to do so; nothing while enough are.
+    pub(super) fn shadow(&self) -> Option<(&Runtime, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.shadows).try_acquire_owned().ok()?;
+        Some((self.background.get()?, permit))
     }
 
     /// From which doubt on a dearer model is asked.
@@ -140,28 +199,72 @@ impl Learning {
         Ok(threshold)
     }
 
-    /// Reads what was learned before. Blocks.
-    fn restore(&self) -> Result<()> {
-        let (snapshot, labels) = self.store.read(|read| {
+    /// Learns the judgement of a number, unless it was learned. Blocks. Gives what is to be written down, when it is time.
+    fn learn(&self, number: u64, record: &Record) -> Result<Option<Snapshot>> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if number >= seen.below && seen.also.insert(number) {
+            self.learned.feedback(record)?;
+        }
+        if seen.also.len() < WRITTEN_EVERY { Ok(None) } else { self.catch_up(&mut seen) }
+    }
+
+    /// Learns what other processes were told, and what was trained meanwhile. Blocks. Gives what is to be written down, when
+    /// that was much.
+    fn catch_up(&self, seen: &mut Seen) -> Result<Option<Snapshot>> {
+        let known = seen.training.as_ref();
+        let (training, snapshot, first, labels) = self.store.read(|read| {
             let table = &read.tables.learning;
-            let snapshot: Option<Snapshot> = table.get_json(read.txn, SNAPSHOT)?;
-            let since = snapshot.as_ref().map_or(0, |snapshot| snapshot.labels);
-            let rows = table.prefix(read.txn, &[LABEL])?;
-            let labels =
-                rows.skip(since as usize).map(|row| table.parse::<Record>(row?.1)).collect::<Result<Vec<_>>>()?;
-            Ok((snapshot, labels))
+            let training = table.get_json::<String>(read.txn, TRAINING)?.unwrap_or_default();
+            let newer = known != Some(&training);
+            let snapshot: Option<Snapshot> = if newer { table.get_json(read.txn, SNAPSHOT)? } else { None };
+            let first = snapshot.as_ref().map_or(seen.below, |snapshot| snapshot.labels);
+            Ok((training, snapshot, first, labels::since(read, first)?))
         })?;
         if let Some(snapshot) = snapshot {
             self.learned.restore_from(snapshot.learned.as_bytes())?;
+            self.thresholds.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            (seen.below, seen.also) = (first, BTreeSet::new());
         }
-        labels.iter().try_for_each(|record| self.learned.feedback(record))
+        seen.training = Some(training);
+        let new: Vec<_> = labels.iter().filter(|(number, _)| !seen.also.contains(number)).map(|(_, r)| r).collect();
+        self.learned.learn_all(&new)?;
+        seen.below = labels.last().map_or(seen.below, |(last, _)| last + 1);
+        seen.also.clear();
+        Ok(if labels.len() < WRITTEN_EVERY { None } else { Some(self.snapshot(seen.below)?) })
     }
 
-    fn labels(&self) -> Result<Vec<Record>> {
-        self.store.read(|read| {
-            let table = &read.tables.learning;
-            table.prefix(read.txn, &[LABEL])?.map(|row| table.parse(row?.1)).collect()
-        })
+    fn snapshot(&self, labels: u64) -> Result<Snapshot> {
+        let learned = String::from_utf8(self.learned.snapshot()?)
+            .map_err(|e| Error::unexpected("what was learned is no text").caused_by(e))?;
+        Ok(Snapshot { labels, learned })
+    }
+
+    /// Writes down what was learned, unless another process has trained since.
+    async fn write_down(&self, snapshot: Option<Snapshot>) -> Result<()> {
+        let Some(snapshot) = snapshot else { return Ok(()) };
+        let ours = self.seen.lock().unwrap_or_else(PoisonError::into_inner).training.clone().unwrap_or_default();
+        let written = self.store.write(move |write| {
+            let table = &write.tables.learning;
+            if table.get_json::<String>(write.txn, TRAINING)?.unwrap_or_default() != ours {
+                return Ok(());
+            }
+            table.put_json(write.txn, SNAPSHOT, &snapshot)
+        });
+        written.await
+    }
+
+    /// Learns anew from `records` and all judgements. Blocks. Gives what is to be written down, and how many there were.
+    fn train(&self, records: Vec<Record>) -> Result<(Snapshot, usize)> {
+        let labels = self.store.read(|read| labels::since(read, 0))?;
+        let below = labels.last().map_or(0, |(last, _)| last + 1);
+        let all: Vec<_> = records.into_iter().chain(labels.into_iter().map(|(_, record)| record)).collect();
+        // From here on, so that nothing that is told meanwhile is lost.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.learned.train(&all)?;
+        self.thresholds.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let snapshot = self.snapshot(below)?;
+        (seen.below, seen.also) = (below, BTreeSet::new());
+        Ok((snapshot, all.len()))
     }
 }
 
@@ -170,12 +273,18 @@ impl RouterEngine {
     ///
     /// # Errors
     /// `Invalid` for what another version learned.
-    pub(crate) async fn begin_to_learn(&self, own_router: bool) -> Result<()> {
+    pub(crate) async fn begin_to_learn(&self, own_router: bool, background: Runtime) -> Result<()> {
         if !self.config().learning.enabled {
             return Ok(());
         }
         let learning = Arc::clone(self.learning());
-        blocking(move || learning.restore()).await?;
+        // Set once: a folder is opened once.
+        drop(learning.background.set(background));
+        let restored = blocking(move || {
+            let mut seen = learning.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            learning.catch_up(&mut seen)
+        });
+        self.learning().write_down(restored.await?).await?;
         if !own_router {
             self.set_router(Arc::clone(self.learning().router()) as _);
         }
@@ -189,32 +298,56 @@ impl RouterEngine {
     /// `NotFound` when no such reply of the tenant can be judged: the setting `router.learning` was off, it is older than
     /// `judge_days`, or it was judged before. `Invalid` for a score out of range.
     pub async fn feedback(&self, cx: &Context, id: &str, score: f64) -> Result<()> {
+        self.judge(cx, id, score, None).await
+    }
+
+    /// The same, where another model was asked beside the one that answered, see [`shadowed`](Self::shadowed): `shadow` is how
+    /// good that one's answer was. Both together tell what asking the dearer model is worth, which the cascade goes by.
+    ///
+    /// # Errors
+    /// As for [`feedback`](Self::feedback); `Invalid` when no other model was asked.
+    pub async fn feedback_both(&self, cx: &Context, id: &str, score: f64, shadow: f64) -> Result<()> {
+        self.judge(cx, id, score, Some(shadow)).await
+    }
+
+    pub(super) async fn judge(&self, cx: &Context, id: &str, score: f64, shadow: Option<f64>) -> Result<()> {
         check_tenant(&cx.tenant)?;
-        if !(0.0..=1.0).contains(&score) {
-            return Err(
-                Error::invalid(format!("the score is {score}; it must be in [0, 1]")).during("RouterEngine::feedback")
-            );
-        }
-        let key = reply_key(&cx.tenant, id);
-        let judged = self.learning().store.write(move |write| {
-            let table = &write.tables.learning;
-            let reply = table.get_json::<Judgeable>(write.txn, &key)?.filter(|reply| reply.until_ms >= now_ms());
-            let Some(reply) = reply else { return Ok(None) };
-            let mut record = reply.record;
-            for outcome in record.outcomes.values_mut() {
-                outcome.quality = score;
+        for score in [Some(score), shadow].into_iter().flatten() {
+            if !(0.0..=1.0).contains(&score) {
+                let message = format!("the score is {score}; it must be in [0, 1]");
+                return Err(Error::invalid(message).during("RouterEngine::feedback"));
             }
-            table.delete(write.txn, &key)?;
-            append_label(write, &record)?;
-            Ok(Some(record))
-        });
-        let record = cx.run(judged).await?.ok_or_else(|| {
-            let message = "no reply with this id can be judged; `router.learning.enabled` must be set when it is asked for, \
-                           and each is judged once, within `judge_days`";
-            Error::not_found(message).during("RouterEngine::feedback")
-        })?;
-        let learned = Arc::clone(self.learning().router());
-        blocking(move || learned.feedback(&record)).await
+        }
+        let (tenant, reply) = (Arc::clone(&cx.tenant), id.to_owned());
+        let judged = self.learning().store.write(move |write| labels::judge(write, (&tenant, &reply), score, shadow));
+        let judged = cx.run(judged).await.map_err(|e| e.during("RouterEngine::feedback"))?;
+        let (number, record) = judged.ok_or_else(|| labels::not_judgeable().during("RouterEngine::feedback"))?;
+        let learning = Arc::clone(self.learning());
+        let snapshot = blocking(move || learning.learn(number, &record)).await?;
+        self.learning().write_down(snapshot).await
+    }
+
+    /// The newest replies of the tenant, `most` of them, of which the answer of another model is kept too, and neither was
+    /// judged: see the setting `router.learning.shadow`, and [`feedback_both`](Self::feedback_both).
+    ///
+    /// # Errors
+    /// `Invalid` for a tenant whose name is too long.
+    pub async fn shadowed(&self, cx: &Context, most: usize) -> Result<Vec<Shadowed>> {
+        check_tenant(&cx.tenant)?;
+        let (learning, tenant) = (Arc::clone(self.learning()), Arc::clone(&cx.tenant));
+        cx.run(blocking(move || learning.store.read(|read| labels::shadowed(read, &tenant, most)))).await
+    }
+
+    /// Removes what is kept of the replies of the tenant, or of the one with this id, to learn from: prompts, answers and
+    /// judgements. Says how many replies that were. What was learned from them stays until [`train`](Self::train) is called.
+    ///
+    /// # Errors
+    /// `Invalid` for a tenant whose name is too long.
+    pub async fn forget(&self, cx: &Context, id: Option<&str>) -> Result<usize> {
+        check_tenant(&cx.tenant)?;
+        let (tenant, id) = (Arc::clone(&cx.tenant), id.map(str::to_owned));
+        let gone = self.learning().store.write(move |write| labels::forget(write, &tenant, id.as_deref()));
+        cx.run(gone).await
     }
 
     /// Learns anew from `records` and every judgement so far, in place of all that was learned before: what to expect of
@@ -225,20 +358,21 @@ impl RouterEngine {
     /// `Invalid` when a record is, or embeddings differ in length.
     pub async fn train(&self, cx: &Context, records: Vec<Record>) -> Result<usize> {
         let learning = Arc::clone(self.learning());
-        let trained = blocking(move || {
-            let labels = learning.labels()?;
-            let count = labels.len() as u64;
-            let all: Vec<_> = records.into_iter().chain(labels).collect();
-            learning.learned.train(&all)?;
-            learning.thresholds.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            let learned = String::from_utf8(learning.learned.snapshot()?)
-                .map_err(|e| Error::unexpected("what was learned is no text").caused_by(e))?;
-            Ok((Snapshot { labels: count, learned }, all.len()))
+        let (snapshot, count) = cx.run(blocking(move || learning.train(records))).await?;
+        let training = uuid::Uuid::now_v7().simple().to_string();
+        let mark = training.clone();
+        let kept = self.learning().store.write(move |write| {
+            write.tables.learning.put_json(write.txn, TRAINING, &mark)?;
+            write.tables.learning.put_json(write.txn, SNAPSHOT, &snapshot)
         });
-        let (snapshot, count) = cx.run(trained).await?;
-        let kept =
-            self.learning().store.write(move |write| write.tables.learning.put_json(write.txn, SNAPSHOT, &snapshot));
         kept.await?;
+        let learning = Arc::clone(self.learning());
+        let learned_meanwhile = blocking(move || {
+            let mut seen = learning.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.training = Some(training);
+            learning.catch_up(&mut seen)
+        });
+        self.learning().write_down(learned_meanwhile.await?).await?;
         Ok(count)
     }
 
@@ -265,67 +399,31 @@ impl RouterEngine {
     }
 
     /// Keeps a reply to be judged. What fails here costs only that.
-    pub(super) async fn remember(&self, cx: &Context, id: &str, asked: &RouteRequest, answer: &Kept, cost: NanoUsd) {
+    pub(super) async fn remember(
+        &self,
+        cx: &Context,
+        id: &str,
+        asked: &RouteRequest,
+        answer: &Kept,
+        (cost, agreement): (NanoUsd, Option<f64>),
+    ) {
         let config = &self.config().learning;
         let Some(prompt) = asked.prompt.as_ref().filter(|_| config.enabled) else { return };
-        let until_ms = now_ms() + Duration::from_secs(u64::from(config.judge_days) * 86_400).as_millis() as u64;
-        let outcome = Outcome { quality: 0.0, cost, answer: Some(answer.text.clone()) };
+        let until_ms = labels::now_ms() + Duration::from_secs(u64::from(config.judge_days) * 86_400).as_millis() as u64;
+        let outcome = Outcome { cost, answer: Some(answer.text.clone()), agreement, ..Outcome::default() };
         let record = Record {
             prompt: prompt.clone(),
             tag: asked.tag.clone(),
             embedding: asked.embedding.clone(),
             outcomes: [(answer.model.clone(), outcome)].into(),
         };
-        let (key, reply) = (reply_key(&cx.tenant, id), Judgeable { until_ms, record });
-        let kept = self.learning().store.write(move |write| {
-            write.tables.learning.put_json(write.txn, &key, &reply)?;
-            sweep(write, &key)
-        });
+        let (tenant, id) = (Arc::clone(&cx.tenant), id.to_owned());
+        let reply = Judgeable { until_ms, record, given: None };
+        let kept = self.learning().store.write(move |write| labels::keep(write, &tenant, &id, &reply));
         if let Err(error) = kept.await {
             tracing::warn!(%error, "a reply was not kept to be judged");
         }
     }
-}
-
-/// Fills in from what words the reply with this id was decided, for as long as it can be judged.
-pub(super) fn recall_prompt(read: &Read<'_>, tenant: &str, id: &str, request: &mut RouteRequest) -> Result<()> {
-    if let Some(reply) = read.tables.learning.get_json::<Judgeable>(read.txn, &reply_key(tenant, id))? {
-        (request.prompt, request.embedding) = (Some(reply.record.prompt), reply.record.embedding);
-    }
-    Ok(())
-}
-
-/// The tenant with its length before it, so that no reply of one tenant is one of another.
-fn reply_key(tenant: &str, id: &str) -> Vec<u8> {
-    let mut key = vec![REPLY];
-    key.extend_from_slice(&(tenant.len() as u16).to_be_bytes());
-    key.extend_from_slice(tenant.as_bytes());
-    // Longer than any id.
-    key.extend_from_slice(&id.as_bytes()[..id.len().min(64)]);
-    key
-}
-
-fn append_label(write: &mut Write<'_, '_>, record: &Record) -> Result<()> {
-    let table = &write.tables.learning;
-    let last =
-        table.last(write.txn, &[LABEL])?.and_then(|(key, _)| Some(u64::from_be_bytes(key[1..].try_into().ok()?)));
-    let next = last.map_or(0, |last| last + 1);
-    table.put_json(write.txn, &[&[LABEL], next.to_be_bytes().as_slice()].concat(), record)
-}
-
-/// Removes some of the oldest replies of the tenant of `key` that can no longer be judged: ids sort by time.
-fn sweep(write: &mut Write<'_, '_>, key: &[u8]) -> Result<()> {
-    let table = &write.tables.learning;
-    let tenant = &key[..3 + usize::from(u16::from_be_bytes([key[1], key[2]]))];
-    let now = now_ms();
-    let mut gone = Vec::new();
-    for row in table.prefix(write.txn, tenant)?.take(SWEEP) {
-        let (key, value) = row?;
-        if table.parse::<Judgeable>(value)?.until_ms < now {
-            gone.push(key.to_vec());
-        }
-    }
-    gone.iter().try_for_each(|key| table.delete(write.txn, key).map(drop))
 }
 
 fn evaluation(learned: &LearnedRouter, records: &[Record], retention: f64) -> Result<Evaluation> {
@@ -348,10 +446,6 @@ fn pair(foretold: &[Foretold], best: usize) -> Option<PairReport> {
         strong: prompt.quality[best],
     });
     if cheapest == best { None } else { evaluate_pair(&choices.collect::<Vec<_>>()) }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{
     engine::{FunctionSpec, Registry},
     error::ErrorKind,
     model::{ChatModel, ToolCall},
-    router::{CheapestRouter, GenerateRequest, LedgerQuery, RouterConfig, testkit::Scripted},
+    router::{CheapestRouter, GenerateRequest, LedgerQuery, Router as _, RouterConfig, testkit::Scripted},
     store::StoreConfig,
 };
 
@@ -45,6 +45,7 @@ fn record(prompt: &str, cheap: (&str, f64), dear: f64) -> Record {
         quality,
         cost: NanoUsd(cost),
         answer: answer.map(str::to_owned),
+        ..Outcome::default()
     };
     Record {
         prompt: prompt.into(),
@@ -66,7 +67,7 @@ const WRONG: &str = "16 - 3 = 13 so she has 13 * 55 = 700 eggs.\n#### 12";
 async fn a_reply_is_judged_once_by_its_own_tenant_and_it_is_learned_from() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(&folder, learning(), vec![Scripted::local("cheap").says(&["seven"])]);
-    rig.engine.begin_to_learn(false).await.unwrap();
+    rig.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
     let reply = rig.engine.generate(&rig.cx, ask("3 + 4?")).await.unwrap();
     let refused = |score| rig.engine.feedback(&rig.cx, &reply.id, score);
     assert_eq!(refused(1.5).await.unwrap_err().kind(), ErrorKind::Invalid);
@@ -78,7 +79,7 @@ async fn a_reply_is_judged_once_by_its_own_tenant_and_it_is_learned_from() {
     assert!(plan.steps[0].reason.contains("from 1 labels"), "{}", plan.steps[0].reason);
     // What was judged is known after a new start, without training.
     let again = self::rig(&folder, learning(), vec![Scripted::local("cheap")]);
-    again.engine.begin_to_learn(false).await.unwrap();
+    again.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
     let plan = again.engine.route(&again.cx, &ask("5 + 6?")).await.unwrap();
     assert!(plan.steps[0].reason.contains("from 1 labels"), "{}", plan.steps[0].reason);
 }
@@ -108,7 +109,7 @@ async fn what_was_trained_survives_and_is_evaluated_on_other_records() {
     assert!(found.choices.best == 1 && found.pair.is_some_and(|pair| pair.strong > pair.cheap));
     let again = self::rig(&folder, learning(), vec![Scripted::local("cheap")]);
     assert!(again.engine.evaluate(&again.cx, held_out.clone(), 0.9).await.is_err(), "nothing is learned yet");
-    again.engine.begin_to_learn(false).await.unwrap();
+    again.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
     assert_eq!(again.engine.evaluate(&again.cx, held_out.clone(), 0.9).await.unwrap(), found);
     assert_eq!(again.engine.evaluate(&again.cx, held_out, 1.5).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
@@ -210,4 +211,169 @@ async fn an_answer_that_is_given_again_can_be_judged_too() {
     let again = rig.engine.generate(&rig.cx, request).await.unwrap();
     assert!(again.cache_hit.is_some());
     rig.engine.feedback(&rig.cx, &again.id, 0.0).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_its_model_would_not_give_again_is_doubted_and_all_answers_are_paid() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LearningConfig { cascade: true, agreement: 3, ..learning() };
+    let other = "16 - 3 = 13, so 13 - 4 = 9 and 9 + 3 = 12 eggs.\n#### 12";
+    let cheap = Scripted::remote("cheap", 1).says(&[RIGHT]).says(&[RIGHT]).says(&[RIGHT]);
+    let cheap = cheap.says(&[RIGHT]).says(&[other]).says(&[other]);
+    let cheap = cheap.says(&["It depends on how the eggs were counted before she began to eat and to bake with them."]);
+    let rig = rig(&folder, config, vec![cheap, Scripted::remote("dear", 1000).says(&["9"]).says(&["9"])]);
+    rig.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
+    let mut request = ask(QUESTION);
+    request.sampling.temperature = Some(0.0);
+    request.sampling.seed = Some(7);
+    let exact = |at: u64| {
+        let mut one = request.clone();
+        one.sampling.seed = Some(100 * at);
+        one
+    };
+    let sure = rig.engine.generate(&rig.cx, exact(1)).await.unwrap();
+    assert_eq!((sure.model.as_str(), rig.models[0].calls(), sure.attempts.len()), ("cheap", 3, 1));
+    assert_eq!(sure.cost, NanoUsd(33), "ten tokens and one, three times");
+    let asked = rig.models[0].asked();
+    let chance = |at: usize| (asked[at].sampling.temperature, asked[at].sampling.seed);
+    assert_eq!(
+        (chance(0), chance(1), chance(2)),
+        ((Some(0.0), Some(100)), (Some(0.7), Some(101)), (Some(0.7), Some(102)))
+    );
+    let unsure = rig.engine.generate(&rig.cx, exact(2)).await.unwrap();
+    assert_eq!((unsure.model.as_str(), unsure.cost), ("dear", NanoUsd(33 + 11_000)));
+    assert!(unsure.attempts[0].message.as_deref().unwrap().contains("something else"), "{:?}", unsure.attempts);
+    let free = rig.engine.generate(&rig.cx, exact(3)).await.unwrap();
+    assert_eq!(rig.models[0].calls(), 7, "free text has nothing to compare: {free:?}");
+    rig.store.flush().await.unwrap();
+    assert_eq!(rig.engine.totals(None).unwrap().cost, sure.cost + unsure.cost + free.cost);
+    // What was seen is learned from once the answer is judged.
+    rig.engine.feedback(&rig.cx, &sure.id, 1.0).await.unwrap();
+    let labels = rig.store.read(|read| labels::since(read, 0)).unwrap();
+    assert_eq!(labels[0].1.outcomes["cheap"].agreement, Some(1.0));
+}
+
+#[tokio::test]
+async fn the_dearest_model_is_asked_beside_and_both_answers_are_judged_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LearningConfig { shadow: 1.0, ..learning() };
+    let cheap = Scripted::remote("cheap", 1).says(&["seven"]).says(&["eight"]);
+    let rig = rig(&folder, config, vec![cheap, Scripted::remote("dear", 1000).says(&["7"])]);
+    let background = Runtime::default();
+    rig.engine.begin_to_learn(false, background.clone()).await.unwrap();
+    let reply = rig.engine.generate(&rig.cx, ask("3 + 4?")).await.unwrap();
+    let both = loop {
+        let both = rig.engine.shadowed(&rig.cx, 10).await.unwrap();
+        if let [both] = &both[..] {
+            break both.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(
+        (both.id.as_str(), both.prompt.as_str(), both.tag.as_deref()),
+        (reply.id.as_str(), "3 + 4?", Some("sums"))
+    );
+    let answers = [&both.model, &both.text, &both.shadow_model, &both.shadow_text].map(String::as_str);
+    assert_eq!(answers, ["cheap", "seven", "dear", "7"]);
+    assert!(rig.engine.shadowed(&Context::new().tenant("bob"), 10).await.unwrap().is_empty());
+    // It is in the ledger apart, and the reply's price is its own.
+    rig.store.flush().await.unwrap();
+    let entries = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap();
+    let shadow = entries.iter().find(|entry| entry.shadow).unwrap();
+    assert_eq!(
+        (shadow.model.as_str(), shadow.cost, shadow.failed, shadow.estimated),
+        ("dear", NanoUsd(11_000), true, false)
+    );
+    assert_eq!((reply.cost, &shadow.id), (NanoUsd(11), &reply.id));
+    rig.engine.feedback_both(&rig.cx, &reply.id, 0.0, 1.0).await.unwrap();
+    let labels = rig.store.read(|read| labels::since(read, 0)).unwrap();
+    let quality = |model: &str| labels[0].1.outcomes[model].quality;
+    assert!(quality("cheap") < 0.5 && quality("dear") > 0.5);
+    // What must stay in this process is given to no other model, and a closed folder asks none.
+    let mut local = ask("5 + 6?");
+    local.needs.local_only = true;
+    assert!(rig.engine.generate(&rig.cx, local).await.is_err(), "both are remote");
+    background.close().await;
+    let later = rig.engine.generate(&rig.cx, ask("4 + 4?")).await.unwrap();
+    assert_eq!(rig.models[1].calls(), 1);
+    let error = rig.engine.feedback_both(&rig.cx, &later.id, 1.0, 1.0).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Invalid && error.message().contains("no other model"), "{error}");
+    rig.engine.feedback(&rig.cx, &later.id, 1.0).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_not_learned_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cheap = Scripted::local("cheap").says(&["a"]).says(&["b"]).says(&["c"]).says(&["d"]);
+    let rig = rig(&folder, learning(), vec![cheap]);
+    rig.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
+    let bob = Context::new().tenant("bob");
+    let mut ids = Vec::new();
+    for cx in [&rig.cx, &rig.cx, &bob, &bob] {
+        let reply = rig.engine.generate(cx, ask("3 + 4?")).await.unwrap();
+        ids.push(reply.id);
+    }
+    for (cx, id) in [(&rig.cx, &ids[0]), (&rig.cx, &ids[1]), (&bob, &ids[2])] {
+        rig.engine.feedback(cx, id, 1.0).await.unwrap();
+    }
+    assert_eq!(rig.engine.forget(&bob, Some(&ids[0])).await.unwrap(), 0, "it is not bob's");
+    assert_eq!(rig.engine.forget(&rig.cx, Some(&ids[0])).await.unwrap(), 1);
+    assert_eq!(rig.engine.forget(&bob, None).await.unwrap(), 2, "one that was judged and one that could be");
+    assert_eq!(rig.engine.feedback(&bob, &ids[3], 1.0).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(rig.engine.train(&rig.cx, Vec::new()).await.unwrap(), 1);
+    let rows = rig.store.read(|read| Ok(read.tables.learning.keys(read.txn, b"l")?.count())).unwrap();
+    assert_eq!(rows, 1);
+}
+
+#[tokio::test]
+async fn opening_takes_in_few_judgements_and_two_that_share_a_folder_lose_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    one.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
+    let labels = |engine: &RouterEngine| {
+        let plan = engine.learning().learned.route(&asked(), &[state("cheap")]).unwrap();
+        plan.steps[0].reason.clone()
+    };
+    let judged = |from: usize, to: usize| {
+        let rows: Vec<_> =
+            (from..to).map(|i| (format!("id{i:05}"), record(&format!("{i}?"), ("a", 1.0), 1.0))).collect();
+        one.store.write(move |write| {
+            for (id, record) in &rows {
+                labels::keep(write, "", id, &Judgeable { until_ms: u64::MAX, record: record.clone(), given: None })?;
+            }
+            Ok(())
+        })
+    };
+    judged(0, WRITTEN_EVERY + 40).await.unwrap();
+    // Another process tells ten of them that the first one learns of only when it catches up.
+    let two = rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    two.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
+    for i in 0..10 {
+        two.engine.feedback(&two.cx, &format!("id{i:05}"), 1.0).await.unwrap();
+    }
+    for i in 10..WRITTEN_EVERY + 20 {
+        one.engine.feedback(&one.cx, &format!("id{i:05}"), 1.0).await.unwrap();
+    }
+    let all = WRITTEN_EVERY + 20;
+    assert!(labels(&one.engine).contains(&format!("from {all} labels")), "{}", labels(&one.engine));
+    let written: Snapshot =
+        one.store.read(|read| Ok(read.tables.learning.get_json(read.txn, SNAPSHOT)?.unwrap())).unwrap();
+    assert_eq!(written.labels, WRITTEN_EVERY as u64 + 10, "its own and those of the other");
+    let again = rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    again.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
+    assert!(labels(&again.engine).contains(&format!("from {all} labels")));
+    // What another process trains is taken over, not written over.
+    two.engine.train(&two.cx, vec![record("more?", ("a", 1.0), 1.0)]).await.unwrap();
+    let mut seen = one.engine.learning().seen.lock().unwrap();
+    one.engine.learning().catch_up(&mut seen).unwrap();
+    drop(seen);
+    assert!(labels(&one.engine).contains(&format!("from {} labels", all + 1)));
+}
+
+fn asked() -> RouteRequest {
+    RouteRequest { prompt: Some("3 + 4?".into()), ..RouteRequest::default() }
+}
+
+fn state(id: &str) -> crate::router::ModelState {
+    Arc::new(crate::model::ModelProfile::local(id, 4096)).into()
 }

@@ -1,6 +1,7 @@
 //! Which model serves a request: routing, execution with fallbacks and breakers, budgets and the ledger.
 
 mod admission;
+mod agreement;
 mod answers;
 mod attempt;
 mod backoff;
@@ -19,6 +20,7 @@ mod explain;
 mod failover;
 mod hedge;
 mod kept;
+mod labels;
 mod layer;
 pub mod learn;
 mod learning;
@@ -28,6 +30,7 @@ mod prepare;
 mod request;
 mod route;
 mod seam;
+mod shadow;
 mod single;
 mod structured;
 #[cfg(test)]
@@ -42,6 +45,7 @@ pub use cheapest::CheapestRouter;
 pub use chosen::{Choice, Chooser, ChosenRouter};
 pub use config::{Reroute, RouterConfig};
 pub use engine::RouterEngine;
+pub use labels::Shadowed;
 pub use layer::{RetryLayer, TimeoutLayer};
 pub use learning::{Evaluation, LearningConfig};
 pub use ledger::{

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CacheHit, RoutePlan,
     budgets::BudgetState,
+    labels::Shadowed,
     learn::{Calibration, Record},
     learning::Evaluation,
     ledger::{LedgerEntry, LedgerGroup, LedgerGroupTotals, LedgerQuery, LedgerTotals, Replay},
@@ -358,6 +359,21 @@ pub enum RouterRequest {
         id: String,
         /// 0 to 1.
         score: f64,
+        /// How good the answer of the model was that was asked beside it, 0 to 1.
+        #[serde(default)]
+        shadow_score: Option<f64>,
+    },
+    /// Replies of which two models' answers are kept to be judged, newest first.
+    Shadowed {
+        /// At most so many. Default 100.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// Removes what is kept of replies to learn from.
+    Forget {
+        /// The id of the reply; all of the tenant when absent.
+        #[serde(default)]
+        id: Option<String>,
     },
     /// To learn anew.
     Train {
@@ -430,6 +446,13 @@ pub enum RouterReply {
     Learned {
         /// What was learned from.
         records: usize,
+    },
+    /// To `shadowed`.
+    Shadowed(Vec<Shadowed>),
+    /// To `forget`.
+    Forgotten {
+        /// Of how many replies something was removed.
+        replies: usize,
     },
     /// To `evaluate`.
     Evaluated(Box<Evaluation>),

@@ -50,6 +50,7 @@ from .router import (
     Period,
     PriceWarning,
     Replay,
+    Shadowed,
 )
 from .team import Agent, Epic, EpicPlan, EpicReport, EpicTask, Planner, TaskReport
 
@@ -107,6 +108,7 @@ __all__ = [
     "RoutePlan",
     "RouteStep",
     "RunReport",
+    "Shadowed",
     "SolveOptions",
     "Task",
     "TaskCall",

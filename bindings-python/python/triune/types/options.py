@@ -99,6 +99,8 @@ class Outcome(TypedDict, total=False):
     """What it cost, in dollars. Default 0."""
     answer: str
     """The answer, where doubting answers is learned from it."""
+    agreement: float
+    """The part of the model's other answers that came to the same, 0 to 1, where it was asked for more than one."""
 
 
 class JudgedPrompt(TypedDict, total=False):

@@ -37,6 +37,9 @@ class LedgerEntry(Costed):
     latency_ms: int = 0
     failed: bool = False
     """Whether it is an attempt without an answer."""
+    shadow: bool = False
+    """Whether the model was asked beside the one that answered, see the setting `router.learning.shadow`; it is `failed`
+    too, since its answer was not given out."""
     estimated: bool = False
     """Whether the provider did not say what it took."""
     cache_write_tokens: int = 0
@@ -71,6 +74,30 @@ class Calibration:
     """The part of them on which the dearer model was asked."""
     labels: int
     """How many there were."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """A reply of which two models' answers are kept, both to be judged."""
+
+    id: str
+    """The id of the reply."""
+    prompt: str
+    """What was asked."""
+    model: str
+    """The model that answered."""
+    text: str
+    """What it answered."""
+    shadow_model: str
+    """The model that was asked beside it."""
+    shadow_text: str
+    """What that one answered."""
+    tag: str | None = None
+    """Your name of the task."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -20,6 +20,8 @@ pub struct Answer<'a> {
     pub logprobs: &'a [TokenLogprob],
     /// Whether it has the form that was asked for (a schema, a grammar, a gate), where one was.
     pub fits_form: Option<bool>,
+    /// The part of its model's other answers that came to the same, 0 to 1, where there are some.
+    pub agreement: Option<f64>,
 }
 
 /// What was found. The fields that are counts or shares are about 0 to 3, so that logarithms need no more.
@@ -32,6 +34,9 @@ pub(super) struct Findings {
     /// An answer that no label is needed to refuse.
     pub broken: bool,
 }
+
+/// The remark on an answer whose model says something else when it is asked again.
+pub(super) const DISAGREES: &str = "its model says something else when it is asked again";
 
 /// Numbers that need no source: small ones, units of time, percent.
 const PLAIN: [f64; 16] = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 10.0, 12.0, 24.0, 30.0, 52.0, 60.0, 100.0, 365.0, 1000.0];
@@ -52,6 +57,9 @@ pub(super) fn check(prompt: &str, answer: &Answer<'_>) -> Findings {
         findings.inputs.extend(part.inputs);
         findings.remarks.extend(part.remarks);
         findings.broken |= part.broken;
+    }
+    if answer.agreement.is_some_and(|part| part < 0.5) {
+        findings.remarks.push(DISAGREES);
     }
     findings
 }
@@ -87,6 +95,9 @@ impl Part {
     }
 }
 
+/// What stands before the last word of an answer.
+const MARKS: [&str; 5] = ["####", "\\boxed", "answer is", "Answer:", "answer:"];
+
 /// The value that an answer comes to.
 struct Last {
     value: Option<f64>,
@@ -98,7 +109,6 @@ struct Last {
 
 impl Last {
     fn of(text: &str, said: &[Token]) -> Self {
-        const MARKS: [&str; 5] = ["####", "\\boxed", "answer is", "Answer:", "answer:"];
         let marked = MARKS.iter().filter_map(|mark| text.rfind(mark).map(|at| at + mark.len())).max();
         let tail = marked.map(|at| lex(&text[at..])).filter(|tail| !numbers(tail).is_empty());
         let found = numbers(tail.as_deref().unwrap_or(said));
@@ -107,6 +117,45 @@ impl Last {
         let value = value.map(|value| if negative { -value } else { *value });
         Self { value, marked: tail.is_some(), count: found.len() }
     }
+}
+
+/// Words of a text that is short enough to be compared as it is.
+const FEW: usize = 8;
+
+/// What an answer comes to, as far as two can be compared.
+#[derive(Debug, PartialEq)]
+enum Essence {
+    Value(f64),
+    Json(serde_json::Value),
+    Words(Vec<String>),
+}
+
+impl Essence {
+    fn of(text: &str) -> Option<Self> {
+        let parsed = serde_json::from_str(text).ok();
+        if let Some(json) = parsed.filter(|json: &serde_json::Value| json.is_object() || json.is_array()) {
+            return Some(Self::Json(json));
+        }
+        let said = lex(text);
+        let last = Last::of(text, &said);
+        if let Some(value) = last.value.filter(|_| last.marked || !equations(&said).is_empty()) {
+            return Some(Self::Value(value));
+        }
+        let marked = MARKS.iter().filter_map(|mark| text.rfind(mark).map(|at| at + mark.len())).max();
+        let said = &text[marked.unwrap_or(0)..];
+        let words = said.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        let words: Vec<_> = words.take(FEW + 1).map(str::to_lowercase).collect();
+        (1..=FEW).contains(&words.len()).then_some(Self::Words(words))
+    }
+}
+
+/// Whether two answers come to the same: the same final value, JSON or few words. Nothing when `one` has nothing to compare,
+/// as free text has not.
+pub(in crate::router) fn same_result(one: &str, other: &str) -> Option<bool> {
+    Some(match (Essence::of(one)?, Essence::of(other)) {
+        (Essence::Value(a), Some(Essence::Value(b))) => near(a, b),
+        (one, other) => other.is_some_and(|other| one == other),
+    })
 }
 
 /// Whether it is whole.
@@ -311,6 +360,22 @@ mod tests {
             Answer { fits_form: Some(false), ..answer },
         ];
         assert!(broken.iter().all(|answer| check("Capital of France?", answer).broken));
+    }
+
+    #[test]
+    fn answers_that_come_to_the_same_are_the_same_in_other_words() {
+        let same = [
+            ("3 + 4 = 7 eggs.\n#### 7", "She has 7. The answer is 7.0"),
+            ("{\"n\": 1, \"m\": 2}", " {\"m\":2,\"n\":1}"),
+            ("Paris.", "paris"),
+            ("I think so. The answer is (B).", "B"),
+        ];
+        assert!(same.iter().all(|(one, other)| same_result(one, other) == Some(true)));
+        let different =
+            [("#### 7", "#### 8"), ("Paris", "Rome"), ("{\"n\": 1}", "{\"n\": 2}"), ("#### 7", "I do not know")];
+        assert!(different.iter().all(|(one, other)| same_result(one, other) == Some(false)));
+        let free = "The sea is a large body of water, which covers most of the planet and has many fish.";
+        assert_eq!(same_result(free, free), None);
     }
 
     #[test]

@@ -125,9 +125,20 @@ impl LearnedRouter {
     /// # Errors
     /// `Invalid` when the record is (see [`Record::validate`]).
     pub fn feedback(&self, record: &Record) -> Result<()> {
+        self.learn_all(&[record])
+    }
+
+    /// Takes the outcomes of `records` in, one after the other.
+    ///
+    /// # Errors
+    /// `Invalid` when one of them is; then none is learned.
+    pub(in crate::router) fn learn_all(&self, records: &[&Record]) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut learned = Learned::clone(&self.learned());
-        learned.head.learn(record)?;
+        records.iter().try_for_each(|record| learned.head.learn(record))?;
         self.replace(learned);
         Ok(())
     }
@@ -327,7 +338,7 @@ fn judged(records: &[Record]) -> Vec<Judged<'_>> {
             let dearer = record.outcomes.values().filter(|other| other.cost > outcome.cost);
             judged.push(Judged {
                 prompt: &record.prompt,
-                answer: Answer { text, ..Answer::default() },
+                answer: Answer { text, agreement: outcome.agreement, ..Answer::default() },
                 quality: outcome.quality,
                 stronger: dearer.map(|other| other.quality).max_by(f64::total_cmp),
             });

@@ -24,6 +24,7 @@ fn records() -> Vec<Record> {
         quality,
         cost: NanoUsd(usd * NanoUsd::PER_USD),
         answer: Some(answer.to_owned()),
+        ..Outcome::default()
     };
     (0..300)
         .map(|i| {

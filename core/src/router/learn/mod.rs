@@ -27,6 +27,7 @@ mod verifier;
 
 pub use calibrate::{Calibration, Choice, calibrate};
 pub use checks::Answer;
+pub(super) use checks::same_result;
 pub use evaluate::{Foretold, PairReport, Report, Tradeoff, evaluate, evaluate_pair, tradeoffs};
 pub use head::{Prediction, QualityHead};
 pub use learned::LearnedRouter;

@@ -38,10 +38,13 @@ pub struct Outcome {
     /// The answer, where a verifier learns from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// The part of the model's other answers that came to the same, 0 to 1, where it was asked for more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
 }
 
 impl Record {
-    /// Checks that qualities lie in [0, 1], costs are not negative and the embedding is of numbers.
+    /// Checks that qualities and agreements lie in [0, 1], costs are not negative and the embedding is of numbers.
     ///
     /// # Errors
     /// `Invalid`, naming what is wrong.
@@ -50,6 +53,9 @@ impl Record {
             if !(0.0..=1.0).contains(&outcome.quality) {
                 let quality = outcome.quality;
                 return Err(Error::invalid(format!("the quality of \"{model}\" is {quality}; it must be in [0, 1]")));
+            }
+            if let Some(odd) = outcome.agreement.filter(|part| !(0.0..=1.0).contains(part)) {
+                return Err(Error::invalid(format!("the agreement of \"{model}\" is {odd}; it must be in [0, 1]")));
             }
             if outcome.cost < NanoUsd::ZERO {
                 return Err(Error::invalid(format!("the cost of \"{model}\" is negative; it must not be")));

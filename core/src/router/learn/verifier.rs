@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    checks::{Answer, Findings, check},
+    checks::{Answer, DISAGREES, Findings, check},
     features::prompt_features,
     logistic::{Logistic, chance},
 };
@@ -61,7 +61,8 @@ impl Verifier {
         if judged.len() < VERIFIER_LABELS {
             return Ok(Self::default());
         }
-        let rows: Vec<_> = judged.iter().map(|one| inputs(one.prompt, &check(one.prompt, &one.answer))).collect();
+        let rows: Vec<_> =
+            judged.iter().map(|one| inputs(one.prompt, &one.answer, &check(one.prompt, &one.answer))).collect();
         let wrong: Vec<_> = judged.iter().map(|one| 1.0 - one.quality).collect();
         let compared: Vec<_> =
             judged.iter().zip(&rows).filter_map(|(one, row)| Some((row, one, one.stronger?))).collect();
@@ -78,11 +79,11 @@ impl Verifier {
     /// How much `answer` to `prompt` is doubted.
     pub fn doubt(&self, prompt: &str, answer: &Answer<'_>) -> Doubt {
         let findings = check(prompt, answer);
-        let inputs = inputs(prompt, &findings);
+        let inputs = inputs(prompt, answer, &findings);
         let heads: Vec<_> =
             [&self.wrong, &self.better].into_iter().flatten().map(|head| head.log_odds(&inputs)).collect();
         let value = match &heads[..] {
-            [] => by_rules(&findings),
+            [] => by_rules(answer, &findings),
             heads => chance(heads.iter().sum::<f64>() / heads.len() as f64),
         };
         let value = if findings.broken { 1.0 } else { value };
@@ -90,14 +91,19 @@ impl Verifier {
     }
 }
 
-fn inputs(prompt: &str, findings: &Findings) -> Vec<f64> {
+fn inputs(prompt: &str, answer: &Answer<'_>, findings: &Findings) -> Vec<f64> {
     let prompt = prompt_features(prompt);
-    findings.inputs.iter().copied().chain(prompt.iter().map(|feature| f64::from(*feature))).collect()
+    let prompt = prompt.iter().map(|feature| f64::from(*feature));
+    let agreement = [f64::from(u8::from(answer.agreement.is_some())), answer.agreement.unwrap_or(0.5)];
+    findings.inputs.iter().copied().chain(prompt).chain(agreement).collect()
 }
 
-/// Each remark counts as much; two of them are more likely wrong than right.
-fn by_rules(findings: &Findings) -> f64 {
-    chance(findings.remarks.len() as f64 - 1.5)
+/// Each remark counts as much; two of them are more likely wrong than right. So is an answer that its model would not give
+/// again; one that it gives each time may have one remark more.
+fn by_rules(answer: &Answer<'_>, findings: &Findings) -> f64 {
+    let remarks = findings.remarks.iter().filter(|remark| **remark != DISAGREES).count() as f64;
+    let disagreement = answer.agreement.map_or(0.0, |part| 3.0 - 4.0 * part);
+    chance(remarks + disagreement - 1.5)
 }
 
 #[cfg(test)]
@@ -119,6 +125,27 @@ mod tests {
         assert!(right.value < 0.5 && wrong.value > 0.5, "{right:?} {wrong:?}");
         assert!(!right.learned && right.remarks.is_empty() && !wrong.remarks.is_empty());
         assert!(verifier.doubt(QUESTION, &answer("")).value >= 1.0);
+    }
+
+    #[test]
+    fn what_its_model_says_again_speaks_for_an_answer_and_what_it_does_not_against() {
+        let with = |text, agreement| Answer { agreement: Some(agreement), ..answer(text) };
+        let verifier = Verifier::default();
+        let doubt = |text, agreement| verifier.doubt(QUESTION, &with(text, agreement));
+        assert!(doubt(RIGHT, 0.0).value > 0.5 && doubt(RIGHT, 1.0).value < 0.2);
+        assert_eq!(doubt(RIGHT, 0.25).remarks, [DISAGREES]);
+        // Answers that look alike: only agreement tells which are good.
+        let judged: Vec<_> = (0..120)
+            .map(|i| Judged {
+                prompt: QUESTION,
+                answer: with(RIGHT, f64::from(i % 2)),
+                quality: f64::from(i % 2),
+                stronger: Some(1.0),
+            })
+            .collect();
+        let learned = Verifier::train(&judged).unwrap();
+        let doubt = |agreement| learned.doubt(QUESTION, &with(RIGHT, agreement)).value;
+        assert!(doubt(0.0) > 0.7 && doubt(1.0) < 0.3, "{} {}", doubt(0.0), doubt(1.0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub use replay::{ModelReplay, Policy, Replay};
 
 use super::{
     budgets::{self, Held},
-    learning,
+    labels,
 };
 use crate::{
     error::{Error, Result},
@@ -131,7 +131,7 @@ impl Ledger {
         let mut replay = Replay::default();
         self.each(query, |read, mut entry| {
             if let Some(decision) = &mut entry.decision {
-                learning::recall_prompt(read, &entry.tenant, &entry.id, &mut decision.request)?;
+                labels::recall_prompt(read, (&entry.tenant, &entry.id), &mut decision.request)?;
             }
             replay.add(&entry, policy);
             Ok(())
