@@ -89,6 +89,15 @@ fn weights_are_read_as_candle_reads_them() {
     }
 }
 
+/// Those of 256 weights have scales that the file has as products of two numbers.
+#[test]
+fn blocks_of_32_take_as_much_as_in_the_file() {
+    for kind in KINDS.iter().filter(|kind| kind.0.file_block() == format::BLOCK) {
+        let (matrix, _) = quantised(*kind, 32, 96, 5);
+        assert_eq!(matrix.bytes(), 32 * kind.0.row_bytes(96), "{:?}", kind.0);
+    }
+}
+
 #[test]
 fn products_of_all_shapes_and_threads() {
     for kind in KINDS {
