@@ -218,10 +218,10 @@ async fn the_dead_are_looked_after_again_and_what_no_settings_name_is_forgotten(
     let clock: Clock = || HOURS.load(Ordering::SeqCst) * LOOK_AGAIN_MS;
     let open =
         |all: &[BudgetConfig]| Budgets::new(all, true, (rig.store.clone(), OnTheirWay::default()), clock).unwrap();
-    let budgets = open(&[nano(100), nano(50).tag("old")]);
+    let budgets = open(&[nano(200), nano(50).tag("old")]);
     budgets.ready().await.unwrap();
     hold_of_the_dead(&rig, &budgets).await;
-    assert_eq!(left(&budgets).await, [40, 50]);
+    assert_eq!(left(&budgets).await, [140, 50]);
     HOURS.fetch_add(1, Ordering::SeqCst);
     drop(reserve(&budgets, &entry(1)).await.unwrap());
     rig.store.flush().await.unwrap();
@@ -232,7 +232,7 @@ async fn the_dead_are_looked_after_again_and_what_no_settings_name_is_forgotten(
     assert_eq!(rig.ledger.totals(None).unwrap().wasted, NanoUsd(120), "also by one without budgets");
 
     let scopes = || rig.store.read(|read| Ok(read.tables.budgets.prefix(read.txn, b"d")?.count())).unwrap();
-    let newer = open(&[nano(100)]);
+    let newer = open(&[nano(200)]);
     HOURS.fetch_add(24 * 60, Ordering::SeqCst);
     newer.ready().await.unwrap();
     assert_eq!(scopes(), 2);
