@@ -68,6 +68,43 @@ async fn both_protocols_fail_over_from_every_broken_answer() {
 }
 
 #[tokio::test]
+async fn what_happens_after_the_end_of_an_answer_and_before_its_first_byte_takes_nothing_away() {
+    for provider in [Provider::Openai, Provider::Anthropic] {
+        for fault in ["bom", "open", "reset"] {
+            let server = server().await;
+            let client = ours::Client::of(&server.url, provider, &[fault, "ok"], fast());
+            let call = client.call(ask()).await;
+            let seen = (call.text.as_deref(), call.model.as_str());
+            assert_eq!(seen, (Some(ANSWER), fault), "{provider:?} {fault}: {}", call.error);
+            assert!(server.asked("ok").is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_call_that_takes_its_time_is_waited_for() {
+    for provider in [Provider::Openai, Provider::Anthropic] {
+        let pace = Pace { token: Duration::from_millis(20), ..Pace::scaled(0.05) };
+        let server = FaultServer::start(pace).await;
+        let registry: Registry<dyn ChatModel> = Registry::new("model");
+        for name in ["called", "ok"] {
+            let with_tools = |config: &mut ModelConfig| {
+                config.capabilities = Some(triune::model::Capabilities { tools: true, ..Default::default() });
+            };
+            registry.register(name, ours::model(&server.url, provider, name, with_tools)).unwrap();
+        }
+        let mut request = ask();
+        request.tools.push(triune::FunctionSpec::new("find"));
+        // Sixty words take longer than the first token and the next one may.
+        let mut settings = fast();
+        (settings.first_token_timeout_ms, settings.idle_timeout_ms) = (300, 600);
+        let reply = ours::Client::over(registry, settings).engine.generate(&Context::new(), request).await.unwrap();
+        assert_eq!((reply.model.as_str(), reply.finish_reason.as_str()), ("called", "tool_calls"), "{provider:?}");
+        assert_eq!(reply.tool_calls[0].arguments, serde_json::json!({ "q": ANSWER }));
+    }
+}
+
+#[tokio::test]
 async fn both_protocols_go_on_where_a_stream_broke_off() {
     for provider in [Provider::Openai, Provider::Anthropic] {
         for fault in ["cut", "errors", "nofinish"] {

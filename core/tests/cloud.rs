@@ -114,8 +114,7 @@ async fn comes_in_pieces_and_stops_when_dropped(model: &dyn ChatModel) {
 
 async fn a_history_with_a_tool_is_understood(model: &dyn ChatModel) {
     let mut request = question(16);
-    let call =
-        ToolCall { id: "call_1".into(), name: "lookup".into(), arguments: serde_json::json!({ "of": "France" }) };
+    let call = ToolCall::new("call_1", "lookup", serde_json::json!({ "of": "France" }));
     request.messages.insert(0, Message::system("You are a helpful assistant."));
     let mut asked = Message::new(triune::model::Role::Assistant, "I look it up.");
     asked.tool_calls.push(call);

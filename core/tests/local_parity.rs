@@ -338,8 +338,7 @@ async fn a_real_model_keeps_to_schemas_and_calls_tools() {
     let asked = |city: &str| Message::user(format!("What is the weather in {city}? Call the tool."));
     let mut messages = Vec::new();
     for (number, city) in ["Rome", "Oslo", "Cairo"].iter().enumerate() {
-        let call =
-            ToolCall { id: format!("call{number:05}"), name: "weather".into(), arguments: json!({"city": city}) };
+        let call = ToolCall::new(format!("call{number:05}"), "weather", json!({"city": city}));
         messages.extend([asked(city), Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") }]);
     }
     messages.push(asked("Paris"));

@@ -134,6 +134,11 @@ enum Break {
     NoDone,
     NoFinish,
     Finish(&'static str),
+    /// After the reason to end nothing comes: the connection stays open, or is reset.
+    Open,
+    Reset,
+    /// The words are arguments of a tool call.
+    Called,
 }
 
 impl Connection {
@@ -208,6 +213,9 @@ impl Connection {
             _ => ANSWER,
         };
         self.head(200, "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n").await?;
+        if fault == "bom" {
+            self.socket.write_all(b"2\r\n\xEF\xBB\r\n1\r\n\xBF\r\n").await?;
+        }
         if fault == "s07" {
             tokio::time::sleep(pace.slow_first).await;
         }
@@ -244,7 +252,14 @@ impl Connection {
                 }
                 _ => {}
             }
-            if anthropic {
+            if broken == Break::Called {
+                let word = format!(
+                    "{}{word}{}",
+                    if at == 0 { "{\"q\": \"" } else { "" },
+                    if at + 1 == words.len() { "\"}" } else { "" }
+                );
+                self.arguments(body, anthropic, at == 0, &word).await?;
+            } else if anthropic {
                 let delta = json!({ "type": "text_delta", "text": word });
                 self.event(&json!({ "type": "content_block_delta", "index": 0, "delta": delta })).await?;
             } else {
@@ -259,6 +274,23 @@ impl Connection {
             Break::Finish(reason) => reason,
             _ => "stop",
         };
+        if matches!(broken, Break::Open | Break::Reset) {
+            let delta = json!({ "stop_reason": "end_turn" });
+            let last = if anthropic {
+                json!({ "type": "message_delta", "delta": delta })
+            } else {
+                chunk(body, &json!({}), Some(finish))
+            };
+            self.event(&last).await?;
+            if broken == Break::Open {
+                tokio::time::sleep(pace.silent).await;
+            } else {
+                // What was written is read before the connection is gone.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                self.socket.set_zero_linger()?;
+            }
+            return Ok(false);
+        }
         if anthropic {
             let reasons =
                 HashMap::from([("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal")]);
@@ -277,6 +309,22 @@ impl Connection {
             }
         }
         self.end().await
+    }
+
+    async fn arguments(&mut self, body: &Value, anthropic: bool, first: bool, piece: &str) -> std::io::Result<()> {
+        if anthropic {
+            if first {
+                let block = json!({ "type": "tool_use", "id": "c", "name": "find", "input": {} });
+                self.event(&json!({ "type": "content_block_start", "index": 0, "content_block": block })).await?;
+            }
+            let delta = json!({ "type": "input_json_delta", "partial_json": piece });
+            return self.event(&json!({ "type": "content_block_delta", "index": 0, "delta": delta })).await;
+        }
+        let mut call = json!({ "index": 0, "function": { "arguments": piece } });
+        if first {
+            (call["id"], call["function"]["name"]) = (json!("c"), json!("find"));
+        }
+        self.event(&chunk(body, &json!({ "tool_calls": [call] }), None)).await
     }
 
     async fn request(&mut self) -> std::io::Result<Option<Asked>> {
@@ -373,6 +421,9 @@ fn broken(fault: &str) -> Break {
         "s11" => Break::NoDone,
         "errors" => Break::Error(12),
         "nofinish" => Break::NoFinish,
+        "open" => Break::Open,
+        "reset" => Break::Reset,
+        "called" => Break::Called,
         "thought" | "short" => Break::Finish("length"),
         "filtered" => Break::Finish("content_filter"),
         _ => Break::None,

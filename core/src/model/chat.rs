@@ -106,6 +106,16 @@ pub struct ToolCall {
     pub name: String,
     /// Its input.
     pub arguments: Value,
+    /// What its provider wants to have back with it as it came, such as the signature of a thought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_content: Option<Value>,
+}
+
+impl ToolCall {
+    /// The call of `name` with `arguments`.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, arguments: Value) -> Self {
+        Self { id: id.into(), name: name.into(), arguments, extra_content: None }
+    }
 }
 
 /// Whether tools are called.
@@ -385,6 +395,19 @@ pub enum Delta {
         /// The name, never the key itself.
         key: String,
     },
+    /// The model writes what is not given out as it comes: a part of a tool call, or a thought. It is no silence, and it
+    /// is billed.
+    Progress {
+        /// Bytes of it.
+        bytes: usize,
+    },
+    /// What the provider says that the answer took, where an error may follow it. The last one counts.
+    Usage {
+        /// Tokens read and written.
+        usage: Usage,
+        /// Whether that is all of it: the answer ended, and is none.
+        whole: bool,
+    },
     /// The end; nothing follows.
     Done {
         /// Tokens read and written.
@@ -415,6 +438,11 @@ pub trait ChatModel: Send + Sync + fmt::Debug + 'static {
     /// Tokens the request has for this model; by default an estimate of one token in three bytes, rounded up.
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         Ok(request.estimate_tokens())
+    }
+    /// Tokens that the request has at most: what budgets hold for. By default what `count_tokens` says; a model whose count
+    /// is an estimate has more here, or the last calls of a budget may pass it.
+    fn most_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        self.count_tokens(request)
     }
     /// What it did so far and holds now, when it runs in this process.
     fn local_statistics(&self) -> Option<LocalStatistics> {
@@ -449,7 +477,7 @@ pub async fn collect(mut stream: ChatStream) -> Result<ChatReply> {
             Delta::Text { text: more } => text.push_str(&more),
             Delta::Logprob { logprob } => logprobs.push(logprob),
             Delta::ToolCall { call } => tool_calls.push(call),
-            Delta::PaidBy { .. } => {}
+            Delta::PaidBy { .. } | Delta::Progress { .. } | Delta::Usage { .. } => {}
             Delta::Done { usage, finish_reason } => {
                 return Ok(ChatReply { text, tool_calls, logprobs, usage, finish_reason });
             }
@@ -469,6 +497,9 @@ impl<M: ChatModel + ?Sized> ChatModel for Arc<M> {
     }
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         (**self).count_tokens(request)
+    }
+    fn most_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        (**self).most_tokens(request)
     }
     fn local_statistics(&self) -> Option<LocalStatistics> {
         (**self).local_statistics()

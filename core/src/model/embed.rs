@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::Price;
+use super::{Price, estimate_tokens};
 use crate::{context::Context, error::Result};
 
 /// What an embedder is.
@@ -22,6 +22,9 @@ pub struct EmbedderProfile {
     /// What it costs.
     #[serde(default)]
     pub price: Price,
+    /// The name of the provider's key that pays for it, never the key itself: its variable, or what the settings call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// One embedded text.
@@ -33,6 +36,31 @@ pub struct Embedding {
     pub tokens: usize,
     /// Whether the text was longer than that.
     pub truncated: bool,
+}
+
+/// Texts of one request to an embedder outside.
+const BATCH: usize = 128;
+/// Tokens of one request, as estimated; OpenAI takes 300,000.
+const BATCH_TOKENS: u64 = 200_000;
+
+/// The texts in groups that servers take in one request; of each text `max_tokens` are read.
+pub(crate) fn batches(texts: Vec<String>, max_tokens: usize) -> Vec<Vec<String>> {
+    let mut batches: Vec<Vec<String>> = Vec::new();
+    let mut tokens = 0;
+    for text in texts {
+        let more = estimate_tokens(text.len()).min(max_tokens as u64);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH && tokens + more <= BATCH_TOKENS => {
+                tokens += more;
+                batch.push(text);
+            }
+            _ => {
+                tokens = more;
+                batches.push(vec![text]);
+            }
+        }
+    }
+    batches
 }
 
 /// Turns texts into vectors.
@@ -68,5 +96,19 @@ impl<E: Embedder + ?Sized> Embedder for Arc<E> {
     }
     async fn embed_queries(&self, cx: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
         (**self).embed_queries(cx, texts).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_no_more_than_servers_take() {
+        let long = "word ".repeat(20_000);
+        let sizes = |texts| batches(texts, 8191).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![long; 100]), [24, 24, 24, 24, 4]);
+        assert_eq!(sizes(vec![String::new(); 300]), [128, 128, 44]);
+        assert!(sizes(Vec::new()).is_empty());
     }
 }

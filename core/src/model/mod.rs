@@ -27,6 +27,7 @@ pub use chat::{
 };
 pub use config::{Device, EmbedderConfig, LocalConfig, ModelConfig, OpenAiApi, Precision, Provider, RerankerConfig};
 pub use cosine::cosine;
+pub(crate) use embed::batches;
 pub use embed::{Embedder, EmbedderProfile, Embedding};
 pub use image::{GeneratedImage, GeneratedImages, ImageModel, ImageRequest};
 pub use limits::RateLimit;

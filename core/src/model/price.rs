@@ -178,12 +178,24 @@ impl Price {
     }
 
     /// The most that a call can cost which reads `input_tokens` and writes up to `output_tokens` in the standard tier:
-    /// at the price of the dearest kind of token that a request without one-hour cache marks can have.
+    /// at the price of the dearest kind of token that a request without images and one-hour cache marks can have.
     pub fn most(&self, input_tokens: u64, output_tokens: u64) -> NanoUsd {
         let rates = self.rates(input_tokens);
         let read = rates.input.max(rates.cached).max(rates.cache_write);
+        Self::most_at(&rates, (read, input_tokens), output_tokens)
+    }
+
+    /// The same for a request that may have images and one-hour cache marks.
+    pub fn most_of_any_kind(&self, input_tokens: u64, output_tokens: u64) -> NanoUsd {
+        let rates = self.rates(input_tokens);
+        let kinds = [rates.input, rates.cached, rates.cache_write, rates.cache_write_1h, rates.image_input];
+        let read = kinds.into_iter().max().unwrap_or_default();
+        Self::most_at(&rates, (read, input_tokens), output_tokens)
+    }
+
+    fn most_at(rates: &Rates, read: (NanoUsd, u64), output_tokens: u64) -> NanoUsd {
         let written = rates.output.max(rates.reasoning).max(rates.image_output);
-        nano_for_millions([(read, input_tokens), (written, output_tokens)].iter())
+        nano_for_millions([read, (written, output_tokens)].iter())
     }
 
     fn tiers(&self) -> impl Iterator<Item = &Self> {
@@ -353,6 +365,21 @@ mod tests {
         (amount(), amount(), kinds).prop_map(|(input, output, (cached, cache_write, reasoning, image, per_image))| {
             Price { cached, cache_write, reasoning, image_output: image, per_image, ..Price::new(input, output) }
         })
+    }
+
+    #[test]
+    fn what_an_hour_in_the_cache_costs_is_in_the_most() {
+        let price = Price {
+            cache_write: Some(usd(1.25)),
+            cache_write_1h: Some(usd(2.0)),
+            image_input: Some(usd(3.0)),
+            ..Price::new(usd(1.0), usd(5.0))
+        };
+        let hour = Usage { cache_write_1h_tokens: 100, ..Usage::of(100, 10) };
+        let images = Usage { image_input_tokens: 100, ..Usage::of(100, 10) };
+        let most = price.most_of_any_kind(100, 10);
+        assert!(price.most(100, 10) < price.cost(&hour) && price.cost(&hour) < most);
+        assert_eq!(price.cost(&images), most);
     }
 
     proptest! {

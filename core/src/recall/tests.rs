@@ -34,6 +34,7 @@ impl Letters {
             max_tokens: 100,
             local: true,
             price: Price::default(),
+            key: None,
         }))
     }
 }

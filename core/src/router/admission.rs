@@ -44,8 +44,13 @@ impl Gate {
     async fn place(self: &Arc<Self>) -> Place {
         loop {
             let freed = self.freed.notified();
-            if self.lock().0.as_mut().is_none_or(Places::take) {
-                return Place { gate: Arc::clone(self), tokens: 0, well: None };
+            let taken = self.lock().0.as_mut().map_or(Some(false), Places::take);
+            if let Some(more) = taken {
+                // Two places are free where a success also raised the limit, and only one call was woken.
+                if more {
+                    self.freed.notify_one();
+                }
+                return Place { gate: Arc::clone(self), tokens: None, used: None, sent: false, well: None };
             }
             freed.await;
         }
@@ -56,16 +61,29 @@ impl Gate {
 #[derive(Debug)]
 struct Place {
     gate: Arc<Gate>,
-    /// What the rate limit gave.
-    tokens: u64,
+    /// What the rate limit gave, once it did.
+    tokens: Option<u64>,
+    /// What of that was used, where it is known.
+    used: Option<u64>,
+    /// Whether the call was made: else the rate limit has everything back.
+    sent: bool,
     well: Option<bool>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(places) = &mut self.gate.lock().0 {
+        let mut state = self.gate.lock();
+        if let Some(places) = &mut state.0 {
             places.give_back(self.well, Instant::now());
         }
+        if let (Some(limiter), Some(tokens)) = (&mut state.1, self.tokens) {
+            match self.used {
+                _ if !self.sent => limiter.take_back(tokens),
+                Some(used) => limiter.give_back(tokens, used),
+                None => {}
+            }
+        }
+        drop(state);
         self.gate.freed.notify_one();
     }
 }
@@ -78,14 +96,22 @@ pub(super) struct Leave {
 }
 
 impl Leave {
+    /// The call is made: dropped before that, it counts for no rate.
+    pub(super) fn sent(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.sent = true;
+        }
+    }
+
+    /// The answer has begun: the model works again, whatever becomes of the rest.
+    pub(super) fn begun(&self) -> Option<Change> {
+        self.permit.begun()
+    }
+
     /// Notes what came of the call, and that it took `tokens`, where that is known.
     pub(super) fn record(self, outcome: Outcome, tokens: Option<u64>, now: Instant) -> Option<Change> {
         if let Some(mut place) = self.place {
-            place.well = outcome.is_well();
-            let unused = tokens.map_or(0, |tokens| place.tokens.saturating_sub(tokens));
-            if let Some(limiter) = &mut place.gate.lock().1 {
-                limiter.give_back(unused);
-            }
+            (place.well, place.used) = (outcome.is_well(), tokens);
         }
         self.permit.record(outcome, now)
     }
@@ -178,14 +204,9 @@ async fn enter_gate(cx: &Context, gate: &Arc<Gate>, model: &str, tokens: u64, lo
             .with("model", model)
             .with("retry_after_ms", in_ms(wait))
     })?;
-    place.tokens = tokens;
-    if wait > Duration::ZERO
-        && let Err(left) = cx.sleep(wait).await
-    {
-        if let Some(limiter) = &mut gate.lock().1 {
-            limiter.give_back(tokens);
-        }
-        return Err(left);
+    place.tokens = Some(tokens);
+    if wait > Duration::ZERO {
+        cx.sleep(wait).await?;
     }
     Ok(place)
 }
@@ -228,12 +249,54 @@ mod tests {
     async fn a_reached_rate_limit_says_when_to_come_again_and_unused_tokens_come_back() {
         let limit = RateLimit { requests_per_minute: None, tokens_per_minute: Some(600) };
         let (admission, cx, profile) = (admission(0), Context::new(), remote(Some(limit)));
-        let leave = admission.enter(&cx, &profile, 600, Duration::ZERO).await.unwrap();
+        let mut leave = admission.enter(&cx, &profile, 600, Duration::ZERO).await.unwrap();
+        leave.sent();
         let error = admission.enter(&cx, &profile, 100, Duration::ZERO).await.unwrap_err();
         let wait: u64 = error.facts()["retry_after_ms"].parse().unwrap();
         assert!(error.kind() == ErrorKind::RateLimited && (9_000..=10_000).contains(&wait), "{error}");
         leave.record(Outcome::Success, Some(200), Instant::now());
         assert!(admission.enter(&cx, &profile, 300, Duration::ZERO).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_not_made_counts_for_no_rate() {
+        let limit = RateLimit { requests_per_minute: Some(1), tokens_per_minute: Some(600) };
+        let (admission, cx, profile) = (admission(0), Context::new(), remote(Some(limit)));
+        let enter = |cx: &Context, longest| {
+            let (cx, admission, profile) = (cx.clone(), &admission, &profile);
+            async move { admission.enter(&cx, profile, 600, longest).await }
+        };
+        for _ in 0..3 {
+            drop(enter(&cx, Duration::ZERO).await.unwrap());
+        }
+        let mut made = enter(&cx, Duration::ZERO).await.unwrap();
+        let minute = Duration::from_mins(2);
+        let left = tokio::time::timeout(Duration::from_millis(5), enter(&cx, minute)).await;
+        assert!(left.is_err(), "it waits, and its caller leaves");
+        made.sent();
+        drop(made);
+        let error = enter(&cx, Duration::ZERO).await.unwrap_err();
+        let wait: u64 = error.facts()["retry_after_ms"].parse().unwrap();
+        assert!(wait <= 60_000, "one call was made, not two: {error}");
+    }
+
+    #[tokio::test]
+    async fn every_free_place_finds_one_who_waits() {
+        let (admission, cx, profile) = (admission(2), Context::new(), remote(None));
+        // The limit is one place after the overload, and nearly two after the successes.
+        let gate = admission.gate(&profile).unwrap();
+        let mut places = Places::new(2);
+        places.take();
+        places.give_back(Some(false), Instant::now());
+        gate.lock().0 = Some(places);
+        let first = admission.enter(&cx, &profile, 0, LONG).await.unwrap();
+        let wait = || admission.enter(&cx, &profile, 0, Duration::from_millis(200));
+        let free = async {
+            tokio::task::yield_now().await;
+            first.record(Outcome::Success, None, Instant::now());
+        };
+        let (second, third, ()) = tokio::join!(wait(), wait(), free);
+        assert!(second.is_ok() && third.is_ok());
     }
 
     #[tokio::test]

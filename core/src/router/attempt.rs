@@ -13,6 +13,7 @@ use super::{
     bill::{Bill, may_be_billed},
     breaker::cut_off,
     seam::Seam,
+    single::tell_breaker,
 };
 use crate::{
     context::Context,
@@ -67,6 +68,8 @@ pub(super) struct Live {
     pub(super) pieces: u64,
     /// The part of the model's other answers that came to the same, where some were asked for.
     pub(super) agreement: Option<f64>,
+    /// Whether it wrote what is not given out as it comes.
+    pub(super) hides: bool,
 }
 
 impl Live {
@@ -99,6 +102,7 @@ impl Live {
             logprobs: Vec::new(),
             pieces: 0,
             agreement: None,
+            hides: false,
         }
     }
 
@@ -112,10 +116,17 @@ impl Live {
         loop {
             let span = self.span.clone();
             match self.look().instrument(span).await? {
-                // No piece of the answer.
+                // No pieces of the answer.
                 Delta::PaidBy { key } => self.bill.paid_by(key),
+                Delta::Usage { usage, whole: true } => self.bill.took(usage),
+                Delta::Usage { usage, whole: false } => self.bill.heard(usage),
                 delta => {
-                    self.first_after.get_or_insert_with(|| self.since.elapsed());
+                    if self.first_after.is_none() {
+                        self.first_after = Some(self.since.elapsed());
+                        if !matches!(delta, Delta::Done { .. }) {
+                            tell_breaker(&self.cx, self.step.id(), self.leave.begun());
+                        }
+                    }
                     return Ok(delta);
                 }
             }
@@ -130,9 +141,15 @@ impl Live {
                     self.bill.wrote(text.len());
                     self.text.push_str(&text);
                 }
-                Delta::Logprob { .. } | Delta::PaidBy { .. } => {}
+                Delta::Progress { bytes } => {
+                    self.hides = true;
+                    self.bill.wrote(bytes);
+                }
+                Delta::Logprob { .. } | Delta::PaidBy { .. } | Delta::Usage { .. } => {}
                 Delta::ToolCall { call } => {
-                    self.bill.wrote(call.name.len() + call.arguments.to_string().len());
+                    if !self.hides {
+                        self.bill.wrote(call.name.len() + call.arguments.to_string().len());
+                    }
                     self.tool_calls.push(call);
                 }
                 Delta::Done { usage, .. } => {
@@ -143,10 +160,21 @@ impl Live {
         }
     }
 
+    /// No other model is left: this one is waited for.
+    pub(super) fn is_last(&mut self) {
+        self.left.first = None;
+    }
+
+    /// Whether the time of the attempt ran out while it was writing.
+    pub(super) fn wrote_to_the_end(&self) -> bool {
+        self.has_begun() && self.left.total.is_zero()
+    }
+
     async fn look(&mut self) -> Result<Delta> {
         if let Some(calling) = &mut self.calling {
             // Sent, it may be billed, also when nobody waits for the answer any more.
             self.bill.begin();
+            self.leave.sent();
             let called = wait(&self.cx, &mut self.left, false, calling).await;
             self.calling = None;
             if called.as_ref().is_err_and(|error| !may_be_billed(error)) {
@@ -168,22 +196,34 @@ impl Live {
 
 /// Waits for `work` of a model as long as the model has time, and takes from it what the wait took.
 async fn wait<T>(cx: &Context, left: &mut TimeLeft, begun: bool, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let since = Instant::now();
     let phase = if begun { left.idle } else { left.first };
-    let done = match phase.filter(|phase| *phase < left.total) {
-        None => cx.clone().within(left.total).run(work).await,
+    let total = left.total;
+    let _waiting = Waiting { since: Instant::now(), left, begun };
+    match phase.filter(|phase| *phase < total) {
+        None => cx.clone().within(total).run(work).await,
         Some(phase) => match tokio::time::timeout(phase, cx.run(work)).await {
             Ok(done) => done,
             Err(_) if begun => Err(silent("the model stopped in the middle of its answer; see `idle_timeout_ms`")),
             Err(_) => Err(silent("the model did not begin to answer in time; see `first_token_timeout_ms`")),
         },
-    };
-    let took = since.elapsed();
-    left.total = left.total.saturating_sub(took);
-    if !begun {
-        left.first = left.first.map(|first| first.saturating_sub(took));
     }
-    done
+}
+
+/// Takes what a wait took from the time that is left, also when the wait is dropped.
+struct Waiting<'a> {
+    since: Instant,
+    left: &'a mut TimeLeft,
+    begun: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let (took, left) = (self.since.elapsed(), &mut *self.left);
+        left.total = left.total.saturating_sub(took);
+        if !self.begun {
+            left.first = left.first.map(|first| first.saturating_sub(took));
+        }
+    }
 }
 
 fn silent(message: &str) -> Error {

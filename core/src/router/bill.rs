@@ -16,6 +16,9 @@ use crate::{
     monitor::EventKind,
 };
 
+/// Milliseconds to a token that is thought: few models that do not show their thoughts are faster.
+const THOUGHT_MS: u64 = 2;
+
 /// What a paid attempt cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paid {
@@ -58,7 +61,13 @@ pub(super) struct Bill {
     holds: Holds,
     since: Instant,
     begun: bool,
+    begun_at: Option<Instant>,
     written_bytes: usize,
+    /// Tokens of an answer that may be thoughts which nobody sees, and when the first piece came that is seen.
+    unseen: u64,
+    seen_at: Option<Instant>,
+    /// What the model said that it took so far.
+    heard: Option<Usage>,
     /// What counts until the model said what it took, where its text does not tell.
     worst: Option<NanoUsd>,
     /// What the model said it took, once it did, and what that costs.
@@ -99,16 +108,31 @@ impl Bill {
             holds,
             since: Instant::now(),
             begun: false,
+            begun_at: None,
             written_bytes: 0,
+            unseen: 0,
+            seen_at: None,
+            heard: None,
             worst: None,
             known: None,
             paid: false,
         })
     }
 
+    /// The most that it can cost.
+    pub(super) fn most(&self) -> NanoUsd {
+        self.entry.cost
+    }
+
+    /// The model may think before it writes, up to `tokens` with its answer, and does not show it.
+    pub(super) fn may_think(&mut self, tokens: u64) {
+        self.unseen = tokens;
+    }
+
     /// The model has begun: from here on the request is paid for.
     pub(super) fn begin(&mut self) {
         self.begun = true;
+        self.begun_at.get_or_insert_with(Instant::now);
     }
 
     /// The request is on its way, and its answer will come as a whole: until it is there, the call may have cost `most`.
@@ -141,6 +165,11 @@ impl Bill {
         self.known = Some((usage, self.price.cost(&usage)));
     }
 
+    /// The model says what it took so far; what it writes from here on is not in it.
+    pub(super) fn heard(&mut self, usage: Usage) {
+        self.heard = Some(usage);
+    }
+
     /// What the model said it took; nothing before it did.
     pub(super) fn usage(&self) -> Usage {
         self.known.map(|(usage, _)| usage).unwrap_or_default()
@@ -151,15 +180,21 @@ impl Bill {
         self.price.cost(usage)
     }
 
-    /// The model wrote `bytes` of text.
+    /// The model wrote `bytes`, of text or of what is not given out.
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.written_bytes += bytes;
+        self.seen_at.get_or_insert_with(Instant::now);
     }
 
     /// Pays for `usage`; returns after it is on disk, or staged with the unit of work. What fails here is not to be
     /// tried again: the answer was paid for, and the next one would be too.
     pub(super) async fn pay(self, usage: Usage) -> Result<Paid> {
-        let paid = Paid { cost: self.price.cost(&usage), reference_cost: self.reference.cost(&usage) };
+        self.pay_instead_of(usage, &usage).await
+    }
+
+    /// The same, for an answer that the reference model would have given for `reference`.
+    pub(super) async fn pay_instead_of(self, usage: Usage, reference: &Usage) -> Result<Paid> {
+        let paid = Paid { cost: self.price.cost(&usage), reference_cost: self.reference.cost(reference) };
         self.pay_exactly(usage, paid).await
     }
 
@@ -191,7 +226,7 @@ impl Bill {
         if self.paid || !self.begun {
             return NanoUsd::ZERO;
         }
-        let usage = Usage::of(self.entry.input_tokens, estimate_tokens(self.written_bytes));
+        let usage = self.so_far();
         let (usage, cost) =
             self.known.unwrap_or_else(|| (usage, self.worst.unwrap_or_else(|| self.price.cost(&usage))));
         // The reference model would not have needed the attempt: it saves nothing.
@@ -202,6 +237,16 @@ impl Bill {
             self.settle(usage, paid, self.cx.unit.is_some(), &entry);
         }
         paid.cost
+    }
+
+    /// What it took as far as that is known: what the model said, and rather too many tokens for what it wrote.
+    fn so_far(&self) -> Usage {
+        let written = estimate_tokens(self.written_bytes);
+        let since = self.begun_at.unwrap_or(self.since);
+        let silent = self.seen_at.unwrap_or_else(Instant::now).saturating_duration_since(since);
+        let unseen = (silent.as_millis() as u64 / THOUGHT_MS).min(self.unseen.saturating_sub(written));
+        let heard = self.heard.unwrap_or_else(|| Usage::of(self.entry.input_tokens, 0));
+        Usage { output_tokens: heard.output_tokens.max(written + unseen), ..heard }
     }
 
     /// A job is on its way that writes `entry`; `staged` when it waits for the end of a task.

@@ -159,8 +159,21 @@ impl Breaker {
         }
     }
 
+    /// The answer of a call has begun. After that of a probe others need not wait for its end; when it fails all the
+    /// same, it opens again, since only a success forgets what was counted.
+    fn begun(&mut self, probe: u64) -> Option<Change> {
+        self.is_probing(probe).then(|| {
+            self.state = State::Closed;
+            Change::Closed
+        })
+    }
+
+    fn is_probing(&self, probe: u64) -> bool {
+        matches!(self.state, State::Probing { .. }) && probe == self.probe
+    }
+
     fn record(&mut self, outcome: Outcome, probe: u64, now: Instant, policy: BreakerPolicy) -> Option<Change> {
-        let probing = matches!(self.state, State::Probing { .. }) && probe == self.probe;
+        let probing = self.is_probing(probe);
         if !probing && self.state != State::Closed {
             // A call from before the breaker opened, or a probe whose turn is over: it says nothing new.
             return None;
@@ -182,6 +195,11 @@ impl Breaker {
                 self.failures = self.failures.saturating_add(1);
                 self.cut_off = if cut_off { self.cut_off.saturating_add(1) } else { 0 };
                 let cut_often = self.cut_off >= CUT_OFF_IN_A_ROW;
+                if policy.failures == 0 && probing {
+                    // It was left alone for another reason; failures never are one.
+                    self.state = State::Closed;
+                    return Some(Change::Closed);
+                }
                 if policy.failures == 0 || !(probing || cut_often || self.failures >= policy.failures) {
                     return None;
                 }
@@ -257,6 +275,13 @@ pub(super) struct Permit {
 }
 
 impl Permit {
+    pub(super) fn begun(&self) -> Option<Change> {
+        if self.probe == 0 {
+            return None;
+        }
+        self.breakers.with(&self.model, |breaker| breaker.begun(self.probe))
+    }
+
     pub(super) fn record(mut self, outcome: Outcome, now: Instant) -> Option<Change> {
         self.open = false;
         self.breakers.record(&self.model, outcome, self.probe, now)
@@ -348,6 +373,29 @@ mod tests {
         let later = now + POLICY.open_for;
         assert_eq!(fail(&breakers, later), OPENED);
         assert_eq!(breakers.state("m", later + POLICY.open_for / 2), BreakerState::Open);
+    }
+
+    #[test]
+    fn a_probe_whose_answer_begins_lets_others_in_and_opens_it_again_when_it_fails() {
+        let (breakers, now) = (Breakers::new(POLICY), Instant::now());
+        for _ in 0..3 {
+            fail(&breakers, now);
+        }
+        let later = now + POLICY.open_for;
+        let probe = breakers.admit("m", later).unwrap();
+        assert_eq!((probe.begun(), probe.begun()), (Some(Change::Closed), None));
+        assert!(breakers.admit("m", later).is_some(), "others need not wait for its end");
+        assert_eq!(probe.record(Outcome::Failure, later), OPENED);
+    }
+
+    #[test]
+    fn a_probe_that_fails_where_failures_never_open_it_is_the_end_of_probing() {
+        let breakers = Breakers::new(BreakerPolicy { failures: 0, ..POLICY });
+        let now = Instant::now();
+        assert!(breakers.admit("m", now).unwrap().record(Outcome::Exhausted, now).is_some());
+        let later = now + POLICY.exhausted_for;
+        assert_eq!(fail(&breakers, later), Some(Change::Closed));
+        assert!(breakers.admit("m", later).is_some());
     }
 
     #[test]

@@ -23,11 +23,12 @@ impl Places {
         Self { limit: most, most, taken: 0, decreased: None }
     }
 
-    /// Takes a place; says whether there was one.
-    pub(super) fn take(&mut self) -> bool {
-        let free = (self.taken as f64) < self.limit.floor();
-        self.taken += usize::from(free);
-        free
+    /// Takes a place, if there is one; says whether there is another.
+    pub(super) fn take(&mut self) -> Option<bool> {
+        let free = |taken: usize| (taken as f64) < self.limit.floor();
+        let more = free(self.taken).then(|| free(self.taken + 1))?;
+        self.taken += 1;
+        Some(more)
     }
 
     /// Gives a place back after a call that went well, was too much for the model, or says nothing.
@@ -53,14 +54,14 @@ mod tests {
     use super::*;
 
     fn take_all(places: &mut Places) -> usize {
-        std::iter::from_fn(|| places.take().then_some(())).count()
+        std::iter::from_fn(|| places.take()).count()
     }
 
     #[test]
     fn overload_takes_places_once_and_success_brings_them_back() {
         let (mut places, mut now) = (Places::new(100), Instant::now());
         for _ in 0..10 {
-            assert!(places.take());
+            assert!(places.take().is_some());
         }
         // All ten tell of the same overload.
         (0..10).for_each(|_| places.give_back(Some(false), now));
@@ -68,7 +69,7 @@ mod tests {
         for _ in 0..100 {
             now += ONE_SIGN;
             places.give_back(Some(true), now);
-            assert!(places.take());
+            assert!(places.take().is_some());
         }
         let more = take_all(&mut places);
         assert!((5..30).contains(&more), "about one more for each full round: {more}");
@@ -79,11 +80,11 @@ mod tests {
         let (mut places, mut now) = (Places::new(2), Instant::now());
         for _ in 0..20 {
             now += ONE_SIGN;
-            assert!(places.take());
+            assert!(places.take().is_some());
             places.give_back(Some(false), now);
         }
         for _ in 0..20 {
-            assert!(places.take());
+            assert!(places.take().is_some());
             places.give_back(Some(true), now);
         }
         assert_eq!(take_all(&mut places), 2);

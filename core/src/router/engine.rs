@@ -294,6 +294,9 @@ impl RouterEngine {
             price: &profile.price,
             input_tokens: estimate_tokens(request.prompt.len()),
             max_cost: model.max_cost(&request),
+            profile: Some(profile),
+            // Images are dear, and a server that is late goes on making them.
+            repeat_when_billed: false,
         };
         let answered = single.ask(|cx| {
             let (model, request) = (Arc::clone(&model), request.clone());

@@ -9,6 +9,9 @@ use crate::{
     store::{StoreConfig, Unit},
 };
 
+#[path = "money_tests.rs"]
+mod money;
+
 struct Rig {
     engine: RouterEngine,
     store: Store,
@@ -157,6 +160,8 @@ async fn a_stream_falls_back_and_goes_on_where_it_broke_off() {
     assert_eq!((text.as_str(), reply.text.as_str(), reply.model.as_str()), ("abc def", "abc def", "b"));
     assert_eq!(reply.cost, NanoUsd(10 * (10 + 2) + 20 * 11), "both are paid");
     assert_eq!((reply.usage.input_tokens, reply.usage.output_tokens), (20, 2));
+    // The reference model would have read ten tokens once, and written both parts.
+    assert_eq!(reply.reference_cost, NanoUsd(10 * 2500 + 2 * 10_000));
     rig2.store.flush().await.unwrap();
     assert_eq!(rig2.engine.totals(None).unwrap().cost, reply.cost);
     let rig3 = rig(broken());

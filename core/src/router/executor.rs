@@ -28,7 +28,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{ChatRequest, Delta, FinishReason, Usage, estimate_tokens},
+    model::{CacheFor, ChatRequest, Delta, FinishReason, Message, ReasoningEffort, Usage, estimate_tokens},
     money::NanoUsd,
     monitor::EventKind,
 };
@@ -161,8 +161,9 @@ impl Walk {
                 Err(error) => {
                     if let Err(error) = self.fail(error) {
                         self.ended = true;
-                        // Nobody is there to take it once the caller has left.
-                        let gone = self.cx.check().is_err_and(|end| end.kind() == ErrorKind::Cancelled);
+                        // Nobody is there to take it once the caller has left; a deadline that passed is no reason to
+                        // throw away what is there.
+                        let gone = self.cx.cancel.is_cancelled();
                         let doubted = if gone { None } else { self.doubted_reply().await? };
                         return doubted.map(|reply| Some(StreamEvent::Done { reply })).ok_or(error);
                     }
@@ -202,10 +203,20 @@ impl Walk {
                 Seen::Nothing
             }
             Delta::ToolCall { call } => {
-                live.bill.wrote(call.name.len() + call.arguments.to_string().len());
+                // Where its pieces were told as they came, they are counted.
+                if !live.hides {
+                    live.bill.wrote(call.name.len() + call.arguments.to_string().len());
+                }
                 live.tool_calls.push(call);
                 Seen::Nothing
             }
+            Delta::Progress { bytes } => {
+                live.hides = true;
+                live.bill.wrote(bytes);
+                Seen::Nothing
+            }
+            // Taken by the attempt itself.
+            Delta::Usage { .. } => Seen::Nothing,
             Delta::Done { usage, finish_reason } => {
                 live.bill.took(usage);
                 let rest = live.seam.as_mut().map(seam::Seam::end).transpose()?.unwrap_or_default();
@@ -298,13 +309,25 @@ impl Walk {
                 delta = hedge.next() => (false, delta),
             };
             match (first, delta) {
-                (first, Ok(delta)) => {
-                    if !first {
-                        std::mem::swap(&mut self.live, &mut self.hedge);
-                        self.steps.swap(0, 1);
-                    }
+                (true, Ok(delta)) => {
                     self.lose_hedge();
                     return Ok(delta);
+                }
+                (false, Ok(delta)) => {
+                    // It would have taken longer still: without it, only quick answers were remembered.
+                    let (slow, took) = (live.step.id().to_owned(), live.since.elapsed());
+                    self.engine.first_pieces().note(&slow, took);
+                    self.take_hedge();
+                    return Ok(delta);
+                }
+                // The caller has left, or the other one is not to answer what this one refused.
+                (first, Err(error)) if self.ends_all(&error) => {
+                    if first {
+                        self.lose_hedge();
+                    } else {
+                        self.take_hedge();
+                    }
+                    return Err(error);
                 }
                 (true, Err(error)) => {
                     let failed = std::mem::replace(&mut self.live, self.hedge.take());
@@ -317,7 +340,23 @@ impl Walk {
                     self.steps.remove(1);
                 }
             }
+            if let Some(live) = self.live.as_mut().filter(|_| self.steps.len() == 1) {
+                live.is_last();
+            }
         }
+    }
+
+    /// Whether no other model is to be asked after `error` of one of two.
+    fn ends_all(&self, error: &Error) -> bool {
+        let of_the_request = error.kind() == ErrorKind::Invalid && self.given.is_empty();
+        self.cx.check().is_err() || of_the_request || self.is_final_refusal(error)
+    }
+
+    /// The second model's answer is the one that counts.
+    fn take_hedge(&mut self) {
+        std::mem::swap(&mut self.live, &mut self.hedge);
+        self.steps.swap(0, 1);
+        self.lose_hedge();
     }
 
     /// Starts an attempt with the first model that is left.
@@ -353,11 +392,13 @@ impl Walk {
             step.max_output_tokens = left.min(room).max(1);
             (request, Some(seam))
         };
-        let worst = profile.price.most(step.input_tokens, step.max_output_tokens);
-        if let Some(most) = self.max_cost.filter(|most| self.wasted + worst > *most) {
+        let worst = worst(&step, &request);
+        let under_way = self.live.as_ref().map_or(NanoUsd::ZERO, |live| live.bill.most());
+        let spent = self.wasted + under_way;
+        if let Some(most) = self.max_cost.filter(|most| spent + worst > *most) {
             return Err(Error::new(ErrorKind::OverBudget, "the call would cost more than its max_cost; allow more")
                 .with("needed", worst)
-                .with("spent", self.wasted)
+                .with("spent", spent)
                 .with("limit", most));
         }
         if self.cascade.is_some() && profile.capabilities.logprobs {
@@ -391,10 +432,13 @@ impl Walk {
             key: profile.key.as_deref(),
             price: &profile.price,
             input_tokens: step.input_tokens,
-            most: profile.price.most(step.input_tokens, step.max_output_tokens),
+            most: worst(&step, &request),
             decision: Some(Arc::clone(&self.decision)),
         };
-        let bill = Bill::open(&self.engine, &self.cx, charge).await?;
+        let mut bill = Bill::open(&self.engine, &self.cx, charge).await?;
+        if profile.capabilities.reasoning && request.sampling.reasoning_effort != Some(ReasoningEffort::None) {
+            bill.may_think(step.max_output_tokens);
+        }
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
         let left = self.time_for(&step);
         Ok(Live::new(&self.cx, step, request, left, (leave, bill), seam))
@@ -429,7 +473,7 @@ impl Walk {
             return Err(Error::unexpected("an answer ended that had not begun"));
         };
         let (model, latency_ms) = (live.step.id().to_owned(), live.latency_ms());
-        let tokens = usage.input_tokens + usage.output_tokens;
+        let tokens = usage.input_tokens.saturating_add(usage.output_tokens);
         let change = live.leave.record(Outcome::Success, Some(tokens), Instant::now());
         tell_breaker(&self.cx, &model, change);
         if let Some(first) = live.first_after.filter(|_| self.engine.config().hedge) {
@@ -453,11 +497,16 @@ impl Walk {
             finish_reason,
             model: model.clone(),
             usage: Usage {
-                input_tokens: usage.input_tokens + self.given_usage.input_tokens,
-                output_tokens: usage.output_tokens + self.given_usage.output_tokens,
+                input_tokens: usage.input_tokens.saturating_add(self.given_usage.input_tokens),
+                output_tokens: usage.output_tokens.saturating_add(self.given_usage.output_tokens),
                 ..usage
             },
         };
+        // The reference model would have read the request once, and written all of the answer.
+        let mut once = Usage { output_tokens: answer.usage.output_tokens, ..usage };
+        if self.given_usage.input_tokens > 0 {
+            once.input_tokens = usage.input_tokens.min(self.given_usage.input_tokens);
+        }
         // A stream was given out as it came: what `generate` checks and doubts is not checked there.
         let checked = self.mode == Mode::Whole
             || !self.engine.config().learning.cascade && matches!(self.form.read(&answer.text), Ok(Cow::Borrowed(_)));
@@ -466,7 +515,7 @@ impl Walk {
         let keep = self.engine.keep(&self.cx, self.keeping.take(), &answer);
         let learned_of = (live.bill.cost(&usage), live.agreement);
         let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, learned_of);
-        let (paid, (), ()) = tokio::join!(live.bill.pay(usage), keep, remember);
+        let (paid, (), ()) = tokio::join!(live.bill.pay_instead_of(usage, &once), keep, remember);
         let paid = paid?;
         record_answer(&live.span, usage, finish_reason, paid.cost);
         if let Some(shadow) = self.shadow.take().filter(|_| answer.tool_calls.is_empty()) {
@@ -506,5 +555,21 @@ impl Walk {
     /// Models of the plan, those given up included.
     pub(super) fn planned(&self) -> impl Iterator<Item = &str> {
         self.plan.steps.iter().map(|step| step.model.as_str())
+    }
+}
+
+/// The most that `step` can cost with `request`. Plans are made by the usual number of tokens; what is held is what can be
+/// billed.
+fn worst(step: &Step, request: &ChatRequest) -> NanoUsd {
+    let price = &step.model.profile().price;
+    if price.is_free() {
+        return NanoUsd::ZERO;
+    }
+    let input = step.model.most_tokens(request).unwrap_or(0).max(step.input_tokens);
+    let dear = |message: &Message| message.cache == Some(CacheFor::OneHour) || !message.images.is_empty();
+    if request.messages.iter().any(dear) {
+        price.most_of_any_kind(input, step.max_output_tokens)
+    } else {
+        price.most(input, step.max_output_tokens)
     }
 }

@@ -35,6 +35,10 @@ impl Walk {
         let begun = self.live.as_ref().is_some_and(|live| live.pieces > 0);
         let outcome = match (&left, again) {
             (Some(_), _) => Outcome::Neutral,
+            // A long answer takes its time.
+            _ if error.kind() == ErrorKind::Timeout && self.live.as_ref().is_some_and(Live::wrote_to_the_end) => {
+                Outcome::Neutral
+            }
             _ if begun && error.kind() == ErrorKind::Unavailable => Outcome::CutOff,
             (None, true) => Outcome::of(&error),
             (None, false) => Outcome::last(&error),
@@ -86,7 +90,7 @@ impl Walk {
     }
 
     /// A provider's content filter refused the request, and the settings do not look for a provider that lets it pass.
-    fn is_final_refusal(&self, error: &Error) -> bool {
+    pub(super) fn is_final_refusal(&self, error: &Error) -> bool {
         let refused = error.context().iter().any(|(name, value)| *name == "filter" && value == "request");
         refused && !self.engine.config().reroute_filtered.requests()
     }

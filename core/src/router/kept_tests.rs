@@ -56,6 +56,7 @@ fn engine_with(
         max_tokens: 100,
         local: true,
         price: Price::default(),
+        key: None,
     };
     engine.set_embedder(Arc::new(Beginnings(profile)));
     (folder, engine, models)
@@ -124,8 +125,14 @@ async fn what_means_the_same_is_found_only_where_it_is_asked_for() {
 #[tokio::test]
 async fn a_prompt_that_must_stay_goes_to_no_embedder_outside() {
     let (_folder, engine, _) = engine(Some(0.9), vec![Scripted::local("m").says(&["a"]).says(&["b"])]);
-    let profile =
-        EmbedderProfile { id: "remote".into(), dimensions: 2, max_tokens: 100, local: false, price: Price::default() };
+    let profile = EmbedderProfile {
+        id: "remote".into(),
+        dimensions: 2,
+        max_tokens: 100,
+        local: false,
+        price: Price::default(),
+        key: None,
+    };
     engine.set_embedder(Arc::new(Beginnings(profile)));
     let cx = Context::new();
     let local = |text: &str| {

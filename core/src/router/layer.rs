@@ -10,11 +10,15 @@ use crate::{
     context::Context,
     engine::Layer,
     error::{Error, ErrorKind, Result},
-    model::{ChatModel, ChatRequest, ChatStream, LocalStatistics, ModelProfile},
+    model::{ChatModel, ChatRequest, ChatStream, Delta, LocalStatistics, ModelProfile},
 };
 
+/// The longest wait that a provider may ask for: whoever wants to wait longer calls again.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
 /// Calls again after an error that may go away, as long as nothing of the answer came yet. Waits with jitter, and at
-/// least as long as the provider asks. The last error is marked as not retryable.
+/// least as long as the provider asks, up to a minute: after an error that asks for more it gives up. The last error is
+/// marked as not retryable.
 ///
 /// The right order is retry outside, timeout inside, so that each try has the whole time:
 ///
@@ -64,7 +68,13 @@ impl ChatModel for Retried {
         let mut backoff = Backoff::new(self.layer.first_wait);
         for _ in 1..self.layer.attempts {
             match begun(self.inner.chat(cx, request.clone()).await).await {
-                Err(error) if error.is_retryable() && cx.check().is_ok() => cx.sleep(backoff.after(&error)).await?,
+                Err(error) if error.is_retryable() && cx.check().is_ok() => {
+                    let wait = backoff.after(&error);
+                    if wait > self.layer.first_wait.max(LONGEST_WAIT) {
+                        return Err(error);
+                    }
+                    cx.sleep(wait).await?;
+                }
                 result => return result,
             }
         }
@@ -75,18 +85,31 @@ impl ChatModel for Retried {
         self.inner.count_tokens(request)
     }
 
+    fn most_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        self.inner.most_tokens(request)
+    }
+
     fn local_statistics(&self) -> Option<LocalStatistics> {
         self.inner.local_statistics()
     }
 }
 
-/// Waits for the first piece of an answer, so that a failure before it is one of the call.
+/// Waits for the first piece of an answer that is given out, so that a failure before it is one of the call.
 async fn begun(called: Result<ChatStream>) -> Result<ChatStream> {
     let mut rest = called?;
-    match rest.next().await {
-        Some(Ok(first)) => Ok(stream::iter([Ok(first)]).chain(rest).boxed()),
-        Some(Err(error)) => Err(error),
-        None => Err(Error::new(ErrorKind::Unavailable, "the answer ended before it began")),
+    let (mut hidden, mut told) = (0, None);
+    loop {
+        match rest.next().await {
+            Some(Ok(Delta::Progress { bytes })) => hidden += bytes,
+            Some(Ok(Delta::Usage { usage, whole })) => told = Some(Delta::Usage { usage, whole }),
+            Some(Ok(first)) => {
+                let progress = (hidden > 0).then_some(Delta::Progress { bytes: hidden });
+                let before = progress.into_iter().chain(told).chain([first]).map(Ok);
+                return Ok(stream::iter(before).chain(rest).boxed());
+            }
+            Some(Err(error)) => return Err(error),
+            None => return Err(Error::new(ErrorKind::Unavailable, "the answer ended before it began")),
+        }
     }
 }
 
@@ -142,6 +165,10 @@ impl ChatModel for Limited {
         self.inner.count_tokens(request)
     }
 
+    fn most_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        self.inner.most_tokens(request)
+    }
+
     fn local_statistics(&self) -> Option<LocalStatistics> {
         self.inner.local_statistics()
     }
@@ -171,6 +198,24 @@ mod tests {
         let retried = RetryLayer::new(2, Duration::from_millis(100)).layer(model);
         let error = retried.chat(&Context::new(), ChatRequest::user("hello")).await.err().unwrap();
         assert!(!error.is_retryable() && error.kind() == ErrorKind::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_asks_for_a_day_is_not_waited_for() {
+        let busy = || Error::new(ErrorKind::RateLimited, "slow").with("retry_after_ms", 86_400_000);
+        let model = Arc::new(Scripted::local("m").fails_at_once(busy).says(&["hi"]));
+        let retried = RetryLayer::new(3, Duration::from_millis(100)).layer(model.clone());
+        let error = retried.chat(&Context::new(), ChatRequest::user("hello")).await.err().unwrap();
+        assert!(error.is_retryable() && model.calls() == 1, "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_given_out_is_no_beginning() {
+        let hidden = |model: Scripted| model.tells(vec![Delta::Progress { bytes: 3 }], unavailable);
+        let model = Arc::new(hidden(hidden(Scripted::local("m"))).says(&["hi"]));
+        let retried = RetryLayer::new(3, Duration::from_millis(100)).layer(model);
+        let answer = retried.chat(&Context::new(), ChatRequest::user("hello")).await.unwrap();
+        assert_eq!(collect(answer).await.unwrap().text, "hi");
     }
 
     #[tokio::test(start_paused = true)]

@@ -157,7 +157,7 @@ async fn a_doubted_answer_stands_when_no_other_model_answers() {
 async fn a_call_of_a_tool_is_not_doubted_for_saying_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let cascade = LearningConfig { cascade: true, ..learning() };
-    let call = ToolCall { id: "1".into(), name: "add".into(), arguments: serde_json::json!({}) };
+    let call = ToolCall { id: "1".into(), name: "add".into(), arguments: serde_json::json!({}), extra_content: None };
     let capable = |mut model: Scripted| {
         model.offers(|can| can.tools = true);
         model
@@ -376,4 +376,15 @@ fn asked() -> RouteRequest {
 
 fn state(id: &str) -> crate::router::ModelState {
     Arc::new(crate::model::ModelProfile::local(id, 4096)).into()
+}
+
+#[tokio::test]
+async fn a_doubted_answer_stands_when_the_deadline_passes_before_a_better_one_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let cascade = LearningConfig { cascade: true, ..learning() };
+    let models = vec![Scripted::remote("cheap", 1).says(&[WRONG]), Scripted::remote("dear", 1000).hangs()];
+    let rig = rig(&folder, cascade, models);
+    let late = rig.cx.child().within(Duration::from_millis(500));
+    let reply = rig.engine.generate(&late, ask(QUESTION)).await.unwrap();
+    assert_eq!((reply.model.as_str(), reply.text.as_str()), ("cheap", WRONG));
 }

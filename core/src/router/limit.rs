@@ -32,8 +32,10 @@ impl Bucket {
         self.empty_at = self.empty_at.max(now) + self.time_of(units);
     }
 
-    fn give_back(&mut self, units: u64) {
-        if let Some(earlier) = self.empty_at.checked_sub(self.time_of(units)) {
+    /// `taken` units were taken, and only `used` were used.
+    fn give_back(&mut self, taken: u64, used: u64) {
+        let unused = taken.min(u64::from(self.per_minute)).saturating_sub(used);
+        if let Some(earlier) = self.empty_at.checked_sub(self.time_of(unused)) {
             self.empty_at = earlier;
         }
     }
@@ -71,10 +73,18 @@ impl RateLimiter {
         Ok(wait)
     }
 
-    /// Gives tokens back that were taken and not used.
-    pub(super) fn give_back(&mut self, tokens: u64) {
+    /// Of the `tokens` of a request only `used` were used.
+    pub(super) fn give_back(&mut self, tokens: u64, used: u64) {
         if let Some(bucket) = &mut self.tokens {
-            bucket.give_back(tokens);
+            bucket.give_back(tokens, used);
+        }
+    }
+
+    /// A request of `tokens` was not sent.
+    pub(super) fn take_back(&mut self, tokens: u64) {
+        self.give_back(tokens, 0);
+        if let Some(requests) = &mut self.requests {
+            requests.give_back(1, 0);
         }
     }
 }
@@ -107,10 +117,14 @@ mod tests {
         let mut limit = limiter(None, Some(600), now);
         assert_eq!(limit.take(600, Duration::ZERO, now), Ok(Duration::ZERO));
         assert!(limit.take(60, SECOND, now).is_err());
-        limit.give_back(540);
+        limit.give_back(600, 60);
         assert_eq!(limit.take(60, SECOND, now), Ok(Duration::ZERO));
         let mut limit = limiter(None, Some(600), now);
         assert_eq!(limit.take(10_000, Duration::ZERO, now), Ok(Duration::ZERO));
+        limit.give_back(10_000, 1000);
+        assert!(limit.take(60, SECOND, now).is_err(), "it used more than a minute has");
+        limit.give_back(10_000, 500);
+        assert_eq!(limit.take(100, Duration::ZERO, now), Ok(Duration::ZERO));
     }
 
     proptest! {

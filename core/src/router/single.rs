@@ -18,7 +18,7 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{Embedder, EmbedderProfile, Embedding, Price, Usage},
+    model::{Embedder, EmbedderProfile, Embedding, ModelProfile, Price, Usage, batches},
     money::NanoUsd,
     monitor::EventKind,
 };
@@ -34,6 +34,10 @@ pub(super) struct Single<'a> {
     pub(super) input_tokens: u64,
     /// The most it can cost: held on the budgets before each try.
     pub(super) max_cost: NanoUsd,
+    /// The model, when it has places and a rate to be kept to.
+    pub(super) profile: Option<&'a ModelProfile>,
+    /// Whether a try that may have been billed is followed by another one.
+    pub(super) repeat_when_billed: bool,
 }
 
 /// What a model gave, and what it took.
@@ -80,18 +84,24 @@ impl Single<'_> {
                     self.cx.sleep(backoff.after(&error)).await?;
                     tries += 1;
                 }
+                // Whoever tries it again pays again.
+                Err(error) if !self.repeat_when_billed && may_be_billed(&error) => return Err(error.retryable(false)),
                 Err(error) => return Err(error),
             }
         }
     }
 
     fn may_retry(&self, error: &Error, tries: u32) -> bool {
-        // Waiting longer than the caller or one try may take is a failure told late.
-        let longest = self.cx.time_left().map_or(self.engine.timeout(), |left| left.min(self.engine.timeout()));
         error.is_retryable()
+            && (self.repeat_when_billed || !may_be_billed(error))
             && tries < self.engine.attempts()
             && error.kind() != ErrorKind::CircuitOpen
-            && retry_after(error).unwrap_or(Duration::ZERO) <= longest
+            && retry_after(error).unwrap_or(Duration::ZERO) <= self.longest_wait()
+    }
+
+    /// Waiting longer than the caller or one try may take is a failure told late.
+    fn longest_wait(&self) -> Duration {
+        self.cx.time_left().map_or(self.engine.timeout(), |left| left.min(self.engine.timeout()))
     }
 
     async fn attempt<'c, T>(
@@ -101,7 +111,11 @@ impl Single<'_> {
         call: &(impl Fn(Context) -> BoxFuture<'c, Result<Answer<T>>> + Send),
     ) -> Result<Answer<T>> {
         self.cx.check()?;
-        let leave = self.engine.admission().enter_now(self.model)?;
+        let admission = self.engine.admission();
+        let mut leave = match self.profile {
+            Some(profile) => admission.enter(self.cx, profile, self.input_tokens, self.longest_wait()).await?,
+            None => admission.enter_now(self.model)?,
+        };
         let charge = Charge {
             id,
             tag: None,
@@ -116,7 +130,14 @@ impl Single<'_> {
         let (cx, since) = (self.cx.child().within(self.engine.timeout()), Instant::now());
         // Sent, it may be billed: also when nobody waits for the answer any more, or nobody can read it.
         bill.send(self.max_cost);
-        let called = cx.run(call(cx.clone())).await;
+        leave.sent();
+        let called = cx.run(call(cx.clone())).await.map_err(|error| match error.kind() {
+            ErrorKind::Timeout if cx.check().is_err() && self.cx.check().is_ok() => {
+                Error::new(ErrorKind::Timeout, "the model did not answer in time; raise `timeout_ms`, or ask for less")
+                    .with("model", self.model)
+            }
+            _ => error,
+        });
         if called.as_ref().is_err_and(|error| !may_be_billed(error)) {
             bill.refused();
         }
@@ -190,7 +211,16 @@ impl PaidEmbedder {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let EmbedderProfile { id, max_tokens, price, .. } = self.profile();
+        let mut embedded = Vec::with_capacity(texts.len());
+        // Each batch is tried again and booked for itself: what was embedded before one that fails is not paid twice.
+        for batch in batches(texts, self.profile().max_tokens) {
+            embedded.extend(self.paid_batch(cx, batch, queries).await?);
+        }
+        Ok(embedded)
+    }
+
+    async fn paid_batch(&self, cx: &Context, texts: Vec<String>, queries: bool) -> Result<Vec<Embedding>> {
+        let EmbedderProfile { id, max_tokens, price, key, .. } = self.profile();
         // No text has more tokens than bytes, and the empty text has one.
         let most = texts.iter().map(|text| text.len().max(1).min(*max_tokens) as u64).sum();
         let read = |tokens| Usage::of(tokens, 0);
@@ -198,10 +228,12 @@ impl PaidEmbedder {
             engine: &self.engine,
             cx,
             model: id,
-            key: None,
+            key: key.as_deref(),
             price,
             input_tokens: most,
             max_cost: price.most(most, 0),
+            profile: None,
+            repeat_when_billed: true,
         };
         let answered = single.ask(|cx| {
             let (embedder, texts, price) = (Arc::clone(&self.embedder), texts.clone(), price.clone());
@@ -211,7 +243,8 @@ impl PaidEmbedder {
                 } else {
                     embedder.embed(&cx, texts).await?
                 };
-                let usage = read(value.iter().map(|embedding| embedding.tokens as u64).sum());
+                let tokens = value.iter().fold(0, |sum: u64, one| sum.saturating_add(one.tokens as u64));
+                let usage = read(tokens);
                 Ok(Answer { value, usage, cost: price.cost(&usage) })
             })
         });

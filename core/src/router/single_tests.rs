@@ -104,8 +104,10 @@ async fn an_image_that_may_be_billed_is_paid_for_though_it_never_came() {
     paints(&engine, vec![late(), unreadable()]);
     let budget = Budget::new(dollars(9));
     let cx = Context::new().budget(budget.clone());
-    let reply = engine.generate_image(&cx, ImageRequest::new("a cat")).await;
-    assert!(reply.is_err_and(|error| error.kind() == ErrorKind::Timeout), "two tries are allowed");
+    for kind in [ErrorKind::Unavailable, ErrorKind::Timeout] {
+        let error = engine.generate_image(&cx, ImageRequest::new("a cat")).await.unwrap_err();
+        assert!(error.kind() == kind && !error.is_retryable(), "two tries are allowed, but not of what was billed");
+    }
     store.flush().await.unwrap();
     let entries = engine.ledger(&cx, LedgerQuery::default()).await.unwrap();
     assert_eq!(
@@ -165,7 +167,14 @@ async fn an_image_that_cannot_be_written_down_is_not_made_again() {
 async fn a_tenant_that_the_ledger_cannot_hold_is_refused_before_anything_is_paid() {
     let (_folder, engine, _) = engine();
     let price = Price { input: NanoUsd(1_000_000), ..Price::default() };
-    let profile = EmbedderProfile { id: "far".into(), dimensions: 1, max_tokens: 100, local: false, price };
+    let profile = EmbedderProfile {
+        id: "far".into(),
+        dimensions: 1,
+        max_tokens: 100,
+        local: false,
+        price,
+        key: Some("KEY".into()),
+    };
     let far = Arc::new(Remote(profile, AtomicU64::new(1)));
     engine.set_embedder(far.clone());
     paints(&engine, Vec::new());
@@ -207,7 +216,14 @@ async fn a_model_that_is_down_is_left_alone_and_the_fault_of_a_request_ends_it()
 async fn a_remote_embedder_is_tried_again_and_paid_for() {
     let (_folder, engine, store) = engine();
     let price = Price { input: NanoUsd(1_000_000), ..Price::default() };
-    let profile = EmbedderProfile { id: "far".into(), dimensions: 1, max_tokens: 100, local: false, price };
+    let profile = EmbedderProfile {
+        id: "far".into(),
+        dimensions: 1,
+        max_tokens: 100,
+        local: false,
+        price,
+        key: Some("KEY".into()),
+    };
     engine.set_embedder(Arc::new(Remote(profile, AtomicU64::new(0))));
     let embedder = engine.embedder().unwrap();
     let budget = Budget::new(NanoUsd(1000));
@@ -221,6 +237,8 @@ async fn a_remote_embedder_is_tried_again_and_paid_for() {
     store.commit(unit.take(true)).await.unwrap();
     let totals = engine.totals(None).unwrap();
     assert_eq!((totals.calls, totals.input_tokens, totals.cost), (1, 8, NanoUsd(8)));
+    let paid_by = LedgerQuery { key: Some("KEY".into()), ..LedgerQuery::default() };
+    assert_eq!(engine.ledger(&cx, paid_by).await.unwrap().len(), 1, "budgets and queries go by the key");
     let queries = embedder.embed_queries(&cx, vec!["a query".to_owned()]).await.unwrap();
     assert_eq!(
         (&queries[0].vector[..], budget.left()),
@@ -229,4 +247,48 @@ async fn a_remote_embedder_is_tried_again_and_paid_for() {
     );
     let long = vec!["x".repeat(5000); 20];
     assert_eq!(embedder.embed(&cx, long).await.unwrap_err().kind(), ErrorKind::OverBudget, "20 times 100 tokens");
+}
+
+#[tokio::test]
+async fn what_was_embedded_before_a_batch_that_fails_is_not_paid_twice() {
+    /// Fails in its second batch once.
+    #[derive(Debug)]
+    struct Second(EmbedderProfile, Mutex<Vec<usize>>);
+
+    #[async_trait]
+    impl Embedder for Second {
+        fn profile(&self) -> &EmbedderProfile {
+            &self.0
+        }
+
+        async fn embed(&self, _: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+            let mut calls = self.1.lock().unwrap();
+            calls.push(texts.len());
+            if calls.len() == 2 {
+                return Err(Error::new(ErrorKind::RateLimited, "slow down"));
+            }
+            Ok(texts.iter().map(|_| Embedding { vector: vec![1.0], tokens: 4, truncated: false }).collect())
+        }
+    }
+    let (_folder, engine, _) = engine();
+    let price = Price { input: NanoUsd(1_000_000), ..Price::default() };
+    let profile = EmbedderProfile { id: "far".into(), dimensions: 1, max_tokens: 100, local: false, price, key: None };
+    let far = Arc::new(Second(profile, Mutex::default()));
+    engine.set_embedder(far.clone());
+    let embedded = engine.embedder().unwrap().embed(&Context::new(), vec!["a text".into(); 200]).await.unwrap();
+    assert_eq!((embedded.len(), far.1.lock().unwrap().as_slice()), (200, &[128, 72, 72][..]));
+    let totals = engine.totals(None).unwrap();
+    assert_eq!((totals.calls, totals.failed, totals.cost), (2, 0, NanoUsd(800)));
+}
+
+#[tokio::test]
+async fn a_rate_limit_of_an_image_model_is_kept_to() {
+    let (_folder, engine, _) = engine();
+    let rate_limit = Some(crate::model::RateLimit { requests_per_minute: Some(1), tokens_per_minute: None });
+    let profile = ModelProfile { rate_limit, ..ModelProfile::local("painter", 1000) };
+    engine.set_image_model(Arc::new(Painter(profile, Mutex::default())));
+    let cx = Context::new().within(Duration::from_secs(5));
+    engine.generate_image(&cx, ImageRequest::new("a cat")).await.unwrap();
+    let error = engine.generate_image(&cx, ImageRequest::new("a cat")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
 }

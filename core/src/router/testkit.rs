@@ -17,7 +17,8 @@ use crate::{
     context::Context,
     error::{Error, Result},
     model::{
-        Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, ToolCall, Usage,
+        Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, RateLimit, ToolCall,
+        Usage,
     },
     money::NanoUsd,
 };
@@ -30,6 +31,8 @@ enum Act {
     FailsAtOnce(MakeError),
     FailsAfter(Vec<String>, MakeError),
     CutOff(Vec<String>),
+    Tells(Vec<Delta>, MakeError),
+    Slowly(Duration, Vec<Delta>),
     Hangs,
 }
 
@@ -41,6 +44,7 @@ pub(super) struct Scripted {
     calls: AtomicUsize,
     counted: AtomicUsize,
     counts_for: Duration,
+    most_tokens: u64,
 }
 
 impl fmt::Debug for Scripted {
@@ -58,6 +62,7 @@ impl Scripted {
             calls: AtomicUsize::new(0),
             counted: AtomicUsize::new(0),
             counts_for: Duration::ZERO,
+            most_tokens: 10,
         }
     }
 
@@ -109,6 +114,28 @@ impl Scripted {
         self.act(Act::CutOff(owned(texts)))
     }
 
+    /// Gives `deltas`, then fails.
+    pub(super) fn tells(self, deltas: Vec<Delta>, error: MakeError) -> Self {
+        self.act(Act::Tells(deltas, error))
+    }
+
+    /// Gives each of `deltas` after such a wait, then ends well.
+    pub(super) fn slowly(self, wait: Duration, deltas: Vec<Delta>) -> Self {
+        self.act(Act::Slowly(wait, deltas))
+    }
+
+    /// Has such a rate limit.
+    pub(super) fn limited(mut self, limit: RateLimit) -> Self {
+        self.profile.rate_limit = Some(limit);
+        self
+    }
+
+    /// Has such a price.
+    pub(super) fn priced(mut self, price: Price) -> Self {
+        self.profile.price = price;
+        self
+    }
+
     pub(super) fn hangs(self) -> Self {
         self.act(Act::Hangs)
     }
@@ -116,6 +143,12 @@ impl Scripted {
     /// Takes that long to count tokens.
     pub(super) fn counts_for(mut self, time: Duration) -> Self {
         self.counts_for = time;
+        self
+    }
+
+    /// May be billed for so many tokens of a request.
+    pub(super) fn at_most(mut self, tokens: u64) -> Self {
+        self.most_tokens = tokens;
         self
     }
 
@@ -163,6 +196,16 @@ impl ChatModel for Scripted {
             Act::FailsAtOnce(error) => return Err(error()),
             Act::FailsAfter(texts, error) => stream::iter(texts.into_iter().map(text).chain([Err(error())])).boxed(),
             Act::CutOff(texts) => stream::iter(texts.into_iter().map(text)).boxed(),
+            Act::Tells(deltas, error) => stream::iter(deltas.into_iter().map(Ok).chain([Err(error())])).boxed(),
+            Act::Slowly(wait, deltas) => {
+                let usage = Usage::of(10, deltas.len() as u64);
+                let done = Delta::Done { usage, finish_reason: FinishReason::Stop };
+                let slow = stream::iter(deltas).then(move |delta| async move {
+                    tokio::time::sleep(wait).await;
+                    Ok(delta)
+                });
+                slow.chain(stream::iter([Ok(done)])).boxed()
+            }
             Act::Hangs => stream::pending().boxed(),
         })
     }
@@ -171,5 +214,9 @@ impl ChatModel for Scripted {
         self.counted.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(self.counts_for);
         Ok(10)
+    }
+
+    fn most_tokens(&self, _: &ChatRequest) -> Result<u64> {
+        Ok(self.most_tokens)
     }
 }

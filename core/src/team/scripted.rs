@@ -111,6 +111,7 @@ impl WordEmbedder {
             max_tokens: 512,
             local: true,
             price: Price::default(),
+            key: None,
         })
     }
 

@@ -251,9 +251,7 @@ async fn an_interrupted_epic_goes_on_in_a_fresh_engine() {
 #[tokio::test]
 async fn only_an_agents_own_tools_are_called() {
     let model = Ruled::new("caller", |request, number| {
-        let call = |name: &str| {
-            Answer::Call(ToolCall { id: format!("c{number}"), name: name.into(), arguments: json!({"n": 2}) })
-        };
+        let call = |name: &str| Answer::Call(ToolCall::new(format!("c{number}"), name, json!({"n": 2})));
         match number {
             0 => call("double"),
             1 => {

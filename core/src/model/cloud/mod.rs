@@ -15,6 +15,7 @@
 //! ```
 
 mod anthropic;
+mod calls;
 mod client;
 mod events;
 mod failure;

@@ -54,7 +54,7 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         capabilities: config.capabilities.or(listed.map(|listed| listed.capabilities)).unwrap_or_default(),
         quality: config.quality,
         latency_ms: config.latency_ms,
-        key: key_name(config, seller, official),
+        key: key_name(config.api_key.as_deref(), config.api_key_env.as_deref(), seller, official),
         ends: listed.filter(|_| official || config.price.is_none()).and_then(|listed| listed.ends),
         priced_on: priced_on.and_then(|listed| listed.priced_on),
         rate_limit: config.rate_limit,
@@ -69,13 +69,12 @@ fn revision(name: &str, base_url: Option<&str>) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the key is called that `config` gives: its variable, or `api_key` where it stands in the settings themselves.
-fn key_name(config: &ModelConfig, seller: Seller, official: bool) -> Option<String> {
-    if config.api_key.as_ref().is_some_and(|key| !key.trim().is_empty()) {
+/// What the key is called that settings give: its variable, or `api_key` where it stands in the settings themselves.
+pub(super) fn key_name(key: Option<&str>, variable: Option<&str>, seller: Seller, official: bool) -> Option<String> {
+    if key.is_some_and(|key| !key.trim().is_empty()) {
         return Some("api_key".into());
     }
-    let usual = || official.then(|| seller.key_env.to_owned());
-    config.api_key_env.clone().or_else(usual)
+    variable.or(official.then_some(seller.key_env)).map(str::to_owned)
 }
 
 fn no_price(name: &str) -> Error {

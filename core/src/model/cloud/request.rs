@@ -2,16 +2,36 @@
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{self, ChatRequest, ModelProfile, ReasoningEffort, ResponseFormat},
+    model::{self, ChatRequest, ModelProfile, ReasoningEffort, ResponseFormat, Sampling},
 };
 
-/// Tokens that an image counts for, at most, at the providers' usual sizes.
+/// Tokens that an image counts for at the providers' usual sizes.
 const IMAGE_TOKENS: u64 = 1600;
+/// Tokens that an image counts for at most: Claude's largest have 4,784.
+const MOST_IMAGE_TOKENS: u64 = 5000;
+/// The same for gpt-4o-mini, which bills 2,833 and 5,667 for each of up to eight tiles.
+const MOST_IMAGE_TOKENS_4O_MINI: u64 = 2_833 + 8 * 5_667;
+/// Tokens of what a provider tells its model of tools, at most; Anthropic documents up to 700.
+const TOOL_PROMPT: u64 = 1024;
 
 /// Tokens of `request`, by the bytes of everything that is sent.
 pub(super) fn estimate_tokens(request: &ChatRequest) -> u64 {
-    let mut bytes = 0;
-    let mut images = 0;
+    let (bytes, images) = sent(request);
+    model::estimate_tokens(bytes) + images * IMAGE_TOKENS
+}
+
+/// Tokens that `request` has at most for the model that its provider calls `name`: no text has more than bytes, and none
+/// has more than the context, which the provider would refuse.
+pub(super) fn most_tokens(profile: &ModelProfile, name: &str, request: &ChatRequest) -> u64 {
+    let (bytes, images) = sent(request);
+    let image = if name.contains("gpt-4o-mini") { MOST_IMAGE_TOKENS_4O_MINI } else { MOST_IMAGE_TOKENS };
+    let tools = if request.tools.is_empty() { 0 } else { TOOL_PROMPT };
+    (bytes as u64 + images * image + tools).min(profile.context_length)
+}
+
+/// Bytes and images of everything that is sent, with some bytes for what frames it.
+fn sent(request: &ChatRequest) -> (usize, u64) {
+    let (mut bytes, mut images) = (0, 0);
     for message in &request.messages {
         bytes += message.content.len() + 12;
         images += message.images.len() as u64;
@@ -27,7 +47,7 @@ pub(super) fn estimate_tokens(request: &ChatRequest) -> u64 {
     if let ResponseFormat::JsonSchema { name, schema } = &request.response_format {
         bytes += name.len() + schema.to_string().len();
     }
-    model::estimate_tokens(bytes) + images * IMAGE_TOKENS
+    (bytes, images)
 }
 
 /// Checks `request` against what the model can do, before any money is spent.
@@ -71,6 +91,11 @@ pub(super) fn check(profile: &ModelProfile, request: &ChatRequest) -> Result<()>
     Ok(())
 }
 
+/// How long the model is told to reason: one that never does is not told not to, which it would refuse.
+pub(super) fn reasoning_effort(profile: &ModelProfile, sampling: &Sampling) -> Option<ReasoningEffort> {
+    sampling.reasoning_effort.filter(|effort| *effort != ReasoningEffort::None || profile.capabilities.reasoning)
+}
+
 /// The model does not do `what`.
 pub(super) fn unsupported(profile: &ModelProfile, what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("\"{}\" {what}", profile.id))
@@ -79,10 +104,7 @@ pub(super) fn unsupported(profile: &ModelProfile, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::FunctionSpec,
-        model::{ImageInput, Sampling},
-    };
+    use crate::{engine::FunctionSpec, model::ImageInput};
 
     #[test]
     fn what_a_model_cannot_do_is_told_before_it_is_called() {
@@ -106,6 +128,18 @@ mod tests {
             ChatRequest { sampling: Sampling { top_p: Some(2.0), ..Sampling::default() }, ..ChatRequest::user("x") };
         assert_eq!(kind(&request), ErrorKind::Invalid);
         assert_eq!(kind(&ChatRequest::user("word ".repeat(100))), ErrorKind::ContextLength);
+    }
+
+    #[test]
+    fn no_request_has_more_tokens_than_what_is_held_for() {
+        let profile = ModelProfile::local("m", 100_000);
+        let most = |request: &ChatRequest| most_tokens(&profile, "gpt-4o-mini", request);
+        // A digit, an emoji byte or a rare letter may be a token of its own.
+        assert!(most(&ChatRequest::user("7".repeat(3000))) >= 3000);
+        let mut request = ChatRequest::user("look");
+        request.messages[0].images.push(ImageInput { url: "https://example.com/a.png".into() });
+        assert!(most(&request) >= 2833 + 6 * 5667 && most_tokens(&profile, "gpt-4o", &request) < 6000);
+        assert_eq!(most(&ChatRequest::user("7".repeat(300_000))), 100_000, "the provider would refuse more");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From the events of a server to the pieces of an answer.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     client::{Client, not_understood},
@@ -11,14 +12,12 @@ use super::{
 };
 use crate::{
     context::Context,
-    error::{Error, ErrorKind, Result},
-    model::{ChatStream, Delta, FinishReason, ToolCall},
+    error::{Error, Result},
+    model::{ChatStream, Delta},
 };
 
-/// Arguments of one tool call, in bytes.
-const LONGEST_ARGUMENTS: usize = 4 << 20;
-/// Tool calls of one answer.
-const MOST_CALLS: usize = 128;
+/// How long a server may take, after the end of an answer, to say what it took.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Reads the events of one answer. Pure, so that any event can be tested.
 pub(super) trait Parser: Send + 'static {
@@ -26,8 +25,10 @@ pub(super) trait Parser: Send + 'static {
     fn read(&mut self, data: &str) -> Result<Vec<Delta>, Unreadable>;
     /// Whether the last event was read.
     fn ended(&self) -> bool;
-    /// The pieces after the last event; none when the answer was cut off.
-    fn end(&mut self) -> Result<Vec<Delta>>;
+    /// Whether the answer is whole, though the server may go on to say what it took.
+    fn finished(&self) -> bool;
+    /// The pieces after the last event; none when the answer was cut off. After them comes the error, if any.
+    fn end(&mut self) -> (Vec<Delta>, Result<()>);
 }
 
 /// An event that has no pieces of an answer.
@@ -48,7 +49,11 @@ struct Reading<P> {
     events: Events,
     parser: P,
     ready: VecDeque<Delta>,
+    /// Until when the last event is waited for, once the answer is whole.
+    until: Option<Instant>,
     over: bool,
+    /// What comes after the last piece.
+    fault: Option<Error>,
 }
 
 impl<P: Parser> Reading<P> {
@@ -58,19 +63,51 @@ impl<P: Parser> Reading<P> {
                 return Ok(Some(delta));
             }
             if self.over {
-                return Ok(None);
+                return self.fault.take().map_or(Ok(None), Err);
             }
-            let events = &mut self.events;
-            match self.cx.run(async { events.next().await.transpose() }).await? {
-                Some(data) => self.ready.extend(self.parser.read(&data).map_err(|e| self.error(e))?),
+            match self.event().await? {
+                Some(data) => match self.parser.read(&data) {
+                    Ok(deltas) => {
+                        if !deltas.is_empty() {
+                            self.until = None;
+                        }
+                        self.ready.extend(deltas);
+                    }
+                    Err(Unreadable::Foreign) if self.parser.finished() => self.over = true,
+                    Err(unreadable) => return Err(self.error(unreadable)),
+                },
                 None => self.over = true,
             }
             if self.over || self.parser.ended() {
                 self.over = true;
-                let rest = self.parser.end().map_err(|e| e.with("model", &self.model))?;
+                let (rest, end) = self.parser.end();
                 self.ready.extend(rest);
+                self.fault = end.err().map(|e| e.with("model", &self.model));
             }
         }
+    }
+
+    /// The next event; none after the last. What happens to the connection after the end of an answer takes nothing of it
+    /// away.
+    async fn event(&mut self) -> Result<Option<String>> {
+        let events = &mut self.events;
+        if !self.parser.finished() {
+            return self.cx.run(async { events.next().await.transpose() }).await;
+        }
+        let until = *self.until.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+        let next = self.cx.run(async { Ok(timeout_at(until, events.next()).await) }).await?;
+        Ok(match next {
+            Ok(Some(Ok(data))) => Some(data),
+            Ok(None) => None,
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, "the connection broke after the end of the answer");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("the server did not end its stream after the end of the answer");
+                None
+            }
+        })
     }
 
     fn error(&self, unreadable: Unreadable) -> Error {
@@ -98,7 +135,9 @@ pub(super) fn deltas(
         events,
         parser,
         ready: paid_by.map(|key| Delta::PaidBy { key }).into_iter().collect(),
+        until: None,
         over: false,
+        fault: None,
     };
     let deltas = stream::unfold(Some(reading), |reading| async {
         let mut reading = reading?;
@@ -109,67 +148,4 @@ pub(super) fn deltas(
         }
     });
     deltas.boxed()
-}
-
-/// A tool call of which pieces have come.
-#[derive(Debug, Default)]
-pub(super) struct PartialCall {
-    pub(super) id: String,
-    pub(super) name: String,
-    pub(super) arguments: String,
-}
-
-impl PartialCall {
-    /// The whole call.
-    ///
-    /// # Errors
-    /// `Rejected` when the model's arguments are not JSON; trying again may help, unless the answer was too short.
-    pub(super) fn finish(self, finish_reason: FinishReason) -> Result<ToolCall> {
-        let arguments = self.arguments.trim();
-        let arguments =
-            if arguments.is_empty() { Ok(Value::Object(serde_json::Map::new())) } else { arguments.parse() };
-        let arguments = arguments.map_err(|_| {
-            let cut = finish_reason == FinishReason::Length;
-            let message = if cut {
-                "the answer ended inside a tool call; allow more `max_tokens`"
-            } else {
-                "the model called a tool with arguments that are not JSON; try again, or another model"
-            };
-            Error::new(ErrorKind::Rejected, message).retryable(!cut)
-        })?;
-        Ok(ToolCall { id: self.id, name: self.name, arguments })
-    }
-}
-
-/// Tool calls by their index in the answer.
-#[derive(Debug, Default)]
-pub(super) struct PartialCalls(std::collections::BTreeMap<u64, PartialCall>);
-
-impl PartialCalls {
-    /// The call at `index`, begun when it is new.
-    pub(super) fn at(&mut self, index: u64) -> Result<&mut PartialCall, Unreadable> {
-        let too_many = self.0.len() >= MOST_CALLS && !self.0.contains_key(&index);
-        let too_long = self.0.get(&index).is_some_and(|call| call.arguments.len() > LONGEST_ARGUMENTS);
-        if too_many || too_long {
-            let error = Error::new(ErrorKind::Rejected, "the model's tool calls are more than any tool takes");
-            return Err(Unreadable::Failed(error));
-        }
-        Ok(self.0.entry(index).or_default())
-    }
-
-    /// The call at `index`, if it was begun.
-    pub(super) fn existing(&mut self, index: u64) -> Option<&mut PartialCall> {
-        self.0.get_mut(&index)
-    }
-
-    /// All calls, whole, in order.
-    pub(super) fn finish(&mut self, finish_reason: FinishReason) -> Result<Vec<Delta>> {
-        let calls = std::mem::take(&mut self.0).into_values();
-        calls.map(|call| Ok(Delta::ToolCall { call: call.finish(finish_reason)? })).collect()
-    }
-
-    /// Bytes that the calls have.
-    pub(super) fn bytes(&self) -> usize {
-        self.0.values().map(|call| call.name.len() + call.arguments.len()).sum()
-    }
 }

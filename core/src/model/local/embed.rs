@@ -128,7 +128,7 @@ fn read(id: String, folder: &Path, config: &LocalEmbedderConfig) -> Result<Local
         }
     }
     let (dimensions, max_tokens) = (encoder.dimensions, encoder.max_tokens);
-    let profile = EmbedderProfile { id, dimensions, max_tokens, local: true, price: Price::default() };
+    let profile = EmbedderProfile { id, dimensions, max_tokens, local: true, price: Price::default(), key: None };
     Ok(LocalEmbedder { profile, encoder: Arc::new(encoder), pooling, lowercase, prompts })
 }
 

@@ -315,8 +315,7 @@ mod tests {
         let mut tool = FunctionSpec::new("weather");
         tool.description = "It's <told>".into();
         tool.parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}});
-        let calls =
-            vec![ToolCall { id: "call00000".into(), name: "weather".into(), arguments: json!({"city": "Rome"}) }];
+        let calls = vec![ToolCall::new("call00000", "weather", json!({"city": "Rome"}))];
         let messages = vec![
             Message::user("Weather?"),
             Message { tool_calls: calls, ..Message::new(Role::Assistant, "") },

@@ -465,7 +465,7 @@ impl CallParser {
             Some(arguments) => arguments,
         };
         // Nine letters and digits: Mistral's templates take no other.
-        arguments.is_object().then(|| ToolCall { id: format!("call{number:05}"), name, arguments })
+        arguments.is_object().then(|| ToolCall::new(format!("call{number:05}"), name, arguments))
     }
 }
 

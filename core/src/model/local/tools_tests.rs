@@ -22,7 +22,7 @@ fn text(text: &str) -> Piece {
 }
 
 fn call(number: usize, name: &str, arguments: Value) -> Piece {
-    Piece::Call(ToolCall { id: format!("call{number:05}"), name: name.into(), arguments })
+    Piece::Call(ToolCall::new(format!("call{number:05}"), name, arguments))
 }
 
 #[test]

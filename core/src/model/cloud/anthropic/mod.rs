@@ -8,7 +8,7 @@ use super::{
     client::{Access, Client, Protocol},
     events::events,
     profile::{Seller, profile},
-    request::{check, estimate_tokens},
+    request::{check, estimate_tokens, most_tokens},
     stream::deltas,
 };
 use crate::{
@@ -69,5 +69,9 @@ impl ChatModel for AnthropicModel {
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         Ok(estimate_tokens(request))
+    }
+
+    fn most_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        Ok(most_tokens(&self.profile, &self.name, request))
     }
 }

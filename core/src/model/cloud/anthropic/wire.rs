@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{
-    request::unsupported,
-    stream::{Parser, PartialCalls, Unreadable},
+    calls::PartialCalls,
+    request::{reasoning_effort, unsupported},
+    stream::{Parser, Unreadable},
 };
 use crate::{
     error::{Error, Result},
@@ -69,10 +70,8 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest, in
             return Err(unsupported(profile, "writes JSON to a schema only; ask for `json_schema`"));
         }
     }
-    match sampling.reasoning_effort {
+    match reasoning_effort(profile, sampling) {
         None => {}
-        // A model that never reasons is not told not to.
-        Some(ReasoningEffort::None) if !profile.capabilities.reasoning => {}
         Some(ReasoningEffort::None) => put("thinking", json!({ "type": "disabled" })),
         Some(effort) => {
             put("thinking", json!({ "type": "adaptive" }));
@@ -233,8 +232,9 @@ impl MessageParser {
         }
     }
 
-    fn block_start(&mut self, event: &Value) -> Result<(), Unreadable> {
+    fn block_start(&mut self, event: &Value, deltas: &mut Vec<Delta>) -> Result<(), Unreadable> {
         let block = &event["content_block"];
+        self.text(&block["text"], deltas);
         if block["type"] == "tool_use" {
             let partial = self.calls.at(event["index"].as_u64().unwrap_or(0))?;
             block["id"].as_str().unwrap_or_default().clone_into(&mut partial.id);
@@ -243,6 +243,7 @@ impl MessageParser {
             if block["input"].as_object().is_some_and(|input| !input.is_empty()) {
                 partial.arguments = block["input"].to_string();
             }
+            deltas.push(Delta::Progress { bytes: partial.name.len() + partial.arguments.len() });
         }
         Ok(())
     }
@@ -250,16 +251,26 @@ impl MessageParser {
     fn block_delta(&mut self, event: &Value, deltas: &mut Vec<Delta>) -> Result<(), Unreadable> {
         let delta = &event["delta"];
         let index = event["index"].as_u64().unwrap_or(0);
-        if let Some(text) = delta["text"].as_str().filter(|text| !text.is_empty()) {
-            self.bytes += text.len();
-            deltas.push(Delta::Text { text: text.to_owned() });
-        }
+        self.text(&delta["text"], deltas);
+        let mut hidden = delta["thinking"].as_str().map_or(0, str::len);
+        self.bytes += hidden;
         if let Some(piece) = delta["partial_json"].as_str()
             && self.calls.existing(index).is_some()
         {
             self.calls.at(index)?.arguments.push_str(piece);
+            hidden += piece.len();
+        }
+        if hidden > 0 {
+            deltas.push(Delta::Progress { bytes: hidden });
         }
         Ok(())
+    }
+
+    fn text(&mut self, text: &Value, deltas: &mut Vec<Delta>) {
+        if let Some(text) = text.as_str().filter(|text| !text.is_empty()) {
+            self.bytes += text.len();
+            deltas.push(Delta::Text { text: text.to_owned() });
+        }
     }
 
     /// What the server said, or an estimate that is rather too high. Its tokens of the request are those that no cache has
@@ -288,8 +299,13 @@ impl Parser for MessageParser {
         let event: Value = serde_json::from_str(data).map_err(|_| Unreadable::Foreign)?;
         let mut deltas = Vec::new();
         match event["type"].as_str().ok_or(Unreadable::Foreign)? {
-            "message_start" => self.said.hear(&event["message"]["usage"]),
-            "content_block_start" => self.block_start(&event)?,
+            "message_start" => {
+                self.said.hear(&event["message"]["usage"]);
+                if self.said.fresh.is_some() {
+                    deltas.push(Delta::Usage { usage: self.usage(), whole: false });
+                }
+            }
+            "content_block_start" => self.block_start(&event, &mut deltas)?,
             "content_block_delta" => self.block_delta(&event, &mut deltas)?,
             "message_delta" => {
                 self.said.hear(&event["usage"]);
@@ -307,12 +323,13 @@ impl Parser for MessageParser {
         self.ended
     }
 
-    fn end(&mut self) -> Result<Vec<Delta>> {
-        let Some(finish_reason) = self.finish_reason else { return Ok(Vec::new()) };
-        let usage = self.usage();
-        let mut deltas = self.calls.finish(finish_reason)?;
-        deltas.push(Delta::Done { usage, finish_reason });
-        Ok(deltas)
+    fn finished(&self) -> bool {
+        self.finish_reason.is_some()
+    }
+
+    fn end(&mut self) -> (Vec<Delta>, Result<()>) {
+        let Some(finish_reason) = self.finish_reason else { return (Vec::new(), Ok(())) };
+        self.calls.end(self.usage(), finish_reason)
     }
 }
 

@@ -8,7 +8,10 @@ use crate::{
 fn read(events: &[&str]) -> Vec<Delta> {
     let mut parser = MessageParser::new(9);
     let mut deltas: Vec<_> = events.iter().flat_map(|event| parser.read(event).unwrap()).collect();
-    deltas.extend(parser.end().unwrap());
+    let (rest, end) = parser.end();
+    end.unwrap();
+    deltas.extend(rest);
+    deltas.retain(|delta| !matches!(delta, Delta::Progress { .. } | Delta::Usage { .. }));
     deltas
 }
 
@@ -75,8 +78,35 @@ fn tool_use_is_put_together_by_index() {
         r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"input_tokens":3,"output_tokens":7}}"#,
         r#"{"type":"message_stop"}"#,
     ]);
-    let call = ToolCall { id: "t".into(), name: "search".into(), arguments: json!({ "q": "ab" }) };
+    let call = ToolCall::new("t", "search", json!({ "q": "ab" }));
     assert_eq!(deltas, [text("I look"), Delta::ToolCall { call }, done(3, 0, 7, FinishReason::ToolCalls)]);
+}
+
+#[test]
+fn what_is_not_given_out_as_it_comes_is_told_and_so_is_what_was_read() {
+    let mut parser = MessageParser::new(9);
+    let mut read = |event: &str| parser.read(event).unwrap();
+    let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":5,"cache_read_input_tokens":100,"output_tokens":1}}}"#;
+    let usage = Usage { cached_tokens: 100, ..Usage::of(105, 1) };
+    assert_eq!(read(start), [Delta::Usage { usage, whole: false }]);
+    let thinking = r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hmm"}}"#;
+    assert_eq!(read(thinking), [Delta::Progress { bytes: 3 }]);
+    let call = r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"fly","input":{}}}"#;
+    assert_eq!(read(call), [Delta::Progress { bytes: 3 }]);
+    let piece =
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"to"}}"#;
+    assert_eq!(read(piece), [Delta::Progress { bytes: 4 }]);
+    read(r#"{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":15}}"#);
+    assert!(parser.finished() && !parser.ended());
+    let (deltas, end) = parser.end();
+    assert_eq!(deltas, [Delta::Usage { usage: Usage { output_tokens: 15, ..usage }, whole: true }]);
+    assert!(end.is_err_and(|error| error.message().contains("max_tokens")));
+}
+
+#[test]
+fn a_block_may_begin_with_text() {
+    let event = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"Hi"}}"#;
+    assert_eq!(MessageParser::new(1).read(event).unwrap(), [text("Hi")]);
 }
 
 #[test]
@@ -94,7 +124,7 @@ fn a_request_has_anthropics_form() {
     let mut request = ChatRequest::user("look");
     request.messages.insert(0, Message::system("be brief"));
     request.messages[1].images.push(ImageInput { url: "data:image/png;base64,AAAA".into() });
-    let call = |id: &str| ToolCall { id: id.into(), name: "search".into(), arguments: json!({ "q": 1 }) };
+    let call = |id: &str| ToolCall::new(id, "search", json!({ "q": 1 }));
     request.messages.push(Message { tool_calls: vec![call("a"), call("b")], ..Message::new(Role::Assistant, "") });
     for id in ["a", "b"] {
         request.messages.push(Message { tool_call_id: Some(id.into()), ..Message::new(Role::Tool, "found") });

@@ -7,7 +7,7 @@ use super::{
         client::{Access, Client},
         events::events,
         profile::profile,
-        request::{check, estimate_tokens},
+        request::{check, estimate_tokens, most_tokens},
         stream::deltas,
     },
     Dialect, protocol,
@@ -75,5 +75,9 @@ impl ChatModel for OpenAiModel {
 
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         Ok(estimate_tokens(request))
+    }
+
+    fn most_tokens(&self, request: &ChatRequest) -> Result<u64> {
+        Ok(most_tokens(&self.profile, &self.name, request))
     }
 }

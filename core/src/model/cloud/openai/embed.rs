@@ -4,19 +4,18 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    super::client::{Access, Client, not_understood, perhaps_billed},
+    super::{
+        client::{Access, Client, not_understood, perhaps_billed},
+        profile::key_name,
+    },
     protocol, seller,
 };
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{Embedder, EmbedderConfig, EmbedderProfile, Embedding, Price, Prices, estimate_tokens},
+    model::{Embedder, EmbedderConfig, EmbedderProfile, Embedding, Price, Prices, batches, estimate_tokens},
 };
 
-/// Texts of one request.
-const BATCH: usize = 128;
-/// Tokens of one request, as estimated; OpenAI takes 300,000.
-const BATCH_TOKENS: u64 = 200_000;
 /// Tokens of a text that are read, when the price table does not say: what OpenAI's embedders read.
 const MAX_TOKENS: usize = 8191;
 /// Bytes of a token, rather too few: longer texts are cut off so that none is refused.
@@ -57,7 +56,8 @@ impl OpenAiEmbedder {
             connect: None,
         };
         let client = Client::new(protocol(config.provider), &access)?;
-        let listed = seller(config.provider).listed(prices, &config.source);
+        let seller = seller(config.provider);
+        let listed = seller.listed(prices, &config.source);
         let own = listed.and_then(|listed| listed.dimensions);
         let max_tokens = listed.and_then(|listed| listed.context_length).map_or(MAX_TOKENS, |n| n as usize);
         let profile = EmbedderProfile {
@@ -66,6 +66,7 @@ impl OpenAiEmbedder {
             max_tokens,
             local: false,
             price: profile_price(config, prices, client.official())?,
+            key: key_name(config.api_key.as_deref(), config.api_key_env.as_deref(), seller, client.official()),
         };
         let shortened = config.dimensions.filter(|wanted| own.is_some_and(|own| own != *wanted));
         let mut embedder = Self { client, profile, shortened };
@@ -89,9 +90,18 @@ impl OpenAiEmbedder {
     }
 
     async fn batch(&self, texts: Vec<String>) -> Result<Vec<Embedding>> {
-        let read: Vec<_> = texts.into_iter().map(|text| cut(text, self.profile.max_tokens * TOKEN_BYTES)).collect();
-        let sent: Vec<_> = read.iter().map(|(text, _)| text.clone()).collect();
-        let Vectors { vectors, tokens } = self.request(&sent).await?;
+        let mut limit = self.profile.max_tokens * TOKEN_BYTES;
+        let (read, sent, Vectors { vectors, tokens }) = loop {
+            let read: Vec<_> = texts.iter().map(|text| cut(text.clone(), limit)).collect();
+            let sent: Vec<_> = read.iter().map(|(text, _)| text.clone()).collect();
+            match self.request(&sent).await {
+                // Some texts have more tokens in so many bytes: with a byte for each, all of them fit.
+                Err(error) if error.kind() == ErrorKind::ContextLength && limit > self.profile.max_tokens => {
+                    limit = (limit / 2).max(self.profile.max_tokens);
+                }
+                vectors => break (read, sent, vectors?),
+            }
+        };
         let tokens = shares(tokens, &sent);
         let parts = read.into_iter().zip(vectors).zip(tokens);
         parts
@@ -131,26 +141,6 @@ impl Embedder for OpenAiEmbedder {
     }
 }
 
-/// The texts in groups that servers take in one request; of each text `max_tokens` are read.
-fn batches(texts: Vec<String>, max_tokens: usize) -> Vec<Vec<String>> {
-    let mut batches: Vec<Vec<String>> = Vec::new();
-    let mut tokens = 0;
-    for text in texts {
-        let more = estimate_tokens(text.len()).min(max_tokens as u64);
-        match batches.last_mut() {
-            Some(batch) if batch.len() < BATCH && tokens + more <= BATCH_TOKENS => {
-                tokens += more;
-                batch.push(text);
-            }
-            _ => {
-                tokens = more;
-                batches.push(vec![text]);
-            }
-        }
-    }
-    batches
-}
-
 /// The text that is sent for `text`, of at most `limit` bytes, and whether that is less. Servers refuse an empty text;
 /// a space stands for it.
 fn cut(mut text: String, limit: usize) -> (String, bool) {
@@ -172,7 +162,7 @@ fn shares(total: Option<u64>, texts: &[String]) -> Vec<usize> {
     for share in &mut shares {
         *share = (*share as f64 / estimated as f64 * total as f64) as usize;
     }
-    let given: usize = shares.iter().sum();
+    let given = shares.iter().fold(0, |sum: usize, share| sum.saturating_add(*share));
     if let Some(first) = shares.first_mut() {
         *first += total.saturating_sub(given);
     }
@@ -221,16 +211,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_request_has_no_more_than_servers_take() {
-        let long = "word ".repeat(20_000);
-        let batches = batches(vec![long; 100], 8191);
-        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [24, 24, 24, 24, 4]);
-        let sizes: Vec<_> = super::batches(vec![String::new(); 300], 8191).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [128, 128, 44]);
-        assert!(super::batches(Vec::new(), 8191).is_empty());
-    }
-
-    #[test]
     fn vectors_come_in_the_order_of_the_texts() {
         let answer = json!({ "data": [{ "index": 1, "embedding": [0, 2] }, { "index": 0, "embedding": [3.0, 4.0] }] });
         assert_eq!(vectors(&answer, 2).unwrap(), [vec![3.0, 4.0], vec![0.0, 2.0]]);
@@ -248,6 +228,7 @@ mod tests {
         assert_eq!(shared.iter().sum::<usize>(), 100);
         assert!(shared[1] > shared[0] && shared[0] > shared[2], "{shared:?}");
         assert_eq!(shares(Some(0), &texts), [0, 0, 0]);
+        assert_eq!(shares(Some(u64::MAX), &texts).len(), 3, "whatever the server says");
     }
 
     #[test]
@@ -263,6 +244,16 @@ mod tests {
         assert_eq!(cut("äää".into(), 5), ("ää".into(), true));
         assert_eq!(cut("ab".into(), 5), ("ab".into(), false));
         assert_eq!(cut(String::new(), 5), (" ".into(), false));
+    }
+
+    #[tokio::test]
+    async fn the_profile_knows_the_name_of_the_key() {
+        let cx = Context::new();
+        let mut config = EmbedderConfig { source: "text-embedding-3-small".into(), ..EmbedderConfig::default() };
+        config.api_key = Some("sk-secret".into());
+        let prices = Prices::built_in().unwrap();
+        let embedder = OpenAiEmbedder::from_config(&cx, &config, &prices).await.unwrap();
+        assert_eq!(embedder.profile().key.as_deref(), Some("api_key"));
     }
 
     proptest! {

@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        request::unsupported,
-        stream::{Parser, PartialCalls, Unreadable},
+        calls::PartialCalls,
+        request::{reasoning_effort, unsupported},
+        stream::{Parser, Unreadable},
     },
     tool_choice,
     wire::logprob,
@@ -58,7 +59,7 @@ pub(super) fn body(profile: &ModelProfile, name: &str, request: &ChatRequest) ->
         put("top_logprobs", json!(top));
         put("include", json!(["message.output_text.logprobs"]));
     }
-    if let Some(effort) = sampling.reasoning_effort {
+    if let Some(effort) = reasoning_effort(profile, sampling) {
         put("reasoning", json!({ "effort": effort }));
     }
     if !request.tools.is_empty() {
@@ -166,6 +167,12 @@ impl ResponseParser {
         Ok(())
     }
 
+    /// A piece of what is not given out as it comes: of arguments, or of a thought.
+    fn hidden(event: &Value) -> Vec<Delta> {
+        let bytes = event["delta"].as_str().map_or(0, str::len);
+        (bytes > 0).then_some(Delta::Progress { bytes }).into_iter().collect()
+    }
+
     fn over(&mut self, response: &Value) {
         let tier = ServiceTier::of_provider(response["service_tier"].as_str());
         self.usage = usage(&response["usage"]).map(|usage| Usage { tier, ..usage });
@@ -196,7 +203,13 @@ impl Parser for ResponseParser {
         match event["type"].as_str().ok_or(Unreadable::Foreign)? {
             "response.output_text.delta" | "response.refusal.delta" => return Ok(self.text(&event)),
             "response.output_item.added" | "response.output_item.done" => self.item(&event)?,
-            "response.function_call_arguments.delta" => self.arguments(&event)?,
+            "response.function_call_arguments.delta" => {
+                self.arguments(&event)?;
+                return Ok(Self::hidden(&event));
+            }
+            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
+                return Ok(Self::hidden(&event));
+            }
             "response.completed" | "response.incomplete" => self.over(&event["response"]),
             "response.failed" => return Err(Unreadable::Refusal(event["response"].clone())),
             "error" => return Err(Unreadable::Refusal(event)),
@@ -210,12 +223,13 @@ impl Parser for ResponseParser {
         self.finish_reason.is_some()
     }
 
-    fn end(&mut self) -> Result<Vec<Delta>> {
-        let Some(finish_reason) = self.finish_reason else { return Ok(Vec::new()) };
-        let usage = self.usage();
-        let mut deltas = self.calls.finish(finish_reason)?;
-        deltas.push(Delta::Done { usage, finish_reason });
-        Ok(deltas)
+    fn finished(&self) -> bool {
+        self.finish_reason.is_some()
+    }
+
+    fn end(&mut self) -> (Vec<Delta>, Result<()>) {
+        let Some(finish_reason) = self.finish_reason else { return (Vec::new(), Ok(())) };
+        self.calls.end(self.usage(), finish_reason)
     }
 }
 
@@ -245,7 +259,10 @@ mod tests {
     fn read(events: &[Value]) -> Vec<Delta> {
         let mut parser = ResponseParser::new(9);
         let mut deltas: Vec<_> = events.iter().flat_map(|event| parser.read(&event.to_string()).unwrap()).collect();
-        deltas.extend(parser.end().unwrap());
+        let (rest, end) = parser.end();
+        end.unwrap();
+        deltas.extend(rest);
+        deltas.retain(|delta| !matches!(delta, Delta::Progress { .. } | Delta::Usage { .. }));
         deltas
     }
 
@@ -257,7 +274,7 @@ mod tests {
     fn a_chat_with_a_tool_goes_as_items() {
         let mut request = ChatRequest::user("look");
         request.messages[0].images.push(ImageInput { url: "https://example.com/a.png".into() });
-        let call = ToolCall { id: "c1".into(), name: "search".into(), arguments: json!({ "q": 1 }) };
+        let call = ToolCall::new("c1", "search", json!({ "q": 1 }));
         request.messages.push(Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") });
         request.messages.push(Message { tool_call_id: Some("c1".into()), ..Message::new(Role::Tool, "found") });
         request.tools.push(FunctionSpec::new("search"));
@@ -299,7 +316,7 @@ mod tests {
             json!({ "type": "response.output_item.done", "output_index": 1, "item": { "type": "function_call", "call_id": "c", "name": "now", "arguments": "{\"z\":1}" } }),
             json!({ "type": "response.completed", "response": { "status": "completed", "usage": { "input_tokens": 4, "output_tokens": 2 } } }),
         ]);
-        let call = ToolCall { id: "c".into(), name: "now".into(), arguments: json!({ "z": 1 }) };
+        let call = ToolCall::new("c", "now", json!({ "z": 1 }));
         assert_eq!(deltas[0], Delta::Text { text: "Hi".into() });
         assert!(matches!(&deltas[1], Delta::Logprob { logprob } if logprob.token == "Hi"));
         assert_eq!(deltas[2..], [Delta::ToolCall { call }, done(4, 2, FinishReason::ToolCalls)]);
@@ -316,6 +333,39 @@ mod tests {
         };
         assert_eq!(why("max_output_tokens"), done(9, 1, FinishReason::Length));
         assert_eq!(why("content_filter"), done(9, 1, FinishReason::ContentFilter));
+    }
+
+    #[test]
+    fn arguments_and_thoughts_are_told_as_progress() {
+        let mut parser = ResponseParser::new(9);
+        let mut bytes = |kind: &str| {
+            let event = json!({ "type": format!("response.{kind}.delta"), "output_index": 0, "delta": "abc" });
+            parser.read(&event.to_string()).unwrap()
+        };
+        for kind in ["function_call_arguments", "reasoning_text", "reasoning_summary_text"] {
+            assert_eq!(bytes(kind), [Delta::Progress { bytes: 3 }], "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_cannot_reason_is_not_told_not_to() {
+        let sampling = Sampling { reasoning_effort: Some(ReasoningEffort::None), ..Sampling::default() };
+        let request = ChatRequest { sampling, ..ChatRequest::user("x") };
+        assert_eq!(body(&profile(), "gpt", &request).unwrap()["reasoning"], Value::Null);
+    }
+
+    #[test]
+    fn what_was_taken_is_told_also_when_a_call_is_none() {
+        let mut parser = ResponseParser::new(9);
+        let item = json!({ "type": "function_call", "call_id": "c", "name": "now", "arguments": "{\"z\"" });
+        let usage = json!({ "input_tokens": 4, "output_tokens": 2 });
+        let over = json!({ "type": "response.completed", "response": { "usage": usage } });
+        for event in [json!({ "type": "response.output_item.done", "item": item }), over] {
+            parser.read(&event.to_string()).unwrap();
+        }
+        let (deltas, end) = parser.end();
+        assert_eq!(deltas, [Delta::Usage { usage: Usage::of(4, 2), whole: true }]);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::Rejected);
     }
 
     #[test]

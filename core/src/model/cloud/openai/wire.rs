@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        request::unsupported,
-        stream::{Parser, PartialCalls, Unreadable},
+        calls::PartialCalls,
+        request::{reasoning_effort, unsupported},
+        stream::{Parser, Unreadable},
     },
     Dialect, tool_choice,
 };
@@ -26,7 +27,9 @@ pub(super) fn body(profile: &ModelProfile, name: &str, dialect: Dialect, request
         }
     };
     put("model", json!(name));
-    put("messages", request.messages.iter().map(message).collect());
+    // Gemini wants back what it said beside a call; others refuse what they do not know.
+    let extra = dialect == Dialect::Gemini || dialect == Dialect::Other && name.contains("gemini");
+    put("messages", request.messages.iter().map(|one| message(one, extra)).collect());
     put("stream", json!(true));
     put("stream_options", json!({ "include_usage": true }));
     let sampling = &request.sampling;
@@ -48,7 +51,7 @@ pub(super) fn body(profile: &ModelProfile, name: &str, dialect: Dialect, request
         }
         put("logit_bias", json!(sampling.logit_bias));
     }
-    put("reasoning_effort", json!(sampling.reasoning_effort));
+    put("reasoning_effort", json!(reasoning_effort(profile, sampling)));
     // Providers take fewer ways of sampling than other servers.
     let others = [
         ("top_k", json!(sampling.top_k)),
@@ -73,7 +76,7 @@ pub(super) fn body(profile: &ModelProfile, name: &str, dialect: Dialect, request
     Ok(Value::Object(body))
 }
 
-fn message(message: &Message) -> Value {
+fn message(message: &Message, extra: bool) -> Value {
     let role = match message.role {
         Role::System => "system",
         Role::User => "user",
@@ -90,7 +93,11 @@ fn message(message: &Message) -> Value {
     if !message.tool_calls.is_empty() {
         let calls = message.tool_calls.iter().map(|call| {
             let function = json!({ "name": call.name, "arguments": call.arguments.to_string() });
-            json!({ "id": call.id, "type": "function", "function": function })
+            let mut out = json!({ "id": call.id, "type": "function", "function": function });
+            if let Some(content) = call.extra_content.as_ref().filter(|_| extra) {
+                out["extra_content"] = content.clone();
+            }
+            out
         });
         out["tool_calls"] = calls.collect();
     }
@@ -140,30 +147,54 @@ impl ChatParser {
         }
     }
 
-    fn choice(&mut self, choice: &Value, deltas: &mut Vec<Delta>) -> Result<(), Unreadable> {
+    fn choice<'a>(&mut self, choice: &'a Value, deltas: &mut Vec<Delta>) -> Result<(), Unreadable> {
         let delta = &choice["delta"];
-        // A refusal is what the model says, in a field of its own.
-        for text in [&delta["content"], &delta["refusal"]].into_iter().filter_map(Value::as_str) {
-            if !text.is_empty() {
-                self.pieces += 1;
-                self.bytes += text.len();
-                deltas.push(Delta::Text { text: text.to_owned() });
+        // What the model thinks, by the names of DeepSeek and vLLM, and of OpenRouter.
+        let thoughts = ["reasoning_content", "reasoning"].map(|name| delta[name].as_str().map_or(0, str::len));
+        // Some say the same in both.
+        let mut hidden = thoughts.into_iter().max().unwrap_or(0);
+        // Some servers send a list of parts, thoughts among them.
+        let parts = delta["content"].as_array().into_iter().flatten();
+        let parts = parts.filter_map(|part| match part["text"].as_str() {
+            Some(text) if part["type"] == "text" => Some(text),
+            _ => {
+                hidden += thought_bytes(&part["thinking"]);
+                None
             }
+        });
+        let parts: String = parts.collect();
+        // A refusal is what the model says, in a field of its own.
+        let texts = [delta["content"].as_str(), delta["refusal"].as_str(), Some(parts.as_str())];
+        for text in texts.into_iter().flatten().filter(|text| !text.is_empty()) {
+            self.pieces += 1;
+            self.bytes += text.len();
+            deltas.push(Delta::Text { text: text.to_owned() });
         }
+        self.bytes += hidden;
         let logprobs = choice["logprobs"]["content"].as_array().into_iter().flatten();
         deltas.extend(logprobs.filter_map(logprob).map(|logprob| Delta::Logprob { logprob }));
         for call in delta["tool_calls"].as_array().into_iter().flatten() {
-            let partial = self.calls.at(call["index"].as_u64().unwrap_or(0))?;
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let text = |value: &'a Value| value.as_str().unwrap_or_default();
+            let (id, function) = (text(&call["id"]), &call["function"]);
+            let (name, arguments) = (text(&function["name"]), text(&function["arguments"]));
+            let partial = self.calls.of_piece(call["index"].as_u64().unwrap_or(0), id, name)?;
             if partial.id.is_empty() {
-                partial.id = text(&call["id"]);
+                id.clone_into(&mut partial.id);
             }
             if partial.name.is_empty() {
-                partial.name = text(&call["function"]["name"]);
+                name.clone_into(&mut partial.name);
             }
-            partial.arguments.push_str(call["function"]["arguments"].as_str().unwrap_or_default());
+            partial.arguments.push_str(arguments);
+            if let Some(content) = call.get("extra_content").filter(|content| !content.is_null()) {
+                partial.extra_content = Some(content.clone());
+            }
+            hidden += name.len() + arguments.len();
         }
-        if let Some(reason) = choice["finish_reason"].as_str() {
+        if hidden > 0 {
+            deltas.push(Delta::Progress { bytes: hidden });
+        }
+        // Some servers say an empty one until they know.
+        if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
             self.finish_reason = Some(finish_reason(reason));
         }
         Ok(())
@@ -200,7 +231,10 @@ impl Parser for ChatParser {
         if let Some(tier) = event["service_tier"].as_str() {
             self.tier = ServiceTier::of_provider(Some(tier));
         }
-        self.usage = usage(&event["usage"]).or(self.usage);
+        if let Some(usage) = usage(&event["usage"]) {
+            self.usage = Some(usage);
+            deltas.push(Delta::Usage { usage: self.usage(), whole: false });
+        }
         Ok(deltas)
     }
 
@@ -208,14 +242,21 @@ impl Parser for ChatParser {
         self.ended
     }
 
-    fn end(&mut self) -> Result<Vec<Delta>> {
-        // Some servers close without [DONE]; one that gave no reason to end was cut off.
-        let Some(finish_reason) = self.finish_reason else { return Ok(Vec::new()) };
-        let usage = self.usage();
-        let mut deltas = self.calls.finish(finish_reason)?;
-        deltas.push(Delta::Done { usage, finish_reason });
-        Ok(deltas)
+    fn finished(&self) -> bool {
+        self.finish_reason.is_some()
     }
+
+    fn end(&mut self) -> (Vec<Delta>, Result<()>) {
+        // Some servers close without [DONE]; one that gave no reason to end was cut off.
+        let Some(finish_reason) = self.finish_reason else { return (Vec::new(), Ok(())) };
+        self.calls.end(self.usage(), finish_reason)
+    }
+}
+
+/// Bytes of a thought: a text, or a list of parts that have one.
+fn thought_bytes(value: &Value) -> usize {
+    let parts = value.as_array().into_iter().flatten();
+    value.as_str().map_or(0, str::len) + parts.filter_map(|part| part["text"].as_str()).map(str::len).sum::<usize>()
 }
 
 /// What the server counted. Gemini's endpoint leaves thoughts out of `completion_tokens` and has them in the total only.

@@ -9,7 +9,10 @@ use crate::{
 fn read(events: &[&str]) -> Vec<Delta> {
     let mut parser = ChatParser::new(9);
     let mut deltas: Vec<_> = events.iter().flat_map(|event| parser.read(event).unwrap()).collect();
-    deltas.extend(parser.end().unwrap());
+    let (rest, end) = parser.end();
+    end.unwrap();
+    deltas.extend(rest);
+    deltas.retain(|delta| !matches!(delta, Delta::Progress { .. } | Delta::Usage { .. }));
     deltas
 }
 
@@ -76,9 +79,7 @@ fn tool_calls_are_put_together_by_index() {
         r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
         "[DONE]",
     ]);
-    let call = |id: &str, name: &str, arguments| Delta::ToolCall {
-        call: ToolCall { id: id.into(), name: name.into(), arguments },
-    };
+    let call = |id: &str, name: &str, arguments| Delta::ToolCall { call: ToolCall::new(id, name, arguments) };
     let calls = [call("a", "search", json!({ "q": "x" })), call("b", "now", json!({}))];
     assert_eq!(deltas, [&calls[..], &[done(1, 0, 2, FinishReason::ToolCalls)]].concat());
 }
@@ -90,11 +91,80 @@ fn arguments_that_are_not_json_are_an_error_and_a_short_answer_says_so() {
         let event = json!({ "choices": [{
             "delta": { "tool_calls": [{ "index": 0, "function": { "name": "f", "arguments": "{\"q\":" } }] },
             "finish_reason": reason,
-        }] });
+        }], "usage": { "prompt_tokens": 7, "completion_tokens": 4096 } });
         parser.read(&event.to_string()).unwrap();
-        let error = parser.end().unwrap_err();
+        let (deltas, end) = parser.end();
+        // What the server said it took is not lost with the answer.
+        assert_eq!(deltas, [Delta::Usage { usage: Usage::of(7, 4096), whole: true }]);
+        let error = end.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Rejected, retryable));
     }
+}
+
+#[test]
+fn what_is_not_given_out_as_it_comes_is_told_as_progress() {
+    let pieces =
+        |delta: Value| ChatParser::new(1).read(&json!({ "choices": [{ "delta": delta }] }).to_string()).unwrap();
+    let progress = |bytes| [Delta::Progress { bytes }];
+    let call = json!({ "index": 0, "id": "a", "function": { "name": "fly", "arguments": "{\"to\"" } });
+    assert_eq!(pieces(json!({ "tool_calls": [call] })), progress(8));
+    assert_eq!(pieces(json!({ "content": "", "reasoning_content": "hmm" })), progress(3));
+    assert_eq!(pieces(json!({ "reasoning": "hmm", "reasoning_content": "hmm" })), progress(3));
+    assert_eq!(pieces(json!({ "content": null, "reasoning": null })), []);
+    let parts = json!({ "content": [
+        { "type": "thinking", "thinking": [{ "type": "text", "text": "hm" }] },
+        { "type": "text", "text": "Pa" }, { "type": "text", "text": "ris" },
+    ] });
+    assert_eq!(pieces(parts), [text("Paris"), Delta::Progress { bytes: 2 }]);
+}
+
+#[test]
+fn what_is_said_of_tokens_before_the_end_is_told() {
+    let mut parser = ChatParser::new(1);
+    let event = r#"{"choices":[{"delta":{"content":"Hi"}}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
+    assert_eq!(parser.read(event).unwrap(), [text("Hi"), Delta::Usage { usage: Usage::of(5, 1), whole: false }]);
+}
+
+#[test]
+fn calls_are_called_so_whatever_the_server_says_of_the_end_and_what_it_sent_beside_them_goes_back() {
+    let deltas = read(&[
+        r#"{"choices":[{"delta":{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"x\":1}"},"extra_content":{"google":{"thought_signature":"sig"}}},{"id":"b","function":{"name":"g","arguments":"{}"}}]}}]}"#,
+        r#"{"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+    ]);
+    let signed = json!({ "google": { "thought_signature": "sig" } });
+    let one = ToolCall { extra_content: Some(signed.clone()), ..ToolCall::new("a", "f", json!({ "x": 1 })) };
+    let other = ToolCall::new("b", "g", json!({}));
+    let calls = [one.clone(), other].map(|call| Delta::ToolCall { call });
+    assert_eq!(deltas, [&calls[..], &[done(1, 0, 2, FinishReason::ToolCalls)]].concat());
+
+    let profile = ModelProfile::local("m", 10_000);
+    let mut request = ChatRequest::user("look");
+    request.messages.push(Message { tool_calls: vec![one], ..Message::new(Role::Assistant, "") });
+    let sent = |dialect, name| {
+        let body = body(&profile, name, dialect, &request).unwrap();
+        body["messages"][1]["tool_calls"][0]["extra_content"].clone()
+    };
+    assert_eq!((sent(Dialect::Gemini, "m"), sent(Dialect::Other, "gemini-3")), (signed.clone(), signed));
+    assert_eq!((sent(Dialect::OpenAi, "m"), sent(Dialect::Other, "m")), (Value::Null, Value::Null), "others refuse it");
+}
+
+#[test]
+fn an_empty_reason_to_end_is_none() {
+    let mut parser = ChatParser::new(1);
+    parser.read(r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":""}]}"#).unwrap();
+    assert!(!parser.finished());
+}
+
+#[test]
+fn a_model_that_cannot_reason_is_not_told_not_to() {
+    let mut profile = ModelProfile::local("m", 10_000);
+    let sampling = Sampling { reasoning_effort: Some(crate::model::ReasoningEffort::None), ..Sampling::default() };
+    let request = ChatRequest { sampling, ..ChatRequest::user("x") };
+    let effort =
+        |profile: &ModelProfile| body(profile, "m", Dialect::OpenAi, &request).unwrap()["reasoning_effort"].clone();
+    assert_eq!(effort(&profile), Value::Null);
+    profile.capabilities.reasoning = true;
+    assert_eq!(effort(&profile), "none");
 }
 
 #[test]
@@ -127,7 +197,7 @@ fn a_request_has_openais_form() {
     let mut request = ChatRequest::user("look");
     request.messages.insert(0, Message::system("be brief"));
     request.messages[1].images.push(ImageInput { url: "https://example.com/a.png".into() });
-    let call = ToolCall { id: "a".into(), name: "search".into(), arguments: json!({ "q": 1 }) };
+    let call = ToolCall::new("a", "search", json!({ "q": 1 }));
     request.messages.push(Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") });
     request.messages.push(Message { tool_call_id: Some("a".into()), ..Message::new(Role::Tool, "found") });
     request.tools.push(FunctionSpec::new("search"));
