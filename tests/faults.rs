@@ -18,7 +18,7 @@ use server::{ANSWER, FaultServer, Pace};
 use triune::{
     Context, ErrorKind, Registry,
     model::{ChatModel, ModelConfig, Provider, RateLimit, ResponseFormat},
-    router::{GenerateReply, GenerateRequest, RouterConfig},
+    router::{GenerateReply, GenerateRequest, LedgerQuery, RouterConfig},
 };
 
 /// A fifth of the published times: shorter, and a busy machine looks like a fault.
@@ -176,6 +176,9 @@ async fn a_key_that_fails_gives_way_to_the_next_in_the_same_call() {
     }
     let used: Vec<_> = server.log().into_iter().map(|logged| logged.key).collect();
     assert_eq!(used, ["wrong", "slow", "empty", "good", "good"], "keys that failed rest");
+    let entries = client.engine.ledger(&Context::new(), LedgerQuery::default()).await.unwrap();
+    let paid: Vec<_> = entries.iter().map(|entry| entry.key.as_deref()).collect();
+    assert_eq!(paid, [Some("api_key#4"); 2], "the key that paid is named");
 }
 
 #[tokio::test]

@@ -221,9 +221,12 @@ impl Walk {
                 live.bill.took(usage);
                 let rest = live.seam.as_mut().map(seam::Seam::end).transpose()?.unwrap_or_default();
                 live.text.push_str(&rest);
-                self.compare(finish_reason).await;
                 if let Some(objection) = self.objection(finish_reason) {
                     return Err(objection);
+                }
+                self.compare(finish_reason).await;
+                if let Some(doubt) = self.doubt(finish_reason) {
+                    return Err(doubt);
                 }
                 if rest.is_empty() {
                     Seen::End(usage, finish_reason)
@@ -236,8 +239,7 @@ impl Walk {
     }
 
     /// What speaks against giving out an answer that ended without an error; the walk then goes on as after a failure,
-    /// and the attempt is paid for. Only while nothing of it was given out. A verifier that accepts a cheap answer or
-    /// has a better model asked belongs here.
+    /// and the attempt is paid for. Only while nothing of it was given out.
     fn objection(&mut self, finish_reason: FinishReason) -> Option<Error> {
         let live = self.live.as_mut()?;
         let others = self.steps.len() > 1;
@@ -275,7 +277,7 @@ impl Walk {
                 }
             }
         }
-        self.doubt(finish_reason)
+        None
     }
 
     /// The next piece of the answer, of whichever model began it.
@@ -560,7 +562,7 @@ impl Walk {
 
 /// The most that `step` can cost with `request`. Plans are made by the usual number of tokens; what is held is what can be
 /// billed.
-fn worst(step: &Step, request: &ChatRequest) -> NanoUsd {
+pub(super) fn worst(step: &Step, request: &ChatRequest) -> NanoUsd {
     let price = &step.model.profile().price;
     if price.is_free() {
         return NanoUsd::ZERO;

@@ -115,7 +115,7 @@ const SNAPSHOT: &[u8] = b"s";
 const TRAINING: &[u8] = b"t";
 
 /// Judgements after which what was learned is written down: opening the folder takes in at most so many of each process.
-const WRITTEN_EVERY: usize = 512;
+const WRITTEN_EVERY: usize = if cfg!(test) { 16 } else { 512 };
 
 /// Calls at once to models that are asked beside the one that answers.
 const SHADOWS: usize = 4;

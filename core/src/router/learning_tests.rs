@@ -260,7 +260,8 @@ async fn the_dearest_model_is_asked_beside_and_both_answers_are_judged_together(
     let cheap = Scripted::remote("cheap", 1).says(&["seven"]).says(&["eight"]);
     let rig = rig(&folder, config, vec![cheap, Scripted::remote("dear", 1000).says(&["7"])]);
     let background = Runtime::default();
-    rig.engine.begin_to_learn(false, background.clone()).await.unwrap();
+    // By cost, whatever is learned.
+    rig.engine.begin_to_learn(true, background.clone()).await.unwrap();
     let reply = rig.engine.generate(&rig.cx, ask("3 + 4?")).await.unwrap();
     let both = loop {
         let both = rig.engine.shadowed(&rig.cx, 10).await.unwrap();

@@ -106,11 +106,10 @@ impl Shadow {
     }
 }
 
-/// Whether the reply of this id is one of the part `share` that is drawn: ids end with numbers of chance.
+/// Whether the reply of this id is one of the part `share` that is drawn: ids end with 32 bits of chance.
 fn is_drawn(id: &str, share: f64) -> bool {
-    let chance = id.get(id.len().saturating_sub(13)..).and_then(|end| u64::from_str_radix(end, 16).ok());
-    // Thirteen digits have 52 bits.
-    chance.is_some_and(|chance| (chance as f64) < share * (1u64 << 52) as f64)
+    let chance = id.get(id.len().saturating_sub(8)..).and_then(|end| u32::from_str_radix(end, 16).ok());
+    chance.is_some_and(|chance| f64::from(chance) < share * f64::from(u32::MAX) + share)
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         (None, None) if official => return Err(prices.price(name).err().unwrap_or_else(|| no_price(name))),
         (None, None) => Price::default(),
     };
+    let mut own_keys = config.api_key.iter().chain(&config.api_keys);
+    let own_key = own_keys.find(|key| !key.trim().is_empty()).map(String::as_str);
     // A price of one's own is as new as one keeps it.
     let priced_on = listed.filter(|listed| config.price.is_none() && listed.price.is_some());
     let context_length =
@@ -54,7 +56,7 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         capabilities: config.capabilities.or(listed.map(|listed| listed.capabilities)).unwrap_or_default(),
         quality: config.quality,
         latency_ms: config.latency_ms,
-        key: key_name(config.api_key.as_deref(), config.api_key_env.as_deref(), seller, official),
+        key: key_name(own_key, config.api_key_env.as_deref(), seller, official),
         ends: listed.filter(|_| official || config.price.is_none()).and_then(|listed| listed.ends),
         priced_on: priced_on.and_then(|listed| listed.priced_on),
         rate_limit: config.rate_limit,

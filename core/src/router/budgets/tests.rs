@@ -308,3 +308,11 @@ fn a_budget_that_makes_no_sense_is_refused() {
         .is_ok()
     );
 }
+
+#[test]
+fn a_budget_of_a_key_is_for_all_keys_of_its_name() {
+    let scope = BudgetScope { key: Some("K".into()), ..BudgetScope::default() };
+    let paid_by = |key: &str| LedgerEntry { key: Some(key.into()), ..LedgerEntry::default() };
+    assert!(["K", "K#2", "K#10"].iter().all(|key| scope.covers(&paid_by(key))));
+    assert!(["K#", "K#a", "L#2", "KK"].iter().all(|key| !scope.covers(&paid_by(key))));
+}
