@@ -135,6 +135,8 @@ export interface ToolCall {
   id: string
   name: string
   arguments: unknown
+  /** What its provider wants to have back with it as it came, such as the signature of a thought. */
+  extraContent?: unknown
 }
 
 /** What a function is called, what it does and what it takes. */
@@ -923,6 +925,9 @@ export interface ModelConfig {
   /** Local: how it runs. */
   local?: LocalConfig
   price?: Price
+  /** Cloud: how the provider serves calls of the account that do not ask for it; what is held for a call goes by its price.
+   * Default `standard`. */
+  tier?: 'standard' | 'batch' | 'flex' | 'priority'
   capabilities?: Capabilities
   quality?: number
   latencyMs?: number

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capabilities, Price, RateLimit};
+use super::{Capabilities, Price, RateLimit, ServiceTier};
 
 /// How a model is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct ModelConfig {
     pub local: LocalConfig,
     /// Overrides the price table.
     pub price: Option<Price>,
+    /// Cloud: how the provider serves calls of the account that do not ask for it, `standard`, `batch`, `flex` or
+    /// `priority`: what is held for a call goes by its price. Default `standard`.
+    pub tier: ServiceTier,
     /// Overrides what is known of the model.
     pub capabilities: Option<Capabilities>,
     /// How good its answers are, 0 to 1.

@@ -198,6 +198,13 @@ impl Price {
         nano_for_millions([read, (written, output_tokens)].iter())
     }
 
+    /// This price where calls are served in `tier` unless they ask for another.
+    #[cfg_attr(not(feature = "cloud"), expect(dead_code, reason = "providers are behind the feature `cloud`"))]
+    pub(crate) fn usually(self, tier: ServiceTier) -> Self {
+        let usual = self.of_tier(tier).clone();
+        Self { batch: self.batch, flex: self.flex, priority: self.priority, ..usual }
+    }
+
     fn tiers(&self) -> impl Iterator<Item = &Self> {
         [&self.batch, &self.flex, &self.priority].into_iter().filter_map(|tier| tier.as_deref())
     }

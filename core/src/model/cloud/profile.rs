@@ -52,7 +52,7 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
         provider: seller.name.into(),
         local: false,
         context_length,
-        price,
+        price: price.usually(config.tier),
         capabilities: config.capabilities.or(listed.map(|listed| listed.capabilities)).unwrap_or_default(),
         quality: config.quality,
         latency_ms: config.latency_ms,
@@ -86,7 +86,7 @@ fn no_price(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::{error::ErrorKind, model::ServiceTier};
 
     const OPENAI: Seller = Seller { name: "openai", listed_under: "", key_env: "OPENAI_API_KEY" };
 
@@ -121,6 +121,16 @@ mod tests {
         assert_eq!(mine.key.as_deref(), Some("api_key"));
         own.api_key = None;
         assert_eq!(profile(&own, &prices, OPENAI, false).unwrap().key, None);
+    }
+
+    #[test]
+    fn the_usual_tier_of_an_account_is_what_its_calls_are_held_by() {
+        let prices = Prices::built_in().unwrap();
+        let price = |tier| profile(&ModelConfig { tier, ..config("gpt-4o") }, &prices, OPENAI, true).unwrap().price;
+        let (standard, priority) = (price(ServiceTier::Standard), price(ServiceTier::Priority));
+        let dear = standard.priority.as_deref().expect("the table has this tier");
+        assert_eq!(priority.most(1000, 100), dear.most(1000, 100));
+        assert_eq!((priority.priority, priority.flex), (standard.priority, standard.flex));
     }
 
     #[test]
