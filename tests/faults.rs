@@ -17,7 +17,10 @@ use scenarios::{Verdict, ours};
 use server::{ANSWER, FaultServer, Pace};
 use triune::{
     Context, ErrorKind, Registry,
-    model::{ChatModel, ModelConfig, Provider, RateLimit, ResponseFormat},
+    model::{
+        ChatModel, Embedder, EmbedderConfig, ModelConfig, Prices, Provider, RateLimit, ResponseFormat,
+        cloud::OpenAiEmbedder,
+    },
     router::{GenerateReply, GenerateRequest, LedgerQuery, RouterConfig},
 };
 
@@ -72,13 +75,35 @@ async fn what_happens_after_the_end_of_an_answer_and_before_its_first_byte_takes
     for provider in [Provider::Openai, Provider::Anthropic] {
         for fault in ["bom", "open", "reset"] {
             let server = server().await;
-            let client = ours::Client::of(&server.url, provider, &[fault, "ok"], fast());
+            let mut settings = fast();
+            settings.idle_timeout_ms = 5_000;
+            let client = ours::Client::of(&server.url, provider, &[fault, "ok"], settings);
             let call = client.call(ask()).await;
             let seen = (call.text.as_deref(), call.model.as_str());
             assert_eq!(seen, (Some(ANSWER), fault), "{provider:?} {fault}: {}", call.error);
             assert!(server.asked("ok").is_empty());
         }
     }
+}
+
+#[tokio::test]
+async fn a_text_with_more_tokens_than_its_bytes_tell_is_cut_instead_of_refused() {
+    let server = server().await;
+    let mut config = EmbedderConfig::default();
+    (config.provider, config.source) = (Provider::Openai, "hundred-tokens".into());
+    (config.base_url, config.dimensions) = (Some(server.url.clone()), Some(2));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let listed = serde_json::json!({ "hundred-tokens": { "mode": "embedding", "max_input_tokens": 100,
+        "input_cost_per_token": 1e-7, "output_cost_per_token": 0.0, "output_vector_size": 2 } });
+    std::fs::write(file.path(), listed.to_string()).unwrap();
+    let prices = Prices::load(Some(file.path())).unwrap();
+    let cx = Context::new();
+    let embedder = OpenAiEmbedder::from_config(&cx, &config, &prices).await.unwrap();
+    assert_eq!(embedder.profile().max_tokens, 100);
+    let texts = vec!["word ".repeat(40), "7".repeat(290)];
+    let found = embedder.embed(&cx, texts).await.unwrap();
+    assert_eq!(found.iter().map(|one| one.truncated).collect::<Vec<_>>(), [true, true]);
+    assert_eq!(server.log().len(), 3, "as it is, half of it, and a byte for each token");
 }
 
 #[tokio::test]

@@ -77,6 +77,8 @@ export interface Embedder {
     local?: boolean
     /** What it costs. Default: nothing. */
     price?: Price
+    /** The name of the provider's key that pays for it, never the key itself. */
+    key?: string
   }
   /** One vector a text, in order; brought to length 1 where they are not. */
   embed(texts: string[], context: HostContext): Vectors | Promise<Vectors>

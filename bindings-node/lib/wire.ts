@@ -9,6 +9,7 @@ type Json = Record<string, unknown>
 const OPAQUE = new Set([
   'arguments',
   'context',
+  'extra_content',
   'filter',
   'input',
   'metadata',

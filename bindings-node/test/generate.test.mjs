@@ -53,7 +53,7 @@ test('a model sees the request in the form of JavaScript', async (t) => {
   const capabilities = { tools: true, jsonSchema: true }
   const keeper = model('keeper', (request) => {
     seen.push(request)
-    return { toolCalls: [{ id: '1', name: 'look_up', arguments: { full_name: 'Ada' } }] }
+    return { toolCalls: [{ id: '1', name: 'look_up', arguments: { full_name: 'Ada' }, extraContent: { a_b: 1 } }] }
   }, { capabilities })
   const mind = await open(t, { models: [keeper] })
   const reply = await mind.generate([{ role: 'user', content: 'hi' }], {
@@ -69,7 +69,8 @@ test('a model sees the request in the form of JavaScript', async (t) => {
   assert.equal(seen[0].sampling.topP, 0.5)
   assert.deepEqual(seen[0].tools[0].parameters, schema)
   assert.deepEqual(seen[0].responseFormat, { type: 'json_schema', name: 'answer', schema })
-  assert.deepEqual(reply.toolCalls, [{ id: '1', name: 'look_up', arguments: { full_name: 'Ada' } }])
+  const extraContent = { a_b: 1 }
+  assert.deepEqual(reply.toolCalls, [{ id: '1', name: 'look_up', arguments: { full_name: 'Ada' }, extraContent }])
   assert.equal(reply.finishReason, 'tool_calls')
 })
 

@@ -128,7 +128,7 @@ def test_chats_and_tools_reach_the_model(opened: Opened) -> None:
 
         def chat(self, request: triune.ChatRequest) -> triune.protocols.AnswerDict:
             seen.append(request)
-            return {"tool_calls": [triune.ToolCall("1", "weather", {"city": "Paris"})]}
+            return {"tool_calls": [triune.ToolCall("1", "weather", {"city": "Paris"}, {"signature": "s"})]}
 
     def weather(city: str) -> str:
         """The weather of a city.
@@ -140,7 +140,7 @@ def test_chats_and_tools_reach_the_model(opened: Opened) -> None:
     mind = opened(Tools())
     messages: list[Any] = [triune.Message("system", "Be brief."), {"role": "user", "content": "Paris?"}]
     reply = mind.generate(messages, tools=[weather], temperature=0.5)
-    assert reply.tool_calls == [triune.ToolCall("1", "weather", {"city": "Paris"})]
+    assert reply.tool_calls == [triune.ToolCall("1", "weather", {"city": "Paris"}, {"signature": "s"})]
     assert reply.finish_reason == "tool_calls"
     [request] = seen
     assert [message.role for message in request.messages] == ["system", "user"]

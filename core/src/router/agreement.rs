@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use super::{attempt::Live, breaker::Outcome, executor::Walk, learn::same_result, single::tell_breaker};
+use super::{attempt::Live, breaker::Outcome, executor::{Walk, worst}, learn::same_result, single::tell_breaker};
 use crate::{model::FinishReason, money::NanoUsd};
 
 /// How much chance other answers have where the request leaves none: they would all be the same.
@@ -55,8 +55,8 @@ impl Walk {
         let comparable = finish_reason == FinishReason::Stop
             && live.tool_calls.is_empty()
             && same_result(&live.text, &live.text).is_some();
-        let worst = live.step.model.profile().price.most(live.step.input_tokens, live.step.max_output_tokens);
-        let all = NanoUsd(worst.0.saturating_mul(i64::from(others) + 1));
+        let most = worst(&live.step, &self.request);
+        let all = NanoUsd(most.0.saturating_mul(i64::from(others) + 1));
         let affordable = self.max_cost().is_none_or(|most| self.wasted + all <= most);
         (comparable && affordable && self.could_be_dearer()).then_some(others)
     }

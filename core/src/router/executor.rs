@@ -28,10 +28,15 @@ use super::{
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
-    model::{CacheFor, ChatRequest, Delta, FinishReason, Message, ReasoningEffort, Usage, estimate_tokens},
+    model::{
+        CacheFor, ChatRequest, Delta, FinishReason, Message, ModelProfile, ReasoningEffort, Usage, estimate_tokens,
+    },
     money::NanoUsd,
     monitor::EventKind,
 };
+
+/// Why one of two models is stopped.
+const OVERTAKEN: &str = "another model began its answer first";
 
 /// Whether text may be given out before the whole answer is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,22 +317,23 @@ impl Walk {
             };
             match (first, delta) {
                 (true, Ok(delta)) => {
-                    self.lose_hedge();
+                    self.lose_hedge(OVERTAKEN);
                     return Ok(delta);
                 }
                 (false, Ok(delta)) => {
                     // It would have taken longer still: without it, only quick answers were remembered.
                     let (slow, took) = (live.step.id().to_owned(), live.since.elapsed());
                     self.engine.first_pieces().note(&slow, took);
-                    self.take_hedge();
+                    self.take_hedge(OVERTAKEN);
                     return Ok(delta);
                 }
                 // The caller has left, or the other one is not to answer what this one refused.
                 (first, Err(error)) if self.ends_all(&error) => {
+                    let why = "the error of another model ends the request";
                     if first {
-                        self.lose_hedge();
+                        self.lose_hedge(why);
                     } else {
-                        self.take_hedge();
+                        self.take_hedge(why);
                     }
                     return Err(error);
                 }
@@ -354,11 +360,11 @@ impl Walk {
         self.cx.check().is_err() || of_the_request || self.is_final_refusal(error)
     }
 
-    /// The second model's answer is the one that counts.
-    fn take_hedge(&mut self) {
+    /// What the second model says is what counts.
+    fn take_hedge(&mut self, why: &str) {
         std::mem::swap(&mut self.live, &mut self.hedge);
         self.steps.swap(0, 1);
-        self.lose_hedge();
+        self.lose_hedge(why);
     }
 
     /// Starts an attempt with the first model that is left.
@@ -438,7 +444,7 @@ impl Walk {
             decision: Some(Arc::clone(&self.decision)),
         };
         let mut bill = Bill::open(&self.engine, &self.cx, charge).await?;
-        if profile.capabilities.reasoning && request.sampling.reasoning_effort != Some(ReasoningEffort::None) {
+        if may_think(profile, &request) {
             bill.may_think(step.max_output_tokens);
         }
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
@@ -464,9 +470,9 @@ impl Walk {
     }
 
     /// Stops the model that was asked second, or was overtaken by it.
-    fn lose_hedge(&mut self) {
+    fn lose_hedge(&mut self, why: &str) {
         let Some(loser) = self.hedge.take() else { return };
-        let lost = Error::new(ErrorKind::Cancelled, "another model began its answer first");
+        let lost = Error::new(ErrorKind::Cancelled, why);
         self.note_failure(Some(loser), &lost, Outcome::Neutral);
     }
 
@@ -558,6 +564,15 @@ impl Walk {
     pub(super) fn planned(&self) -> impl Iterator<Item = &str> {
         self.plan.steps.iter().map(|step| step.model.as_str())
     }
+}
+
+/// Whether the model may think where nobody sees it: as it likes, but for Claude, which does when it is told to.
+fn may_think(profile: &ModelProfile, request: &ChatRequest) -> bool {
+    profile.capabilities.reasoning
+        && match request.sampling.reasoning_effort {
+            Some(effort) => effort != ReasoningEffort::None,
+            None => profile.provider != "anthropic",
+        }
 }
 
 /// The most that `step` can cost with `request`. Plans are made by the usual number of tokens; what is held is what can be

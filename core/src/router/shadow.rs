@@ -8,6 +8,7 @@ use super::{
     attempt::{Live, Step, TimeLeft},
     bill::{Bill, Charge},
     breaker::Outcome,
+    executor::worst,
     labels, learn,
     prepare::Prepared,
     single::tell_breaker,
@@ -80,7 +81,7 @@ impl Shadow {
             key: profile.key.as_deref(),
             price: &profile.price,
             input_tokens: step.input_tokens,
-            most: profile.price.most(step.input_tokens, step.max_output_tokens),
+            most: worst(&step, &request),
             decision: None,
         };
         let mut bill = Bill::open(engine, cx, charge).await?;

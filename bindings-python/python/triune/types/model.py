@@ -23,9 +23,13 @@ class ToolCall:
     name: str
     arguments: Any
     """Its input."""
+    extra_content: Any = None
+    """What its provider wants to have back with it as it came, such as the signature of a thought."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "name": self.name, "arguments": self.arguments}
+        # Arguments may be null, which `present` would leave out.
+        call = {"id": self.id, "name": self.name, "arguments": self.arguments}
+        return call | present(extra_content=self.extra_content)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -165,6 +165,8 @@ class Profile(TypedDict, total=False):
     """Whether texts stay in this process. Default true."""
     price: Mapping[str, Any]
     """What it costs, see `triune.price`. Default: nothing."""
+    key: str | None
+    """The name of the provider's key that pays for it, never the key itself."""
 
 
 class ModelProfile(TypedDict, total=False):

@@ -142,7 +142,9 @@ mod tests {
 
     fn read(pieces: &[&[u8]]) -> Vec<String> {
         let mut assembler = Assembler::default();
-        pieces.iter().for_each(|piece| assembler.take(piece).unwrap());
+        for piece in pieces {
+            assembler.take(piece).unwrap();
+        }
         assembler.end();
         assembler.ready.into()
     }
