@@ -4,7 +4,13 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use super::{attempt::Live, breaker::Outcome, executor::{Walk, worst}, learn::same_result, single::tell_breaker};
+use super::{
+    attempt::Live,
+    breaker::Outcome,
+    executor::{Walk, worst},
+    learn::same_result,
+    single::tell_breaker,
+};
 use crate::{model::FinishReason, money::NanoUsd};
 
 /// How much chance other answers have where the request leaves none: they would all be the same.

@@ -17,8 +17,8 @@ use crate::{
     context::Context,
     error::{Error, Result},
     model::{
-        Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, RateLimit, ToolCall,
-        Usage,
+        Capabilities, ChatModel, ChatRequest, ChatStream, Delta, FinishReason, ModelProfile, Price, RateLimit,
+        ToolCall, Usage,
     },
     money::NanoUsd,
 };
