@@ -212,7 +212,7 @@ impl Learning {
     /// that was much.
     fn catch_up(&self, seen: &mut Seen) -> Result<Option<Snapshot>> {
         let known = seen.training.as_ref();
-        let (training, snapshot, first, labels) = self.store.read(|read| {
+        let (training, snapshot, mut first, mut labels) = self.store.read(|read| {
             let table = &read.tables.learning;
             let training = table.get_json::<String>(read.txn, TRAINING)?.unwrap_or_default();
             let newer = known != Some(&training);
@@ -221,7 +221,10 @@ impl Learning {
             Ok((training, snapshot, first, labels::since(read, first)?))
         })?;
         if let Some(snapshot) = snapshot {
-            self.learned.restore_from(snapshot.learned.as_bytes())?;
+            if let Err(error) = self.learned.restore_from(snapshot.learned.as_bytes()) {
+                tracing::warn!(%error, "what was learned cannot be read; the judgements are learned from again");
+                (first, labels) = (0, self.store.read(|read| labels::since(read, 0))?);
+            }
             self.thresholds.lock().unwrap_or_else(PoisonError::into_inner).clear();
             (seen.below, seen.also) = (first, BTreeSet::new());
         }
@@ -254,10 +257,15 @@ impl Learning {
     }
 
     /// Learns anew from `records` and all judgements. Blocks. Gives what is to be written down, and how many there were.
-    fn train(&self, records: Vec<Record>) -> Result<(Snapshot, usize)> {
+    /// Vectors of judgements that another embedder than `embedder` made are left out: they are of another space.
+    fn train(&self, records: Vec<Record>, embedder: Option<&str>) -> Result<(Snapshot, usize)> {
         let labels = self.store.read(|read| labels::since(read, 0))?;
         let below = labels.last().map_or(0, |(last, _)| last + 1);
-        let all: Vec<_> = records.into_iter().chain(labels.into_iter().map(|(_, record)| record)).collect();
+        let of_this_space = |(_, mut record): (u64, Record)| {
+            record.embedding.take_if(|_| record.embedder.as_deref() != embedder);
+            record
+        };
+        let all: Vec<_> = records.into_iter().chain(labels.into_iter().map(of_this_space)).collect();
         // From here on, so that nothing that is told meanwhile is lost.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.learned.train(&all)?;
@@ -358,7 +366,8 @@ impl RouterEngine {
     /// `Invalid` when a record is, or embeddings differ in length.
     pub async fn train(&self, cx: &Context, records: Vec<Record>) -> Result<usize> {
         let learning = Arc::clone(self.learning());
-        let (snapshot, count) = cx.run(blocking(move || learning.train(records))).await?;
+        let embedder = self.embedder_id();
+        let (snapshot, count) = cx.run(blocking(move || learning.train(records, embedder.as_deref()))).await?;
         let training = uuid::Uuid::now_v7().simple().to_string();
         let mark = training.clone();
         let kept = self.learning().store.write(move |write| {
@@ -374,6 +383,10 @@ impl RouterEngine {
         });
         self.learning().write_down(learned_meanwhile.await?).await?;
         Ok(count)
+    }
+
+    fn embedder_id(&self) -> Option<String> {
+        self.embedder().ok().map(|embedder| embedder.profile().id.clone())
     }
 
     /// How choosing by what was learned does on `records` that were not learned from, and what it saves at `retention`
@@ -415,6 +428,7 @@ impl RouterEngine {
             prompt: prompt.clone(),
             tag: asked.tag.clone(),
             embedding: asked.embedding.clone(),
+            embedder: self.embedder_id().filter(|_| asked.embedding.is_some()),
             outcomes: [(answer.model.clone(), outcome)].into(),
         };
         let (tenant, id) = (Arc::clone(&cx.tenant), id.to_owned());

@@ -51,6 +51,7 @@ fn record(prompt: &str, cheap: (&str, f64), dear: f64) -> Record {
         prompt: prompt.into(),
         tag: Some("sums".into()),
         embedding: None,
+        embedder: None,
         outcomes: [
             ("cheap".into(), outcome(cheap.1, 1, Some(cheap.0))),
             ("dear".into(), outcome(dear, 1000, Some("The answer is 9."))),
@@ -388,4 +389,30 @@ async fn a_doubted_answer_stands_when_the_deadline_passes_before_a_better_one_co
     let late = rig.cx.child().within(Duration::from_millis(500));
     let reply = rig.engine.generate(&late, ask(QUESTION)).await.unwrap();
     assert_eq!((reply.model.as_str(), reply.text.as_str()), ("cheap", WRONG));
+}
+
+#[tokio::test]
+async fn vectors_of_another_embedder_are_left_out_and_what_cannot_be_read_is_learned_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    let of = |embedder: &str, parts: usize| Record {
+        embedding: Some(vec![0.5; parts]),
+        embedder: Some(embedder.into()),
+        ..record("a?", ("a", 1.0), 1.0)
+    };
+    let rows = [of("before", 2), of("now", 3)];
+    let kept = one.store.write(move |write| {
+        for (id, record) in ["1", "2"].into_iter().zip(rows.clone()) {
+            labels::keep(write, "", id, &Judgeable { until_ms: u64::MAX, record, given: None })?;
+            labels::judge(write, ("", id), 1.0, None)?;
+        }
+        let snapshot = Snapshot { labels: 2, learned: "of another version".into() };
+        write.tables.learning.put_json(write.txn, SNAPSHOT, &snapshot)?;
+        write.tables.learning.put_json(write.txn, TRAINING, &"t")
+    });
+    kept.await.unwrap();
+    one.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
+    let plan = one.engine.learning().learned.route(&asked(), &[state("cheap")]).unwrap();
+    assert!(plan.steps[0].reason.contains("from 2 labels"), "{}", plan.steps[0].reason);
+    assert_eq!(one.engine.train(&one.cx, Vec::new()).await.unwrap(), 2);
 }

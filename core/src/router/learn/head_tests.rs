@@ -4,7 +4,7 @@ fn record(prompt: String, tag: Option<&str>, qualities: &[(&str, f64)]) -> Recor
     let outcomes = qualities
         .iter()
         .map(|(model, quality)| ((*model).to_owned(), Outcome { quality: *quality, ..Outcome::default() }));
-    Record { prompt, tag: tag.map(str::to_owned), embedding: None, outcomes: outcomes.collect() }
+    Record { prompt, tag: tag.map(str::to_owned), outcomes: outcomes.collect(), ..Record::default() }
 }
 
 /// Sums, which `big` gets right and `small` does not; and greetings, which both do.

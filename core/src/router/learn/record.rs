@@ -22,6 +22,9 @@ pub struct Record {
     /// The vector of the prompt. All records that have one have it from the same embedder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Vec<f32>>,
+    /// The id of the embedder that made it, where the router had it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedder: Option<String>,
     /// By the ids of the models.
     pub outcomes: BTreeMap<String, Outcome>,
 }
