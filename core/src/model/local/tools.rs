@@ -351,7 +351,9 @@ impl CallParser {
         // An id may stand between the two, which nobody needs.
         let (end, separated) = rest.find(separator).map_or((rest.len(), false), |end| (end, true));
         let name = rest[..end].split("[CALL_ID]").next().unwrap_or_default().trim();
-        let known = self.names.iter().find(|known| *known == name).cloned();
+        // No further away than is waited for where it comes in pieces.
+        let near = |known: &&String| end + separator.len() <= known.len() + LONGEST_ID;
+        let known = self.names.iter().find(|known| *known == name).filter(near).cloned();
         if separated && known.is_some() {
             self.arguments(opening + end + separator.len(), known);
             return true;

@@ -86,6 +86,12 @@ fn what_is_no_call_stays_text() {
     for (syntax, answer) in same {
         assert_eq!(parsed(syntax, &[answer]), [text(answer)]);
     }
+    // As long as no id is: text at once, and in pieces.
+    for far in [format!("f[CALL_ID]{}", "a".repeat(LONGEST_ID)), format!("{}f", " ".repeat(LONGEST_ID + 1))] {
+        let (begin, end) = (format!("[TOOL_CALLS]{far}"), "[ARGS]{}");
+        let whole = format!("{begin}{end}");
+        assert_eq!((parsed(NAMED, &[&whole]), parsed(NAMED, &[&begin, end])), (vec![text(&whole)], vec![text(&whole)]));
+    }
     let mixed = parsed(TAGS, &["Let me see. <tool_call>{\"name\": \"g\"}</tool_call>\n done <tool_call>no"]);
     assert_eq!(mixed, [text("Let me see. "), call(0, "g", json!({})), text("\n done <tool_call>no")]);
     let inside = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"}</tool_call>\\\"\"}}</tool_call>";
