@@ -7,9 +7,14 @@
 use std::{
     collections::BTreeMap,
     env,
+    fs::File,
     path::{Path, PathBuf},
 };
 
+use candle_core::{
+    Device,
+    quantized::{GgmlDType, QTensor, gguf_file},
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -348,6 +353,67 @@ async fn a_real_model_keeps_to_schemas_and_calls_tools() {
     assert_eq!(reply.finish_reason, FinishReason::ToolCalls, "{reply:?}");
     assert_eq!((reply.tool_calls[0].id.as_str(), reply.tool_calls[0].name.as_str()), ("call00003", "weather"));
     assert!(reply.tool_calls[0].arguments["city"].is_string(), "{reply:?}");
+}
+
+/// SmolLM2 with matrices of a width that is a multiple of 256 in `few`, and all others in `other`.
+fn converted(path: &Path, few: GgmlDType, other: GgmlDType, to: &Path) {
+    let mut file = File::open(path).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let tensors = content.tensor_infos.keys().map(|name| {
+        let tensor = content.tensor(&mut file, name, &Device::Cpu).unwrap();
+        let dims = tensor.shape().dims();
+        let dtype = match dims {
+            [_] => GgmlDType::F32,
+            [.., width] if width.is_multiple_of(256) => few,
+            _ => other,
+        };
+        let tensor = tensor.dequantize(&Device::Cpu).unwrap();
+        (name.as_str(), QTensor::quantize(&tensor, dtype).unwrap())
+    });
+    let tensors: Vec<_> = tensors.collect();
+    let metadata: Vec<_> = content.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    gguf_file::write(&mut File::create(to).unwrap(), &metadata, &tensors).unwrap();
+}
+
+/// Types without kernels for what they are in the file: what they take in memory, and how far the log-probabilities of
+/// the five likeliest tokens are from those of the same weights in 32 bits.
+#[test]
+fn weights_of_every_type_stay_near_those_in_32_bits() {
+    let Some(path) = model("smollm2-135m", ModelKind::Chat) else { return };
+    let fixture: LlamaCpp = serde_json::from_str(include_str!("fixtures/llama_cpp.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("converted.gguf");
+    // BF16 is the same; eight bits are as far away as `Q8_0`, whose distance to llama.cpp is bounded above too.
+    let types = [
+        (GgmlDType::BF16, GgmlDType::BF16, 1e-3),
+        (GgmlDType::Q2K, GgmlDType::F16, 0.05),
+        (GgmlDType::Q3K, GgmlDType::F16, 0.05),
+    ];
+    for (few, other, most) in types {
+        converted(&path, few, other, &to);
+        let load = |config: &LocalConfig| LocalModel::load("converted", &to, config).unwrap();
+        let (exact, found) = (load(&LocalConfig::default().full_precision()), load(&LocalConfig::default()));
+        let (mut sum, mut furthest, mut count) = (0.0, 0.0_f32, 0.0);
+        for prompt in fixture.prompts.iter().take(20) {
+            let near = found.next_logprobs(&prompt.tokens, 1000).unwrap();
+            for (token, wanted) in exact.next_logprobs(&prompt.tokens, 5).unwrap() {
+                let distance =
+                    near.iter().find(|(near, _)| *near == token).map_or(f32::MAX, |near| (near.1 - wanted).abs());
+                (sum, furthest, count) = (sum + distance, furthest.max(distance), count + 1.0);
+            }
+        }
+        let mib = |model: &LocalModel| model.local_statistics().unwrap().weight_bytes as f32 / (1 << 20) as f32;
+        eprintln!(
+            "{few:?} with {other:?}: file {} MiB, weights {:.1} MiB, in 32 bits {:.1} MiB; log-probabilities {:.5} away on \
+             average, {furthest:.5} at most",
+            found.bytes() >> 20,
+            mib(&found),
+            mib(&exact),
+            sum / count
+        );
+        assert!(sum / count < most, "{few:?}: {}", sum / count);
+    }
 }
 
 /// A schema of an object with an end, made by chance from `seed`, behind a reference in every other case.

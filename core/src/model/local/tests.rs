@@ -457,7 +457,7 @@ async fn a_call_that_is_asked_for_comes_with_arguments_that_fit() {
     for (template, controls) in ways {
         let template = format!("{template}{{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}");
         let file = file(&testing::tiny_file_with(8192, &template, controls));
-        let model = LocalModel::load("tiny", &file.path, &LocalConfig::default()).unwrap();
+        let model = LocalModel::load("tiny", &file.path, &LocalConfig::default().threads(1)).unwrap();
         let answers = (0..20).map(|seed| {
             let tools = vec![random_tool(seed), random_tool(seed + 1)];
             let tool_choice = match seed % 4 {
