@@ -96,7 +96,9 @@ impl fmt::Debug for LocalModel {
 }
 
 impl LocalModel {
-    /// Reads the GGUF file at `path`, to be routed by `id`. Takes a part of a second: call it where that is no harm.
+    /// Reads the GGUF file or folder at `path`, to be routed by `id`. Takes a part of a second: call it where that is no
+    /// harm. Weights are read, not mapped: what happens to the file later matters only when they have left and are
+    /// read again, and then a file of another size or time is `Corrupt`.
     ///
     /// # Errors
     /// `NotFound`; `Corrupt` for a file that is damaged or no GGUF file; `Unsupported` for a model that cannot run

@@ -1,4 +1,5 @@
-//! A chat model on the disk, and its weights, packed as they are read.
+//! A chat model on the disk, and its weights, packed as they are read. Nothing is memory-mapped: a file that another
+//! program cuts off gives an error of reading, where a mapping would end the process by a signal.
 
 use std::{
     fs::{self, File},
