@@ -1,5 +1,6 @@
 # make demo   the demonstration: a team of agents on a local model, killed and resumed
 # make test   everything that CI checks
+# make fuzz   each fuzz target for FUZZ_S seconds (20 if not said)
 # make bench  measurements: make bench NAME=<program> [SIZE=short|full]
 #
 # All of them install what they need into .venv, node_modules and the model cache (TRIUNE_MODELS).
@@ -7,15 +8,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench python node models check rust-test python-test node-test examples servers
+.PHONY: help demo test fuzz bench python node models check rust-test python-test node-test examples servers
 
 export TRIUNE_DATA ?= $(abspath ../shared/data)
 VENV := $(abspath .venv)
 PY := $(VENV)/bin/python
 SIZE ?= short
+FUZZ_S ?= 20
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
 demo: models
 	$(PY) examples/python/demo.py
@@ -68,6 +70,13 @@ examples: models node
 	target/debug/examples/quickstart
 	for example in examples/node/quickstart.mjs examples/node/own-model.mjs examples/node/tasks.mjs; do \
 	  echo "== $$example"; node $$example; done
+
+# Of what a model or a server says, and of files. What is found lies in tests/fuzz/artifacts; not built by anything else.
+fuzz:
+	cd tests/fuzz && mkdir -p artifacts && export CARGO_BUILD_TARGET="$$(rustc --print host-tuple)" && cargo build --bins --target-dir target && \
+	for target in fuzz_targets/*.rs; do name="$$(basename "$$target" .rs)"; echo "== $$name"; mkdir -p "corpus/$$name"; \
+	  "target/$$CARGO_BUILD_TARGET/debug/$$name" -max_total_time=$(FUZZ_S) -rss_limit_mb=2048 -timeout=20 \
+	    -artifact_prefix="artifacts/$$name-" -print_final_stats=0 "corpus/$$name" $$(test -d "seeds/$$name" && echo "seeds/$$name"); done
 
 bench: python
 	@$(PY) benches/run.py $(NAME) --size $(SIZE)

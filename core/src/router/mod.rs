@@ -18,6 +18,9 @@ mod engine;
 mod executor;
 mod explain;
 mod failover;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hedge;
 mod kept;
 mod labels;

@@ -19,6 +19,9 @@ mod calls;
 mod client;
 mod events;
 mod failure;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod openai;
 mod profile;

@@ -75,3 +75,9 @@ impl ChatModel for AnthropicModel {
         Ok(most_tokens(&self.profile, &self.name, request))
     }
 }
+
+/// What reads the events of messages.
+#[cfg(fuzzing)]
+pub(super) fn message_parser() -> impl super::stream::Parser {
+    wire::MessageParser::new(10)
+}

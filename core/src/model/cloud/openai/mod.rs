@@ -76,3 +76,15 @@ fn tool_choice(choice: &ToolChoice, one: impl Fn(&str) -> Value) -> Value {
         ToolChoice::Tool(name) => one(name),
     }
 }
+
+/// What reads the events of chat completions.
+#[cfg(fuzzing)]
+pub(super) fn chat_parser() -> impl super::stream::Parser {
+    wire::ChatParser::new(10)
+}
+
+/// What reads the events of responses.
+#[cfg(fuzzing)]
+pub(super) fn response_parser() -> impl super::stream::Parser {
+    responses::ResponseParser::new(10)
+}

@@ -325,6 +325,14 @@ impl Tokenizer {
     }
 }
 
+/// The tokens that a `tokenizer.json` gives `text`.
+#[cfg(fuzzing)]
+pub(super) fn encode_with(whole: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+    let mut tokens = Vec::new();
+    Library::of_json(whole)?.encode(text, true, &mut tokens)?;
+    Ok(tokens)
+}
+
 /// What each token adds to a text.
 fn pieces(texts: &Texts, kind: impl Fn(usize) -> Kind, sentencepiece: bool) -> Pieces {
     let by_char = ByteOfChar::new();
