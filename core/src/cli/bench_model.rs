@@ -84,16 +84,16 @@ impl BenchModel {
 
     async fn measure(&self, cx: &Context, path: &Path, sheet: &mut Sheet<'_>) -> Result<()> {
         sheet.doing("loading");
-        // All answers are written at once; none waits for another to end.
-        let config = LocalConfig::default().threads(sheet.threads).concurrency(STREAMS[1]);
+        // All answers are written at once; none waits for another to end, or makes way for one.
+        let config = LocalConfig::default().threads(sheet.threads).concurrency(STREAMS[1]).memory_bytes(u64::MAX);
         let path = path.to_owned();
         let begun = Instant::now();
         let model = blocking(move || LocalModel::load("bench", &path, &config)).await?;
         sheet.add("load", ms(begun.elapsed()), "ms", "the file is in the cache of the system, or is not")?;
 
         let context = model.profile().context_length as usize;
-        let (short, long) = (SHORT.min(context / 4), LONG.min(context / 2));
-        let count = (self.tokens as usize).min(context - short - 1);
+        let (short, long) = (SHORT.min(context / 4).max(1), LONG.min(context / 2));
+        let count = (self.tokens as usize).min((context - short - 1).max(1));
         let bench = Bench { cx, model: &model };
 
         sheet.doing("first token");

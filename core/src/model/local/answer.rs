@@ -1,6 +1,6 @@
 //! One answer while it is written: what was asked, what was said so far, and who reads it.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -55,10 +55,12 @@ pub(super) struct Answer {
     /// The tokens to be read in this step.
     reading: Vec<u32>,
     pub(super) standing: Standing,
-    /// That of its standing when its turn came: those of a higher one make way first.
-    pub(super) level: i64,
-    /// When its turn last came.
-    begun: Option<Instant>,
+    /// Whether it was given a turn already.
+    begun: bool,
+    /// Whether it made way for others after some of it was read.
+    again: bool,
+    /// How it ended, to be told.
+    done: Option<Delta>,
     /// What the model remembers of it.
     pub(super) memory: Memory,
 }
@@ -90,8 +92,9 @@ impl Answer {
             guessed: Vec::new(),
             reading: Vec::new(),
             standing: Standing::new(cx),
-            level: 0,
-            begun: None,
+            begun: false,
+            again: false,
+            done: None,
             memory: Memory::default(),
         };
         (answer, pieces)
@@ -156,7 +159,10 @@ impl Answer {
     /// Goes on with what others have read of the same tokens; says how many of them.
     pub(super) fn look_for(&mut self, pages: &mut Pages) -> usize {
         let found = pages.find(&mut self.memory, &self.tokens);
-        // What is found again after it made way for others is not news.
+        // What is found again after it made way may be what it read itself.
+        if self.again {
+            return 0;
+        }
         self.cached = (self.cached + found).min(self.prompt);
         found
     }
@@ -174,22 +180,24 @@ impl Answer {
 
     /// Whether it was given a turn already.
     pub(super) fn has_begun(&self) -> bool {
-        self.begun.is_some()
+        self.begun
     }
 
     /// Its turn has come.
-    pub(super) fn begin(&mut self, level: i64, now: Instant) {
-        (self.begun, self.level) = (Some(now), level);
+    pub(super) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// A step of so long read or wrote some of it.
+    pub(super) fn had_turn(&mut self, took: Duration) {
+        self.standing = self.standing.had_turn(took);
     }
 
     /// Forgets what the model has read, to be read again when it is its turn again.
-    pub(super) fn make_way(&mut self, now: Instant) {
-        if let Some(begun) = self.begun {
-            self.standing = self.standing.had_turn(now.saturating_duration_since(begun));
-        }
+    pub(super) fn make_way(&mut self) {
+        self.again |= self.memory.len() > 0;
         self.memory = Memory::default();
         self.guessed.clear();
-        self.cached = 0;
     }
 
     /// Why nobody waits for it any more, if so.
@@ -203,7 +211,14 @@ impl Answer {
         let _ = self.out.try_send(Err(error.during("LocalModel::chat")));
     }
 
-    /// Writes the next token, chosen by the scores that the model gave; true when it was the last.
+    /// Tells whoever reads it that all was said.
+    pub(super) fn finish(mut self) {
+        // No reader, no one to tell.
+        let _ = self.done.take().map(|done| self.out.try_send(Ok(done)));
+    }
+
+    /// Writes the next token, chosen by the scores that the model gave; true when it was the last, see
+    /// [`Answer::finish`].
     ///
     /// # Errors
     /// `Cancelled` when nobody reads any more; `Unsupported` when it cannot be held to its form any further.
@@ -220,7 +235,7 @@ impl Answer {
         self.tokens.push(token);
         let mut complete = self.constraint.as_mut().map_or(Ok(false), |constraint| constraint.take(token))?;
         if let Some((top, raw)) = raw {
-            let logprob = logprob(&raw, token, usize::from(top), |token| tokenizer.text(token));
+            let logprob = logprob(&raw, token, usize::from(top), |token| tokenizer.text_after(before, token));
             self.send(Delta::Logprob { logprob })?;
         }
         let mark = self.tools.as_ref().and_then(|tools| tools.mark(token));
@@ -269,7 +284,7 @@ impl Answer {
         let finish_reason = if called && stopped { FinishReason::ToolCalls } else { finish_reason };
         let tokens = Usage::of(self.prompt as u64, self.written() as u64);
         let usage = Usage { cached_tokens: self.cached as u64, ..tokens };
-        self.send(Delta::Done { usage, finish_reason })?;
+        self.done = Some(Delta::Done { usage, finish_reason });
         Ok(true)
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     answer::{Answer, Form},
-    decoder::{Part, Scores, Scratch},
+    decoder::{Decoder, Part, Scores, Scratch},
     family,
     gguf::corrupt,
     grammar::Grammars,
@@ -218,6 +218,13 @@ impl LocalModel {
     /// `Invalid` for no token, an unknown one or sampling out of range; `ContextLength`; `Overloaded`, with the time to
     /// wait.
     pub fn complete(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling) -> Result<ChatStream> {
+        let (answer, pieces) = self.completion(cx, prompt, sampling)?;
+        let (scheduler, _) = self.resident.get()?;
+        self.submit(&scheduler, vec![answer])?;
+        Ok(stream_of(pieces))
+    }
+
+    fn completion(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling) -> Result<(Answer, Pieces)> {
         sampling.validate()?;
         cx.check()?;
         if prompt.is_empty() || prompt.iter().any(|&token| token as usize >= self.tokenizer.len()) {
@@ -226,7 +233,8 @@ impl LocalModel {
         self.answer(cx, prompt, sampling, Form::Text)
     }
 
-    fn answer(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling, form: Form) -> Result<ChatStream> {
+    /// An answer that can be handed over, and its pieces.
+    fn answer(&self, cx: &Context, prompt: Vec<u32>, sampling: &Sampling, form: Form) -> Result<(Answer, Pieces)> {
         if let Some(token) = sampling.logit_bias.keys().find(|&&token| token as usize >= self.tokenizer.len()) {
             let message = format!("logit_bias names token {token}, and the model has {}", self.tokenizer.len());
             return Err(Error::invalid(message).with("model", &self.profile.id));
@@ -235,9 +243,11 @@ impl LocalModel {
         let room = self.profile.context_length - prompt.len() as u64;
         let limit = sampling.max_tokens.map_or(DEFAULT_MAX_TOKENS, u64::from).min(room) as usize;
         let (answer, pieces) = Answer::new(cx, prompt, sampling, limit);
-        let (scheduler, _) = self.resident.get()?;
-        scheduler.submit(answer.held_to(form)).map_err(|e| e.with("model", &self.profile.id))?;
-        Ok(Box::pin(stream::unfold((cx.clone(), Some(pieces)), next)))
+        Ok((answer.held_to(form), (cx.clone(), Some(pieces))))
+    }
+
+    fn submit(&self, scheduler: &Scheduler, answers: Vec<Answer>) -> Result<()> {
+        scheduler.submit(answers).map_err(|e| e.with("model", &self.profile.id))
     }
 
     /// Goes on with `prompt` in `count` ways, each as [`LocalModel::complete`] does, and each with the next seed after the
@@ -253,21 +263,20 @@ impl LocalModel {
         count: usize,
     ) -> Result<Vec<ChatStream>> {
         let of = |at| Sampling { seed: sampling.seed.map(|seed| seed.wrapping_add(at)), ..sampling.clone() };
-        (0..count as u64).map(|at| self.complete(cx, prompt.to_vec(), &of(at))).collect()
+        let all = (0..count as u64).map(|at| self.completion(cx, prompt.to_vec(), &of(at)));
+        let (answers, pieces): (Vec<_>, Vec<_>) = all.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let (scheduler, _) = self.resident.get()?;
+        self.submit(&scheduler, answers)?;
+        Ok(pieces.into_iter().map(stream_of).collect())
     }
 
     async fn load_weights(&self, cx: &Context) -> Result<Arc<Scheduler>> {
-        let (resident, teller) = (Arc::clone(&self.resident), cx.clone());
-        let (model, bytes) = (self.profile.id.clone(), self.bytes);
-        let load = move || {
-            let (scheduler, took) = resident.get()?;
-            // Told here, since whoever asked may be gone by now.
-            if let Some(took) = took {
-                teller.emit(EventKind::ModelLoaded { model, load_ms: took.as_millis() as u64, bytes });
-            }
-            Ok(scheduler)
+        let (teller, model, bytes) = (cx.clone(), self.profile.id.clone(), self.bytes);
+        // Told where it is loaded, since whoever asked may be gone by then.
+        let tell = move |took: Duration| {
+            teller.emit(EventKind::ModelLoaded { model, load_ms: took.as_millis() as u64, bytes });
         };
-        cx.run(blocking(load)).await.map_err(|e| e.with("model", &self.profile.id))
+        cx.run(self.resident.wait(tell)).await.map_err(|e| e.with("model", &self.profile.id))
     }
 
     fn template(&self) -> Result<Arc<ChatTemplate>> {
@@ -316,48 +325,55 @@ fn read(id: String, path: &Path, config: &LocalConfig, budget: &MemoryBudget, no
     if !(2..=most).contains(&context_length) {
         return Err(Error::invalid(format!("context_length is {context_length}; this model takes 2 to {most}")));
     }
+    family::check(&checkpoint.head)?;
     let full_precision = config.full_precision;
+    let needed = checkpoint.packed_bytes(full_precision);
     let weights = move |checkpoint: &Checkpoint| family::load(checkpoint, context_length, full_precision);
-    // The tokenizer takes about as long as the weights.
-    let (tokenizer, decoder) = std::thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| checkpoint.tokenizer());
-        let decoder = if now {
-            budget.within(bytes, || weights(&checkpoint)).map(Some)
-        } else {
-            budget.allows(bytes).and_then(|()| family::check(&checkpoint.head)).map(|()| None)
-        };
-        (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
-    });
-    let (tokenizer, decoder) = (Arc::new(tokenizer?), decoder?);
-    let template = ChatTemplate::new(&checkpoint.head)?.map(Arc::new);
     let limits = Limits { context: context_length as usize, ..limits };
-    let (path, its) = (path.to_owned(), Arc::clone(&tokenizer));
-    let written_by = move |decoder, before| {
-        Scheduler::new(Arc::new(Writer { decoder, tokenizer: Arc::clone(&its) }), limits, before)
-    };
-    let first = decoder.map(|decoder| written_by(decoder, LocalStatistics::default()));
-    let again = move |before| {
-        let checkpoint = Checkpoint::open(&path)?;
-        if checkpoint.stamp() != stamp {
-            return Err(
-                corrupt("the file changed after the model was opened; open it again").with("path", path.display())
-            );
-        }
-        Ok(written_by(weights(&checkpoint)?, before))
-    };
     let idle = config.idle_unload_s.map(Duration::from_secs);
-    let tools = template.as_ref().is_some_and(|template| template.knows_tools());
-    let capabilities =
-        Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
-    Ok(LocalModel {
-        profile: ModelProfile { capabilities, revision: Some(revision), ..ModelProfile::local(id, context_length) },
-        resident: Resident::new(first, bytes, Box::new(again), idle, budget.clone()),
-        tokenizer,
-        template,
-        grammars: Arc::default(),
-        load_ms: started.elapsed().as_millis() as u64,
-        bytes,
-    })
+    let (path, budget_of) = (path.to_owned(), budget.clone());
+    let open = move || {
+        // The tokenizer takes about as long as the weights.
+        let (tokenizer, decoder) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| checkpoint.tokenizer());
+            let decoder = now.then(|| weights(&checkpoint)).transpose();
+            (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
+        });
+        let (tokenizer, decoder) = (Arc::new(tokenizer?), decoder?);
+        let template = ChatTemplate::new(&checkpoint.head)?.map(Arc::new);
+        let (its, of) = (Arc::clone(&tokenizer), budget_of.clone());
+        let written_by = move |decoder: Decoder, before| {
+            let writer = Writer { held: of.hold(decoder.bytes() as u64), tokenizer: Arc::clone(&its), decoder };
+            Scheduler::new(Arc::new(writer), limits, before)
+        };
+        let first = decoder.map(|decoder| written_by(decoder, LocalStatistics::default()));
+        let again = move |before| {
+            let checkpoint = Checkpoint::open(&path)?;
+            if checkpoint.stamp() != stamp {
+                return Err(
+                    corrupt("the file changed after the model was opened; open it again").with("path", path.display())
+                );
+            }
+            Ok(written_by(weights(&checkpoint)?, before))
+        };
+        let tools = template.as_ref().is_some_and(|template| template.knows_tools());
+        let capabilities =
+            Capabilities { tools, json_schema: true, grammar: true, logprobs: true, ..Capabilities::default() };
+        Ok(LocalModel {
+            profile: ModelProfile { capabilities, revision: Some(revision), ..ModelProfile::local(id, context_length) },
+            resident: Resident::new(first, needed, Box::new(again), idle, budget_of),
+            tokenizer,
+            template,
+            grammars: Arc::default(),
+            load_ms: started.elapsed().as_millis() as u64,
+            bytes,
+        })
+    };
+    if now {
+        return budget.within(needed, open);
+    }
+    budget.allows(needed)?;
+    open()
 }
 
 /// What the profile does not promise is refused, not half done.
@@ -410,12 +426,13 @@ impl ChatModel for LocalModel {
             Ok((template.encode(&tokenizer, &request)?, form))
         };
         let (prompt, form) = cx.run(blocking(prepare)).await?;
-        // Held until the answer is handed over, so that it does not leave in between.
-        let _scheduler = match self.resident.loaded() {
+        let (answer, pieces) = self.answer(cx, prompt, &sampling, form)?;
+        let scheduler = match self.resident.loaded() {
             Some(loaded) => loaded,
             None => self.load_weights(cx).await?,
         };
-        self.answer(cx, prompt, &sampling, form)
+        self.submit(&scheduler, vec![answer])?;
+        Ok(stream_of(pieces))
     }
 
     /// Exact: the tokens of the prompt as the model reads it. Of a request whose length alone says that it does not fit
@@ -440,6 +457,10 @@ impl ChatModel for LocalModel {
 }
 
 type Pieces = (Context, Option<mpsc::Receiver<Result<Delta>>>);
+
+fn stream_of(pieces: Pieces) -> ChatStream {
+    Box::pin(stream::unfold(pieces, next))
+}
 
 /// The next piece. The deadline of the caller is kept here too, since the thread looks for it between steps only.
 async fn next((cx, pieces): Pieces) -> Option<(Result<Delta>, Pieces)> {

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,19 +12,35 @@ use std::{
 
 use half::f16;
 
-use super::kernel::PAGE;
+use super::{kernel::PAGE, resident::MemoryBudget};
 
 /// Keys and values of up to [`PAGE`] positions, of all layers one after the other.
 #[derive(Debug)]
 pub(super) struct Page {
     numbers: Box<[f16]>,
-    counter: Arc<AtomicUsize>,
+    counter: Arc<Counter>,
+}
+
+/// Counts the pages of a model, and their bytes among those of all models.
+#[derive(Debug)]
+struct Counter {
+    pages: AtomicUsize,
+    /// Of one page.
+    bytes: u64,
+    budget: MemoryBudget,
+}
+
+impl Counter {
+    fn add(self: &Arc<Self>) -> Arc<Self> {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        self.budget.take(self.bytes);
+        Arc::clone(self)
+    }
 }
 
 impl Page {
-    fn new(numbers: usize, counter: &Arc<AtomicUsize>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self { numbers: vec![f16::ZERO; numbers].into_boxed_slice(), counter: Arc::clone(counter) }
+    fn new(numbers: usize, counter: &Arc<Counter>) -> Self {
+        Self { numbers: vec![f16::ZERO; numbers].into_boxed_slice(), counter: counter.add() }
     }
 
     pub(super) fn numbers(&self) -> &[f16] {
@@ -34,14 +50,14 @@ impl Page {
 
 impl Clone for Page {
     fn clone(&self) -> Self {
-        self.counter.fetch_add(1, Ordering::Relaxed);
-        Self { numbers: self.numbers.clone(), counter: Arc::clone(&self.counter) }
+        Self { numbers: self.numbers.clone(), counter: self.counter.add() }
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::Relaxed);
+        self.counter.pages.fetch_sub(1, Ordering::Relaxed);
+        self.counter.budget.give(self.counter.bytes);
     }
 }
 
@@ -72,7 +88,7 @@ impl Memory {
     /// Makes room for `more` positions in pages of its own.
     pub(super) fn grow(&mut self, more: usize, pages: &Pages) {
         while self.pages.len() * PAGE < self.len + more {
-            self.pages.push(Arc::new(Page::new(pages.numbers, &pages.count)));
+            self.pages.push(Arc::new(Page::new(pages.numbers, &pages.counter)));
         }
         if let Some(page) = self.pages.get_mut(self.len / PAGE) {
             Arc::make_mut(page);
@@ -109,9 +125,11 @@ impl Memory {
 pub(super) struct Pages {
     /// Of one page.
     numbers: usize,
-    /// Pages there may be.
-    limit: usize,
-    count: Arc<AtomicUsize>,
+    /// Pages there may be, where the budget of all models has room.
+    most: usize,
+    /// Pages there may be in any case.
+    least: usize,
+    counter: Arc<Counter>,
     /// Full pages by what stands before them and the tokens in them.
     kept: HashMap<(u64, [u32; PAGE]), Kept>,
     next: u64,
@@ -129,13 +147,37 @@ struct Kept {
 impl Pages {
     /// Pages of `numbers` numbers each, in at most `bytes` of memory, and never fewer than `least`.
     pub(super) fn new(numbers: usize, bytes: u64, least: usize) -> Self {
-        let limit = usize::try_from(bytes / (numbers as u64 * 2)).unwrap_or(usize::MAX).max(least);
-        Self { numbers, limit, count: Arc::default(), kept: HashMap::new(), next: 1, clock: 0 }
+        Self::within(MemoryBudget::default(), numbers, bytes, least)
+    }
+
+    /// The same, as long as all models together are within `budget`, but for the `least` pages.
+    pub(super) fn within(budget: MemoryBudget, numbers: usize, bytes: u64, least: usize) -> Self {
+        let each = numbers as u64 * 2;
+        let most = usize::try_from(bytes / each).unwrap_or(usize::MAX).max(least);
+        let counter = Arc::new(Counter { pages: AtomicUsize::new(0), bytes: each, budget });
+        Self { numbers, most, least, counter, kept: HashMap::new(), next: 1, clock: 0 }
     }
 
     /// Pages there are.
     pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.counter.pages.load(Ordering::Relaxed)
+    }
+
+    /// Pages there may be now.
+    fn limit(&self) -> usize {
+        let left = usize::try_from(self.counter.budget.left() / self.counter.bytes).unwrap_or(usize::MAX);
+        self.count().saturating_add(left).min(self.most).max(self.least)
+    }
+
+    /// Whether there may be fewer than the model's own limit has room for, and not `more`.
+    pub(super) fn is_short_of(&self, more: usize) -> bool {
+        let limit = self.limit();
+        limit < self.most && self.count() + more > limit
+    }
+
+    /// Gives up all kept pages that nobody uses.
+    pub(super) fn forget(&mut self) {
+        self.kept.retain(|_, kept| Arc::strong_count(&kept.page) > 1);
     }
 
     /// Bytes of one page.
@@ -151,24 +193,34 @@ impl Pages {
     /// Whether there would be room for `more` pages.
     pub(super) fn has_room(&self, more: usize) -> bool {
         let unused = || self.kept.values().filter(|kept| Arc::strong_count(&kept.page) == 1).count();
-        let wanted = self.count() + more;
-        wanted <= self.limit || wanted - unused() <= self.limit
+        let (wanted, limit) = (self.count() + more, self.limit());
+        wanted <= limit || wanted - unused() <= limit
     }
 
     /// How many of the first pages of `tokens` others use now.
     pub(super) fn in_use(&self, tokens: &[u32]) -> usize {
+        self.kept_of(tokens).filter(|page| Arc::strong_count(page) > 1).count()
+    }
+
+    /// Whether there would be room for `more` pages and those of `tokens` if only `used` were in use.
+    pub(super) fn would_have_room(&self, used: &HashSet<*const Page>, tokens: &[u32], more: usize) -> bool {
+        let there = self.kept_of(tokens).filter(|page| used.contains(&Arc::as_ptr(page))).count();
+        used.len() + more <= self.limit() + there
+    }
+
+    /// The first pages of `tokens`, as far as they are kept.
+    fn kept_of(&self, tokens: &[u32]) -> impl Iterator<Item = &Arc<Page>> {
         let mut parent = 0;
-        let used = tokens.as_chunks::<PAGE>().0.iter().map_while(|chunk| {
+        tokens.as_chunks::<PAGE>().0.iter().map_while(move |chunk| {
             let kept = self.kept.get(&(parent, *chunk))?;
             parent = kept.id;
-            Some(usize::from(Arc::strong_count(&kept.page) > 1))
-        });
-        used.sum()
+            Some(&kept.page)
+        })
     }
 
     /// Whether there is room for `more` pages; kept ones that nobody uses make way, the longest unused first.
     pub(super) fn make_room(&mut self, more: usize) -> bool {
-        while self.count() + more > self.limit {
+        while self.count() + more > self.limit() {
             let unused = self.kept.iter().filter(|(_, kept)| Arc::strong_count(&kept.page) == 1);
             // Of pages used at the same time the last of a sequence first: without its first, none of it is found.
             let oldest = unused.min_by_key(|(_, kept)| (kept.used, Reverse(kept.id)));
@@ -341,6 +393,28 @@ mod tests {
         drop(first);
         assert!(pages.has_room(4) && !pages.has_room(5));
         assert_eq!((pages.in_use(&tokens(70, 9)), pages.kept()), (0, 2), "nothing was given up by asking");
+    }
+
+    #[test]
+    fn all_models_together_are_within_the_budget() {
+        // Of ten pages.
+        let budget = MemoryBudget::new(Some(80));
+        let mut one = Pages::within(budget.clone(), 4, 1 << 20, 2);
+        let mut other = Pages::within(budget.clone(), 4, 1 << 20, 2);
+        let first = filled(&mut one, &tokens(64, 1));
+        assert!(other.has_room(7) && !other.has_room(8) && other.make_room(7) && !other.make_room(8));
+        assert!(other.is_short_of(8) && !other.is_short_of(7));
+        let second = filled(&mut other, &tokens(160, 2));
+        assert_eq!((one.count(), other.count(), budget.left()), (3, 6, 8));
+        assert!(!one.has_room(2), "what others keep is theirs");
+        drop(second);
+        other.forget();
+        assert_eq!((other.count(), budget.left()), (0, 56));
+        assert!(one.has_room(7));
+        let held = budget.hold(80);
+        assert!(!one.has_room(1) && other.has_room(2) && !other.has_room(3), "the least there is in any case");
+        drop((held, first, one, other));
+        assert_eq!(budget.left(), 80);
     }
 
     #[test]

@@ -1,4 +1,10 @@
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+};
 
 use futures_util::StreamExt;
 
@@ -121,6 +127,105 @@ async fn the_first_request_loads_for_all_that_come_with_it() {
     assert_eq!(got.iter().filter(|(_, took)| took.is_some()).count(), 1);
     assert!(got.iter().all(|(scheduler, _)| Arc::ptr_eq(scheduler, &got[0].0)));
     assert_eq!(ask(&model).await.unwrap(), expected);
+}
+
+/// One whose loading fails once a message came for it; counts how often it was tried.
+fn failing() -> (Arc<Resident>, mpsc::Sender<()>, Arc<AtomicUsize>) {
+    let (go, wait) = mpsc::channel();
+    let (wait, tries) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&tries);
+    let load = move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        lock(&wait).recv().unwrap();
+        Err(Error::invalid("the disk is broken").with("sector", 7))
+    };
+    (Resident::new(None, 1, Box::new(load), None, MemoryBudget::default()), go, tries)
+}
+
+#[test]
+fn those_that_wait_for_a_load_take_no_thread_and_share_what_comes_of_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let (resident, go, tries) = failing();
+        let all = futures_util::future::join_all((0..20).map(|_| resident.wait(|_| ())));
+        let meanwhile = async {
+            until(|| tries.load(Ordering::SeqCst) == 1).await;
+            assert_eq!(blocking(|| Ok(5)).await.unwrap(), 5, "another thread is free");
+            (0..20).for_each(|_| go.send(()).unwrap());
+        };
+        let (all, ()) = tokio::join!(all, meanwhile);
+        assert_eq!(tries.load(Ordering::SeqCst), 1);
+        for error in all.into_iter().map(Result::unwrap_err) {
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "the disk is broken"));
+            assert_eq!(error.facts()["sector"], "7");
+        }
+        // Whoever comes later tries again.
+        assert!(resident.wait(|_| ()).await.is_err());
+        assert!(resident.get().is_err());
+        assert_eq!(tries.load(Ordering::SeqCst), 3);
+    });
+}
+
+#[tokio::test]
+async fn a_load_goes_on_when_who_asked_for_it_is_gone() {
+    let (resident, go, tries) = failing();
+    {
+        let mut gone = std::pin::pin!(resident.wait(|_| ()));
+        assert!(futures_util::poll!(&mut gone).is_pending());
+        until(|| tries.load(Ordering::SeqCst) == 1).await;
+    }
+    let other = resident.wait(|_| ());
+    let (other, ()) = tokio::join!(other, async { go.send(()).unwrap() });
+    assert!(other.is_err());
+    assert_eq!(tries.load(Ordering::SeqCst), 1, "it was the same load");
+}
+
+#[test]
+fn two_that_are_loaded_at_once_do_not_find_the_same_room() {
+    let folder = folder();
+    let config = LocalConfig::default();
+    let size = statistics(&open(folder.path(), "a", &config, &MemoryBudget::default()).unwrap()).weight_bytes;
+    for _ in 0..8 {
+        let budget = MemoryBudget::new(Some(size + size / 2));
+        let models: Vec<_> = std::thread::scope(|scope| {
+            let opened: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| open(folder.path(), "a", &config, &budget).unwrap())).collect();
+            opened.into_iter().map(|model| model.join().unwrap()).collect()
+        });
+        assert_eq!(models.iter().filter(|model| statistics(model).loaded).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn none_leaves_where_that_is_not_enough() {
+    let folder = folder();
+    let config = LocalConfig::default();
+    let size = statistics(&open(folder.path(), "a", &config, &MemoryBudget::default()).unwrap()).weight_bytes;
+    let budget = MemoryBudget::new(Some(4 * size + size / 2));
+    let a = open(folder.path(), "a", &config, &budget).unwrap();
+    let b = open(folder.path(), "b", &config, &budget).unwrap();
+    // Almost four times as large.
+    let exact = LocalConfig::default().full_precision();
+    let path = folder.path().join("tiny.gguf");
+    let c = LocalModel::open_within("c", &path, &exact, &budget).unwrap();
+    let taken = a.resident.get().unwrap();
+    assert_eq!(ask(&c).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert!(statistics(&b).loaded);
+    drop(taken);
+    ask(&c).await.unwrap();
+    assert!(!statistics(&a).loaded && !statistics(&b).loaded);
+}
+
+#[test]
+fn a_budget_is_for_what_weights_take_in_memory() {
+    let folder = folder();
+    let path = folder.path().join("tiny.gguf");
+    let exact = LocalConfig::default().full_precision();
+    let load = |budget| LocalModel::load_within("a", &path, &exact, &MemoryBudget::new(Some(budget)));
+    let size = statistics(&load(u64::MAX).unwrap()).weight_bytes;
+    assert!(size > 2 * std::fs::metadata(&path).unwrap().len(), "more than the file");
+    assert_eq!(load(size - 1).map(drop).unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(load(size).is_ok());
 }
 
 #[tokio::test]

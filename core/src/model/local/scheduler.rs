@@ -5,13 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    answer::Answer,
-    decoder::Decoder,
-    standing::{self, Entry},
-    tokenizer::Tokenizer,
-    work::Work,
-};
+use super::{answer::Answer, decoder::Decoder, resident::Held, standing, tokenizer::Tokenizer, work::Work};
 use crate::{
     error::{Error, ErrorKind, Result},
     model::LocalStatistics,
@@ -22,6 +16,8 @@ use crate::{
 pub(super) struct Writer {
     pub(super) decoder: Decoder,
     pub(super) tokenizer: Arc<Tokenizer>,
+    /// What the weights take of the budget of all models.
+    pub(super) held: Held,
 }
 
 /// How much a model writes at once.
@@ -64,6 +60,10 @@ pub(super) struct State {
     /// Answers being written.
     pub(super) running: usize,
     pub(super) closed: bool,
+    /// Whether what is kept for answers to come is to be given up.
+    pub(super) forget: bool,
+    /// Where those who wait are next looked at.
+    pub(super) looked_at: usize,
     started: bool,
     /// Answers that came.
     arrived: u64,
@@ -76,9 +76,12 @@ pub(super) struct State {
 }
 
 impl State {
-    /// An answer ended, so long after the one before it.
-    pub(super) fn ended(&mut self, took: Duration) {
-        self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
+    /// An answer ended, and so long after the one before it where it was written to its end: that one is given up tells
+    /// nothing of how long they take.
+    pub(super) fn ended(&mut self, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.pace = Some(self.pace.map_or(took, |pace| (pace * 7 + took) / 8));
+        }
         self.refused = 0;
         self.last_end = Some(Instant::now());
     }
@@ -112,12 +115,20 @@ impl Scheduler {
         idle.then(|| state.last_end.unwrap_or(self.made))
     }
 
-    /// Has `answer` written, as soon as it is its turn. Where no more may wait, it takes the place of one of a lower
-    /// priority that has not begun, if there is one.
+    /// Has the thread give up what is kept for answers to come; says how many bytes that is, where no answer is written.
+    pub(super) fn forget(&self) -> u64 {
+        let mut state = self.shared.lock();
+        state.forget = true;
+        self.shared.wake.notify_one();
+        std::mem::take(&mut state.statistics.memory_bytes)
+    }
+
+    /// Has `answers` of one call written, as soon as it is their turn. Where no more may wait, they take the places of such
+    /// of a lower priority that have not begun, if there are as many.
     ///
     /// # Errors
-    /// `Overloaded`, with the time to wait, when too many are waiting already.
-    pub(super) fn submit(&self, answer: Answer) -> Result<()> {
+    /// `Overloaded`, with the time to wait, when too many are waiting already; then none is written.
+    pub(super) fn submit(&self, answers: Vec<Answer>) -> Result<()> {
         let mut state = self.shared.lock();
         if !state.started {
             let shared = Arc::clone(&self.shared);
@@ -125,9 +136,9 @@ impl Scheduler {
             thread.map_err(|e| Error::new(ErrorKind::Overloaded, "the system gives no more threads").caused_by(e))?;
             state.started = true;
         }
-        let shed = state.enter(answer, self.shared.limits)?;
+        let shed = state.enter(answers, self.shared.limits)?;
         drop(state);
-        if let Some((shed, error)) = shed {
+        for (shed, error) in shed {
             shed.fail(error);
         }
         self.shared.wake.notify_one();
@@ -147,23 +158,29 @@ impl Scheduler {
 }
 
 impl State {
-    /// Lets `answer` wait; gives back the one that does not wait any more because of it.
-    pub(super) fn enter(&mut self, answer: Answer, limits: Limits) -> Result<Option<(Answer, Error)>> {
-        let now = Instant::now();
+    /// Lets `answers` of one call wait, all or none; gives back those that do not wait any more because of them.
+    pub(super) fn enter(&mut self, answers: Vec<Answer>, limits: Limits) -> Result<Vec<(Answer, Error)>> {
+        let Some(first) = answers.first() else { return Ok(Vec::new()) };
         // Who waits for a turn that is free does not count.
         let most = limits.waiting.saturating_add(limits.answers.saturating_sub(self.running));
+        let lacking = (self.waiting.len() + answers.len()).saturating_sub(most);
         let others = self.waiting.iter().enumerate().filter(|(_, other)| !other.has_begun());
         let others = others.map(|(at, other)| (at, &other.standing));
-        let shed = match standing::enter(&answer.standing, self.waiting.len() < most, others, now) {
-            Entry::Waits => None,
-            Entry::Refused => return Err(self.overloaded()),
-            Entry::InPlaceOf(at) => {
-                let error = self.overloaded();
-                Some((self.waiting.swap_remove(at), error))
-            }
+        let Some(mut places) = standing::shed(&first.standing, lacking.min(answers.len()), others, Instant::now())
+        else {
+            return Err(self.overloaded());
         };
-        self.arrived += 1;
-        self.waiting.push(answer.arrived(self.arrived));
+        // From the back, so that the places of the others stay.
+        places.sort_unstable_by(|a, b| b.cmp(a));
+        let shed = places.into_iter().map(|at| {
+            let error = self.overloaded();
+            (self.waiting.swap_remove(at), error)
+        });
+        let shed = shed.collect();
+        for answer in answers {
+            self.arrived += 1;
+            self.waiting.push(answer.arrived(self.arrived));
+        }
         Ok(shed)
     }
 }

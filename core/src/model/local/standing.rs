@@ -1,6 +1,9 @@
 //! Who is served first. Decisions only: nothing here waits or writes.
 
-use std::time::{Duration, Instant};
+use std::{
+    cmp::Reverse,
+    time::{Duration, Instant},
+};
 
 use crate::context::{Context, Priority};
 
@@ -21,14 +24,8 @@ pub(super) struct Standing {
     number: u64,
 }
 
-/// What becomes of an answer that comes to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    Waits,
-    /// In the place of this one, which is refused.
-    InPlaceOf(usize),
-    Refused,
-}
+/// What answers are ordered by: level, deadline, arrival.
+type Rank = (i64, bool, Option<Instant>, u64);
 
 impl Standing {
     pub(super) fn new(cx: &Context) -> Self {
@@ -40,24 +37,34 @@ impl Standing {
         Self { number, ..self }
     }
 
-    /// The same, after a turn that took so long: only time without one counts.
+    /// The same, after a step of so long that read or wrote some of it: only time in which nothing of it is done counts
+    /// as a wait, before its turn or in it.
     pub(super) fn had_turn(self, turn: Duration) -> Self {
         Self { since: self.since.checked_add(turn).unwrap_or(self.since), ..self }
     }
 
-    pub(super) fn number(&self) -> u64 {
-        self.number
+    /// The same, having waited for so long already.
+    #[cfg(test)]
+    pub(super) fn waited(self, time: Duration) -> Self {
+        Self { since: self.since.checked_sub(time).unwrap(), ..self }
     }
 
     /// Lower goes first. It falls without end while an answer waits, so that each has its turn whatever comes after it.
-    pub(super) fn level(&self, now: Instant) -> i64 {
+    fn level(&self, now: Instant) -> i64 {
         let waited = now.saturating_duration_since(self.since).as_secs() / AGEING.as_secs();
         self.priority as i64 - i64::try_from(waited).unwrap_or(i64::MAX - 2)
     }
 
     /// Whoever has the least goes first.
-    fn rank(&self, now: Instant) -> (i64, bool, Option<Instant>, u64) {
+    pub(super) fn rank(&self, now: Instant) -> Rank {
         (self.level(now), self.deadline.is_none(), self.deadline, self.number)
+    }
+
+    /// Whether it gives its turn to `other`. Only one of a lower priority does: among equals, an answer that waited for
+    /// long would take the turn of one that runs, which then waits for long, and all would be read again and again. And
+    /// one that waited until its turn came keeps it.
+    pub(super) fn gives_way_to(&self, other: &Self, now: Instant) -> bool {
+        other.priority < self.priority && other.level(now) < self.level(now)
     }
 }
 
@@ -66,21 +73,17 @@ pub(super) fn next<'a>(waiting: impl Iterator<Item = &'a Standing>, now: Instant
     waiting.enumerate().min_by_key(|(_, standing)| standing.rank(now)).map(|(at, _)| at)
 }
 
-/// Whether `new` may wait: if there is no `room`, only in the place of one of a lower level among `others`, those that
-/// have not begun.
-pub(super) fn enter<'a>(
+/// Which of `others` make room for so many more that came with the standing of `new`: the last ones of a lower level.
+/// None where those are too few.
+pub(super) fn shed<'a>(
     new: &Standing,
-    room: bool,
+    lacking: usize,
     others: impl Iterator<Item = (usize, &'a Standing)>,
     now: Instant,
-) -> Entry {
-    if room {
-        return Entry::Waits;
-    }
-    match others.max_by_key(|(_, standing)| standing.rank(now)) {
-        Some((at, last)) if last.level(now) > new.level(now) => Entry::InPlaceOf(at),
-        _ => Entry::Refused,
-    }
+) -> Option<Vec<usize>> {
+    let mut lower: Vec<_> = others.filter(|(_, standing)| standing.level(now) > new.level(now)).collect();
+    lower.sort_by_key(|(_, standing)| Reverse(standing.rank(now)));
+    (lower.len() >= lacking).then(|| lower[..lacking].iter().map(|(at, _)| *at).collect())
 }
 
 /// When one who is refused may come back: `pace` is the time from one end of an answer to the next, and `refused` came
@@ -156,12 +159,26 @@ mod tests {
         let case = Case { start: Instant::now() };
         let at = |number, priority| case.standing(number, priority, 0, None);
         let waiting = [at(0, Background), at(1, Normal), at(2, Background)];
-        let enter = |priority, room| enter(&at(9, priority), room, waiting.iter().enumerate(), case.start);
-        assert_eq!(enter(Background, true), Entry::Waits);
-        assert_eq!(enter(Background, false), Entry::Refused);
-        assert_eq!(enter(Normal, false), Entry::InPlaceOf(2), "of two the younger");
-        assert_eq!(enter(Interactive, false), Entry::InPlaceOf(2));
-        assert_eq!(super::enter(&at(9, Interactive), false, [].into_iter(), case.start), Entry::Refused);
+        let shed = |priority, lacking| shed(&at(9, priority), lacking, waiting.iter().enumerate(), case.start);
+        assert_eq!(shed(Background, 0), Some(vec![]));
+        assert_eq!(shed(Background, 1), None);
+        assert_eq!(shed(Normal, 1), Some(vec![2]), "of two the younger");
+        assert_eq!(shed(Normal, 3), None);
+        assert_eq!(shed(Interactive, 3), Some(vec![2, 0, 1]));
+    }
+
+    #[test]
+    fn only_a_lower_priority_gives_way_and_not_where_it_waited_for_its_turn() {
+        let case = Case { start: Instant::now() };
+        let now = case.start + Duration::from_secs(60);
+        let gives = |own: (Priority, u64), other: (Priority, u64)| {
+            let [own, other] = [own, other].map(|(priority, at)| case.standing(0, priority, at, None));
+            own.gives_way_to(&other, now)
+        };
+        assert!(gives((Background, 60), (Normal, 60)) && gives((Normal, 60), (Interactive, 60)));
+        assert!(!gives((Normal, 60), (Normal, 0)), "however long an equal waited");
+        assert!(!gives((Normal, 60), (Background, 0)));
+        assert!(!gives((Background, 30), (Interactive, 60)), "it waited for 30 seconds");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use candle_core::{
 };
 use gguf_file::Value;
 
-use super::{family, gguf::Gguf, scheduler::Writer, weights::Checkpoint};
+use super::{family, gguf::Gguf, resident::MemoryBudget, scheduler::Writer, weights::Checkpoint};
 
 const TEMPLATE: &str = "{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}\
 {{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}\
@@ -132,5 +132,6 @@ pub(super) fn tiny_writer() -> Writer {
     Writer {
         decoder: family::load(&checkpoint, 512, false).unwrap(),
         tokenizer: Arc::new(checkpoint.tokenizer().unwrap()),
+        held: MemoryBudget::default().hold(0),
     }
 }

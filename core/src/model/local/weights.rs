@@ -80,6 +80,21 @@ impl Checkpoint {
         self.bytes
     }
 
+    /// Bytes that its matrices take in memory, packed as [`Weights::matrix`] packs them.
+    pub(super) fn packed_bytes(&self, full_precision: bool) -> u64 {
+        let packed = |info: &TensorInfo| {
+            let (cols, rows) = (*info.dims.first()? as usize, *info.dims.get(1)? as usize);
+            let kind = match &self.data {
+                _ if full_precision => None,
+                Data::File(_) => quantised(info.dtype),
+                Data::Folder(_) => cols.is_multiple_of(BLOCK).then_some(Quantised::Q8_0),
+            };
+            let half = !full_precision && (info.dtype == GgmlDType::F16 || matches!(self.data, Data::Folder(_)));
+            Some(Matrix::packed_bytes(kind, if half { 2 } else { 4 }, rows, cols) as u64)
+        };
+        self.head.tensors.values().filter_map(packed).sum()
+    }
+
     /// Is another one when the files changed.
     pub(super) fn stamp(&self) -> (u64, Option<SystemTime>) {
         (self.bytes, self.changed)

@@ -2,8 +2,9 @@
 //! and share what they have in common.
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,13 +26,17 @@ use crate::error::{Error, Result};
 pub(super) const STEP: usize = 64;
 /// What follows is guessed while so few answers are written. With more, a step uses the processor well without.
 const GUESS_BESIDE: usize = 2;
+/// Of those that wait, so many are looked at between two steps: with thousands, all of them would take as long as a step.
+const LOOKED_AT: usize = 256;
+/// How often other models are asked to give memory up.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long tokens are counted before their rate is told.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
 /// The thread at work.
 pub(super) struct Work<'a> {
     shared: &'a Shared,
-    /// Those of the lowest level first, and of these the oldest: the last one makes way for the others.
+    /// In the order of their ranks at the last step: the last one makes way where memory is short.
     running: Vec<Answer>,
     pages: Pages,
     scratch: Scratch,
@@ -39,13 +44,16 @@ pub(super) struct Work<'a> {
     last_end: Instant,
     /// Tokens written since.
     recent: (Instant, u64),
+    /// When other models were last asked for memory.
+    asked: Option<Instant>,
 }
 
 impl<'a> Work<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
         let Limits { threads, memory, context, .. } = shared.limits;
         // Whatever the limit is, one answer can be written, with a page to copy.
-        let pages = Pages::new(shared.writer.decoder.page_numbers(), memory, pages_of(context) + 1);
+        let budget = shared.writer.held.budget.clone();
+        let pages = Pages::within(budget, shared.writer.decoder.page_numbers(), memory, pages_of(context) + 1);
         Self {
             shared,
             running: Vec::new(),
@@ -54,6 +62,7 @@ impl<'a> Work<'a> {
             pool: Pool::new(threads),
             last_end: Instant::now(),
             recent: (Instant::now(), 0),
+            asked: None,
         }
     }
 
@@ -74,13 +83,12 @@ impl<'a> Work<'a> {
         let shared = self.shared;
         let mut state = shared.lock();
         loop {
-            // Those who wait may leave too.
-            for at in (0..state.waiting.len()).rev() {
-                if let Some(error) = state.waiting[at].unwanted() {
-                    unwanted.push((state.waiting.swap_remove(at), error));
-                }
+            if std::mem::take(&mut state.forget) {
+                self.pages.forget();
             }
-            self.take(&mut state);
+            // Those who wait may leave too.
+            state.let_leave(&mut unwanted);
+            self.take(&mut state, &mut unwanted);
             if !self.running.is_empty() || !unwanted.is_empty() {
                 break;
             }
@@ -91,34 +99,47 @@ impl<'a> Work<'a> {
             // Time without work says nothing about the pace.
             (self.last_end, self.recent) = (Instant::now(), (Instant::now(), 0));
         }
+        let next = state.waiting.first().map_or(0, lacking);
         drop(state);
+        self.ask_others(next);
         for (answer, error) in unwanted {
             answer.fail(error);
         }
         true
     }
 
-    /// Takes those whose turn it is. Where all places are taken, one of a lower level takes that of the last.
-    fn take(&mut self, state: &mut State) {
+    /// Has models that write nothing give up what they remember, where there is no room for a step, or for the `next`
+    /// answer. Not often, since it takes their beginnings of answers to come.
+    fn ask_others(&mut self, next: usize) {
+        let step = STEP.div_ceil(PAGE) + self.running.len();
+        let lately = self.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY);
+        if !lately && self.pages.is_short_of(step.max(next)) {
+            self.asked = Some(Instant::now());
+            self.shared.writer.held.budget.have_idle_forget();
+        }
+    }
+
+    /// Takes those whose turn it is. Where there is no place or no room, the last of a lower priority make way, if that is
+    /// enough.
+    fn take(&mut self, state: &mut State, unwanted: &mut Vec<(Answer, Error)>) {
         let now = Instant::now();
         while let Some(at) = standing::next(state.waiting.iter().map(|answer| &answer.standing), now) {
-            let level = state.waiting[at].standing.level(now);
-            if self.running.len() >= self.shared.limits.answers {
-                if self.running.last().is_none_or(|last| last.level <= level) {
-                    break;
-                }
-                self.make_way(self.running.len() - 1, state);
-                // The one that makes way waits behind the one it makes way for.
+            let next = &state.waiting[at];
+            if let Some(error) = next.unwanted() {
+                unwanted.push((state.waiting.swap_remove(at), error));
                 continue;
             }
-            if !self.has_room(&state.waiting[at]) {
-                break;
+            if self.running.len() < self.shared.limits.answers && self.has_room(next) {
+                let mut answer = state.waiting.swap_remove(at);
+                answer.begin();
+                self.running.push(answer);
+                continue;
             }
-            let mut answer = state.waiting.swap_remove(at);
-            answer.begin(level, now);
-            let key = |answer: &Answer| (answer.level, answer.standing.number());
-            let place = self.running.partition_point(|other| key(other) < key(&answer));
-            self.running.insert(place, answer);
+            let gives_way = |other: &Answer| other.standing.gives_way_to(&next.standing, now);
+            let last = self.running.iter().enumerate().filter(|(_, other)| gives_way(other));
+            let last = last.max_by_key(|(_, other)| other.standing.rank(now)).map(|(at, _)| at);
+            let Some(last) = last.filter(|_| self.would_have_room(next, |other| !gives_way(other))) else { break };
+            self.make_way(last, state);
         }
         state.running = self.running.len();
         state.statistics.memory_bytes = (self.pages.count() * self.pages.page_bytes()) as u64;
@@ -127,20 +148,30 @@ impl<'a> Work<'a> {
 
     /// Whether there are pages to read all of `answer`, beside those that are written already.
     fn has_room(&self, answer: &Answer) -> bool {
-        let needed = |answer: &Answer, has: usize| pages_of(answer.tokens().len() + 1).saturating_sub(has);
-        let promised: usize = self.running.iter().map(|other| needed(other, other.memory.pages().len())).sum();
+        let promised: usize = self.running.iter().map(lacking).sum();
         // The one that is copied among them.
-        let more = needed(answer, self.pages.in_use(answer.tokens())) + 1;
+        let more = (lacking(answer) + 1).saturating_sub(self.pages.in_use(answer.tokens()));
         self.running.is_empty() || self.pages.has_room(promised + more)
+    }
+
+    /// Whether there would be if only those were written that `stay`.
+    fn would_have_room(&self, answer: &Answer, stay: impl Fn(&Answer) -> bool) -> bool {
+        let staying: Vec<_> = self.running.iter().filter(|other| stay(other)).collect();
+        let used: HashSet<_> = staying.iter().flat_map(|other| other.memory.pages()).map(Arc::as_ptr).collect();
+        let promised: usize = staying.iter().map(|other| lacking(other)).sum();
+        staying.is_empty() || self.pages.would_have_room(&used, answer.tokens(), promised + lacking(answer) + 1)
     }
 
     /// Reads a little of every answer, and writes a token of each that is read to its end.
     pub(super) fn step(&mut self) {
         for at in (0..self.running.len()).rev() {
             if let Some(error) = self.running[at].unwanted() {
-                self.end(at, Some(error));
+                self.end(at, false).fail(error);
             }
         }
+        let began = Instant::now();
+        // Whoever is given nothing to read ages as if it waited.
+        self.running.sort_by_key(|answer| answer.standing.rank(began));
         let counts = self.share_out();
         let mut parts = Vec::new();
         for (answer, &count) in self.running.iter_mut().zip(&counts) {
@@ -186,11 +217,17 @@ impl<'a> Work<'a> {
             if answer.memory.len() / PAGE > (read - count - guessed) / PAGE {
                 answer.keep(&mut self.pages);
             }
+            answer.had_turn(began.elapsed());
         }
-        for (at, error) in ended.into_iter().rev() {
-            self.end(at, error);
-        }
+        // Whoever is told of the end finds its place free, and itself counted.
+        let gone: Vec<_> = ended.into_iter().rev().map(|(at, error)| (self.end(at, error.is_none()), error)).collect();
         self.note(tokens_read, written, drafted, accepted);
+        for (answer, error) in gone {
+            match error {
+                None => answer.finish(),
+                Some(error) => answer.fail(error),
+            }
+        }
     }
 
     fn note(&mut self, read: usize, written: usize, drafted: usize, accepted: usize) {
@@ -269,20 +306,23 @@ impl<'a> Work<'a> {
     /// Lets answer `at` wait until it is its turn again.
     fn make_way(&mut self, at: usize, state: &mut State) {
         let mut answer = self.running.remove(at);
-        answer.make_way(Instant::now());
+        answer.make_way();
         state.waiting.push(answer);
         state.running = self.running.len();
         state.statistics.preempted += 1;
     }
 
-    fn end(&mut self, at: usize, error: Option<Error>) {
+    /// Takes answer `at` out, which was `written` to its end or given up.
+    fn end(&mut self, at: usize, written: bool) -> Answer {
         let answer = self.running.remove(at);
-        if let Some(error) = error {
-            answer.fail(error);
+        let took = written.then(|| self.last_end.elapsed());
+        if written {
+            self.last_end = Instant::now();
         }
-        let took = self.last_end.elapsed();
-        self.last_end = Instant::now();
-        self.shared.lock().ended(took);
+        let mut state = self.shared.lock();
+        state.running = self.running.len();
+        state.ended(took);
+        answer
     }
 
     /// After a panic: what is half computed is thrown away, and the next answers start anew.
@@ -293,6 +333,27 @@ impl<'a> Work<'a> {
         self.scratch = Scratch::default();
         self.shared.lock().running = 0;
     }
+}
+
+impl State {
+    /// Moves those that nobody waits for any more to `unwanted`: of very many some, and the next ones the next time.
+    fn let_leave(&mut self, unwanted: &mut Vec<(Answer, Error)>) {
+        if self.waiting.len() <= LOOKED_AT {
+            self.looked_at = 0;
+        }
+        for _ in 0..self.waiting.len().min(LOOKED_AT) {
+            self.looked_at =
+                self.looked_at.checked_sub(1).unwrap_or(self.waiting.len() - 1).min(self.waiting.len() - 1);
+            if let Some(error) = self.waiting[self.looked_at].unwanted() {
+                unwanted.push((self.waiting.swap_remove(self.looked_at), error));
+            }
+        }
+    }
+}
+
+/// Pages that reading all of `answer` takes beyond those it has.
+fn lacking(answer: &Answer) -> usize {
+    pages_of(answer.tokens().len() + 1).saturating_sub(answer.memory.pages().len())
 }
 
 /// Whether `answer` need not read its next tokens, since `reader`, which is further, reads the same ones.

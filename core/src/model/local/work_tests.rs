@@ -27,12 +27,16 @@ fn ask(shared: &Shared, cx: &Context, prompt: usize, first: u32) -> Result<Piece
     };
     let prompt = (0..prompt as u32).map(|at| first + (at * 7 + first) % 100).collect();
     let (answer, pieces) = Answer::new(cx, prompt, &sampling, 40);
-    shared.lock().enter(answer, shared.limits).map(|shed| {
-        if let Some((shed, error)) = shed {
+    shared.lock().enter(vec![answer], shared.limits).map(|shed| {
+        for (shed, error) in shed {
             shed.fail(error);
         }
         pieces
     })
+}
+
+fn preempted(shared: &Shared) -> u64 {
+    shared.lock().statistics.preempted
 }
 
 /// Tokens that came since it was last looked for.
@@ -169,6 +173,141 @@ fn those_who_begin_alike_read_it_once() {
     assert_eq!(shared.lock().statistics.tokens_found, 3 * 64);
 }
 
+#[test]
+fn equals_do_not_take_each_others_turn_however_long_they_wait() {
+    let shared = shared(1, 1 << 30);
+    let mut work = Work::new(&shared);
+    let mut one = ask(&shared, &Context::new(), 5, 10).unwrap();
+    step(&mut work);
+    let mut two = ask(&shared, &Context::new(), 5, 11).unwrap();
+    let waited = shared.lock().waiting[0].standing.waited(Duration::from_mins(5));
+    shared.lock().waiting[0].standing = waited;
+    for _ in 1..40 {
+        step(&mut work);
+    }
+    assert_eq!((tokens(&mut one), tokens(&mut two), preempted(&shared)), (40, 0, 0));
+    step(&mut work);
+    assert_eq!(tokens(&mut two), 1);
+}
+
+#[test]
+fn those_of_a_lower_priority_make_way_where_there_is_no_room_and_it_is_enough() {
+    // 17 pages.
+    let shared = shared(4, 0);
+    let mut work = Work::new(&shared);
+    let of = |priority, prompt, first| ask(&shared, &Context::new().priority(priority), prompt, first).unwrap();
+    let _background = of(Priority::Background, 250, 10);
+    for _ in 0..5 {
+        step(&mut work);
+    }
+    let mut urgent = of(Priority::Interactive, 300, 30);
+    for _ in 0..5 {
+        step(&mut work);
+    }
+    assert_eq!((tokens(&mut urgent), preempted(&shared)), (1, 1));
+    // What has room goes on, where its going would not be enough.
+    let mut small = of(Priority::Normal, 20, 50);
+    step(&mut work);
+    let _large = of(Priority::Interactive, 350, 70);
+    for _ in 0..3 {
+        step(&mut work);
+    }
+    assert_eq!((tokens(&mut small), preempted(&shared)), (4, 1));
+}
+
+#[test]
+fn whoever_is_given_nothing_to_read_ages_and_is_read() {
+    let shared = shared(4, 1 << 30);
+    let mut work = Work::new(&shared);
+    let _background = ask(&shared, &Context::new().priority(Priority::Background), 100, 10).unwrap();
+    let _urgent = ask(&shared, &Context::new().priority(Priority::Interactive), 400, 60).unwrap();
+    step(&mut work);
+    let read = |work: &Work<'_>| {
+        let of = |tokens| work.running.iter().find(|answer| answer.tokens().len() == tokens).unwrap().memory.len();
+        (of(100), of(400))
+    };
+    assert_eq!(read(&work), (0, 64));
+    let background = &mut work.running[1];
+    background.standing = background.standing.waited(Duration::from_secs(31));
+    step(&mut work);
+    assert_eq!(read(&work), (64, 64));
+}
+
+#[test]
+fn of_equals_the_prompt_with_the_nearer_end_is_read_first() {
+    let shared = shared(4, 1 << 30);
+    let mut work = Work::new(&shared);
+    let _long = ask(&shared, &Context::new(), 5 * STEP, 10).unwrap();
+    step(&mut work);
+    let mut soon = ask(&shared, &Context::new().within(Duration::from_mins(1)), 10, 60).unwrap();
+    step(&mut work);
+    assert_eq!(tokens(&mut soon), 1);
+}
+
+#[test]
+fn whoever_is_told_of_the_end_finds_the_place_free() {
+    let shared = shared(1, 1 << 30);
+    let mut work = Work::new(&shared);
+    let mut pieces = ask(&shared, &Context::new(), 5, 10).unwrap();
+    let mut done = false;
+    for _ in 0..40 {
+        step(&mut work);
+        done = std::iter::from_fn(|| pieces.try_recv().ok()).any(|piece| matches!(piece, Ok(Delta::Done { .. })));
+    }
+    let state = shared.lock();
+    assert!(done && state.running == 0 && state.statistics.tokens_written == 40);
+}
+
+#[test]
+fn answers_that_are_given_up_say_nothing_of_the_pace() {
+    let shared = shared(1, 1 << 30);
+    let mut work = Work::new(&shared);
+    let given_up = Context::new();
+    let _pieces = ask(&shared, &given_up, 5, 10).unwrap();
+    step(&mut work);
+    given_up.cancel.cancel();
+    step(&mut work);
+    let _waiting: Vec<_> = (0..5).map(|_| ask(&shared, &Context::new(), 5, 10).unwrap()).collect();
+    let error = ask(&shared, &Context::new(), 5, 10).unwrap_err();
+    assert_eq!(error.facts()["retry_after_ms"], "1000", "as long as no answer was written");
+}
+
+#[test]
+fn of_thousands_that_wait_all_can_leave() {
+    let limits = Limits { answers: 1, waiting: 4000, threads: 1, memory: 1 << 30, context: 512, guess: 0 };
+    let shared = Shared::new(Arc::new(tiny_writer()), limits);
+    let mut work = Work::new(&shared);
+    let _one = ask(&shared, &Context::new(), 5, 10).unwrap();
+    step(&mut work);
+    let given_up = Context::new();
+    let _many: Vec<_> = (0..3 * LOOKED_AT).map(|_| ask(&shared, &given_up, 5, 10).unwrap()).collect();
+    let _other = ask(&shared, &Context::new(), 5, 10).unwrap();
+    given_up.cancel.cancel();
+    step(&mut work);
+    assert!(shared.lock().waiting.len() > LOOKED_AT, "one step does not look at all of them");
+    for _ in 0..4 {
+        step(&mut work);
+    }
+    assert_eq!(shared.lock().waiting.len(), 1);
+}
+
+#[test]
+fn of_the_answers_of_one_call_all_wait_or_none() {
+    let shared = shared(1, 1 << 30);
+    let many = |priority, count: usize| {
+        let cx = Context::new().priority(priority);
+        let answers = (0..count).map(|_| Answer::new(&cx, vec![5], &Sampling::default(), 4).0);
+        shared.lock().enter(answers.collect(), shared.limits).map(|shed| shed.len())
+    };
+    assert_eq!(many(Priority::Normal, 6).unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(shared.lock().waiting.len(), 0);
+    assert_eq!(many(Priority::Background, 3).unwrap(), 0);
+    assert_eq!(many(Priority::Normal, 4).unwrap(), 2);
+    assert_eq!(many(Priority::Normal, 3).unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(shared.lock().waiting.len(), 5);
+    assert_eq!(many(Priority::Interactive, 5).unwrap(), 5);
+}
+
 /// The text of an answer of background priority; a turn is taken from it after so many steps.
 fn said(taken_after: Option<usize>) -> String {
     let shared = shared(1, 1 << 30);
@@ -181,7 +320,7 @@ fn said(taken_after: Option<usize>) -> String {
     };
     let cx = Context::new().priority(Priority::Background);
     let (answer, mut pieces) = Answer::new(&cx, (10..50).collect(), &sampling, 30);
-    assert!(shared.lock().enter(answer, shared.limits).unwrap().is_none());
+    assert!(shared.lock().enter(vec![answer], shared.limits).unwrap().is_empty());
     let mut urgent = None;
     for at in 0..200 {
         if taken_after == Some(at) {
@@ -194,9 +333,14 @@ fn said(taken_after: Option<usize>) -> String {
             step(&mut work);
         }
     }
-    assert_eq!(shared.lock().statistics.preempted, u64::from(urgent.is_some()));
+    assert_eq!(preempted(&shared), u64::from(urgent.is_some()));
+    assert_eq!(shared.lock().statistics.tokens_found, 0);
     let texts = std::iter::from_fn(|| pieces.try_recv().ok()).filter_map(|piece| match piece {
         Ok(Delta::Text { text }) => Some(text),
+        Ok(Delta::Done { usage, .. }) => {
+            assert_eq!(usage.cached_tokens, 0, "what it read itself is not found");
+            None
+        }
         _ => None,
     });
     texts.collect()

@@ -118,6 +118,12 @@ impl Matrix {
         self.cols
     }
 
+    /// Bytes that one would take in memory: of that kind, or of numbers of so many bytes each.
+    pub(in super::super) fn packed_bytes(kind: Option<Quantised>, each: usize, rows: usize, cols: usize) -> usize {
+        let tiles = rows.div_ceil(TILE);
+        kind.map_or(tiles * TILE * cols * each, |kind| tiles * (cols / BLOCK) * kind.layout().block_bytes())
+    }
+
     /// Bytes it takes in memory.
     pub(in super::super) fn bytes(&self) -> usize {
         match &self.data {
