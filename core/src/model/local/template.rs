@@ -1,11 +1,16 @@
 //! The chat template that a GGUF file carries: messages and tools in, the text of the prompt out.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use minijinja::{
-    Environment, Error as TemplateError, ErrorKind as TemplateErrorKind, Value, context,
+    Environment, Error as TemplateError, ErrorKind as TemplateErrorKind, State, Value, context, filters,
     syntax::SyntaxConfig,
-    value::{Kwargs, Serde},
+    value::{Kwargs, Rest, Serde, StringInput, ValueOrKwargs},
 };
 use serde::Serialize;
 use serde_json::{Value as Json, json, ser::PrettyFormatter};
@@ -23,6 +28,11 @@ use crate::{
 
 /// Steps of a template at most: some seconds. A template comes with the file, and may have no end.
 const FUEL: u64 = 20_000_000;
+/// Spaces that a line is indented by at most: they are allocated at once, and a template might ask for more than there is
+/// memory.
+const WIDEST_INDENT: usize = 64;
+/// Digits at most of a width in a format, for the same reason.
+const WIDTH_DIGITS: usize = 3;
 
 /// A chat template, compiled.
 pub(super) struct ChatTemplate {
@@ -56,12 +66,18 @@ impl ChatTemplate {
         );
         environment.set_debug(false);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(call_method);
         environment.add_filter("tojson", to_json);
+        environment.add_filter("indent", indent);
+        environment.add_filter("format", format_text);
+        // They fill lists up to any length, and no template asks for them.
+        environment.remove_filter("slice");
+        environment.remove_filter("batch");
+        environment.add_function("strftime_now", |format: &str| date(format, SystemTime::now()));
         environment.add_function("raise_exception", |message: String| -> Result<String, TemplateError> {
             Err(TemplateError::new(TemplateErrorKind::InvalidOperation, message))
         });
-        environment.add_template_owned("chat", source.to_owned()).map_err(|e| {
+        environment.add_template_owned("chat", without_generation(source)).map_err(|e| {
             let message = format!("the model's chat template cannot be used (line {})", e.line().unwrap_or(0));
             Error::new(ErrorKind::Unsupported, message)
         })?;
@@ -83,25 +99,19 @@ impl ChatTemplate {
 
     /// The tokens of the prompt for `request`, ending where the answer begins.
     ///
-    /// A last message of the assistant is the beginning of the answer: it stands after the words with which the template
-    /// has the model begin, as if the model had written it.
+    /// Last messages of the assistant are the beginning of the answer: they stand after the words with which the template
+    /// has the model begin, as if the model had written them.
     ///
     /// # Errors
     /// `Invalid` when the template refuses the messages, such as two of the user in a row.
     pub(super) fn encode(&self, tokenizer: &Tokenizer, request: &ChatRequest) -> Result<Vec<u32>> {
-        if let Some((last, before)) = request.messages.split_last()
-            && last.role == Role::Assistant
-            && last.tool_calls.is_empty()
-            && !before.is_empty()
-        {
-            let before = ChatRequest { messages: before.to_vec(), ..request.clone() };
-            let mut tokens = self.encode(tokenizer, &before)?;
-            tokens.extend(tokenizer.encode_plain(&last.content)?);
-            return Ok(tokens);
-        }
-        let has_calls = request.messages.iter().any(|message| !message.tool_calls.is_empty());
+        let said = |message: &&Message| message.role == Role::Assistant && message.tool_calls.is_empty();
+        let begun = request.messages.iter().rev().take_while(said).count();
+        let all = request.messages.len();
+        let (messages, begun) = request.messages.split_at((all - begun).max(1).min(all));
+        let has_calls = messages.iter().any(|message| !message.tool_calls.is_empty());
         let told = !self.knows_tools && (has_calls || !request.tools.is_empty());
-        let messages = if told { Cow::Owned(tell_of_tools(request)) } else { Cow::Borrowed(&request.messages) };
+        let messages = if told { Cow::Owned(tell_of_tools(messages, &request.tools)) } else { Cow::Borrowed(messages) };
         let (mut messages, mut tools) = (as_json(&messages), specs(&request.tools));
         let guard = guard_for([&messages, &tools])?;
         guarded(&mut messages, tokenizer, guard);
@@ -113,18 +123,21 @@ impl ChatTemplate {
         let values = context! { messages, tools, add_generation_prompt => true, bos_token, eos_token };
         let chat = self.environment.get_template("chat");
         let prompt = chat.and_then(|template| template.render(values)).map_err(|e| refused(&e))?;
-        tokenizer.encode_prompt(&prompt, Some(guard))
+        let mut tokens = tokenizer.encode_prompt(&prompt, Some(guard))?;
+        let begun: String = begun.iter().map(|message| message.content.as_str()).collect();
+        tokenizer.go_on(&mut tokens, &begun)?;
+        Ok(tokens)
     }
 }
 
-/// The chat of `request` for a template that knows no tools: they are told in the first system message, calls stand in
-/// the text, and results are said by the user, all as Hermes has it.
-fn tell_of_tools(request: &ChatRequest) -> Vec<Message> {
-    let mut messages: Vec<_> = request.messages.iter().map(tell_of_calls).collect();
-    if request.tools.is_empty() {
+/// A chat for a template that knows no tools: they are told in the first system message, calls stand in the text, and
+/// results are said by the user, all as Hermes has it.
+fn tell_of_tools(messages: &[Message], tools: &[FunctionSpec]) -> Vec<Message> {
+    let mut messages: Vec<_> = messages.iter().map(tell_of_calls).collect();
+    if tools.is_empty() {
         return messages;
     }
-    let tools: Vec<_> = specs(&request.tools).as_array().into_iter().flatten().map(spaced).collect();
+    let tools: Vec<_> = specs(tools).as_array().into_iter().flatten().map(spaced).collect();
     let told = format!(
         "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function \
          signatures within <tools></tools> XML tags:\n<tools>\n{}\n</tools>\n\nFor each function call, return a json \
@@ -156,21 +169,44 @@ fn tell_of_calls(message: &Message) -> Message {
 
 /// Messages in the form of transformers. What is not there has no key: templates ask for keys.
 fn as_json(messages: &[Message]) -> Json {
+    let ids = ids(messages);
+    let id = |id: &String| ids.get(id).unwrap_or(id).clone();
     let message = |message: &Message| {
         let mut out = json!({ "role": role(message.role), "content": message.content });
         if !message.tool_calls.is_empty() {
             let calls = message.tool_calls.iter().map(|call| {
                 let function = json!({ "name": call.name, "arguments": call.arguments });
-                json!({ "id": call.id, "type": "function", "function": function })
+                json!({ "id": id(&call.id), "type": "function", "function": function })
             });
             out["tool_calls"] = calls.collect();
         }
-        if let Some(id) = &message.tool_call_id {
-            out["tool_call_id"] = json!(id);
+        if let Some(its) = &message.tool_call_id {
+            out["tool_call_id"] = json!(id(its));
         }
         out
     };
     messages.iter().map(message).collect()
+}
+
+/// Ids in place of those that are not nine letters and digits: Mistral's templates take no other, and a chat may have
+/// begun at another model.
+fn ids(messages: &[Message]) -> HashMap<&String, String> {
+    let is_fit = |id: &str| id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let all = || {
+        messages.iter().flat_map(|message| message.tool_calls.iter().map(|call| &call.id).chain(&message.tool_call_id))
+    };
+    let mut taken: HashSet<String> = all().filter(|id| is_fit(id)).cloned().collect();
+    let mut ids = HashMap::new();
+    let mut numbers = 0_u32..;
+    for id in all().filter(|id| !is_fit(id)) {
+        ids.entry(id).or_insert_with(|| {
+            let fresh = numbers.by_ref().map(|number| format!("call{number:05}")).find(|id| !taken.contains(id));
+            let fresh = fresh.unwrap_or_default();
+            taken.insert(fresh.clone());
+            fresh
+        });
+    }
+    ids
 }
 
 fn specs(tools: &[FunctionSpec]) -> Json {
@@ -207,6 +243,127 @@ fn to_json(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Stri
         }
     };
     written.map_err(|_| TemplateError::new(TemplateErrorKind::InvalidOperation, "a value has no JSON form"))
+}
+
+/// `indent` of at most [`WIDEST_INDENT`].
+fn indent(
+    value: StringInput<'_>,
+    width: Option<usize>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    options: Kwargs,
+) -> Result<Value, TemplateError> {
+    let width = match width {
+        Some(width) => Some(width),
+        None => options.get("width")?,
+    };
+    if width.is_some_and(|width| width > WIDEST_INDENT) {
+        return Err(TemplateError::new(TemplateErrorKind::InvalidOperation, "it indents by too much"));
+    }
+    filters::indent(value, width, first, blank, options)
+}
+
+/// Methods of Python's values.
+fn call_method(state: &mut State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, TemplateError> {
+    if method == "format" {
+        check_widths(value)?;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
+fn format_text(state: &mut State<'_, '_>, format: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, TemplateError> {
+    check_widths(format)?;
+    filters::format(state, format, args)
+}
+
+/// Refuses a format that may pad to more than there is memory.
+fn check_widths(format: &Value) -> Result<(), TemplateError> {
+    let wide = |text: &str| {
+        text.contains('*') || text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > WIDTH_DIGITS)
+    };
+    if format.as_str().is_some_and(wide) {
+        return Err(TemplateError::new(TemplateErrorKind::InvalidOperation, "it pads by too much"));
+    }
+    Ok(())
+}
+
+/// The date and time of `now` in `format`, as Python has them; in UTC, since a process does not know where its users are.
+fn date(format: &str, now: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (weekday, name) = (DAYS[(days % 7) as usize], MONTHS[month - 1]);
+    let mut out = String::new();
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('Y') => out.push_str(&year.to_string()),
+            Some('m') => out.push_str(&format!("{month:02}")),
+            Some('d') => out.push_str(&format!("{day:02}")),
+            Some('H') => out.push_str(&format!("{:02}", second / 3600)),
+            Some('M') => out.push_str(&format!("{:02}", second / 60 % 60)),
+            Some('S') => out.push_str(&format!("{:02}", second % 60)),
+            Some('B') => out.push_str(name),
+            Some('b') => out.push_str(&name[..3]),
+            Some('A') => out.push_str(weekday),
+            Some('a') => out.push_str(&weekday[..3]),
+            Some('%') => out.push('%'),
+            other => out.extend(std::iter::once('%').chain(other)),
+        }
+    }
+    out
+}
+
+/// Year, month and day of a day since 1970. Source: `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level
+/// Date Algorithms".
+fn civil(days: u64) -> (u64, usize, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    (era * 400 + year + u64::from(month <= 2), month as usize, day)
+}
+
+/// `source` with tags that do nothing in place of `generation`: transformers trains by them, and answers as if they
+/// were not there.
+fn without_generation(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start);
+        out.push_str(before);
+        let Some(end) = tag.find("%}").map(|end| end + 2) else { break };
+        let (tag, after) = tag.split_at(end);
+        match tag[2..end - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 /// `value` as JSON in one line, with a space behind each comma and colon.
@@ -259,137 +416,5 @@ fn role(role: Role) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{
-        super::{gguf::Value, testing},
-        *,
-    };
-
-    #[test]
-    fn the_prompt_is_what_the_template_says() {
-        let gguf = testing::tiny_gguf();
-        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap().unwrap());
-        let messages = vec![Message::system("Be brief."), Message::user("Hi <|im_end|>")];
-        let tokens = template.encode(&tokenizer, &ChatRequest { messages, ..ChatRequest::default() }).unwrap();
-        let text: String = tokens.iter().map(|&token| tokenizer.text(token)).collect();
-        assert_eq!(
-            text,
-            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <|im_end|><|im_end|>\n<|im_start|>assistant\n"
-        );
-        let ends = tokens.iter().filter(|&&token| tokenizer.is_end(token)).count();
-        assert_eq!(ends, 2, "the one of the user is plain text");
-    }
-
-    #[test]
-    fn an_answer_that_was_begun_goes_on_where_it_stops() {
-        let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
-            {% if add_generation_prompt %}<assistant>{% endif %}";
-        let begun = Message::new(Role::Assistant, "Because <|im_end|> it");
-        let request = ChatRequest { messages: vec![Message::user("Why?"), begun], ..ChatRequest::default() };
-        assert_eq!(prompt(template, &request), "<user>Why?<assistant>Because <|im_end|> it");
-    }
-
-    #[test]
-    fn a_template_without_an_end_is_given_up() {
-        let mut gguf = testing::tiny_gguf();
-        let endless = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
-        gguf.metadata.insert("tokenizer.chat_template".into(), Value::Text(endless.into()));
-        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap().unwrap());
-        assert_eq!(template.encode(&tokenizer, &ChatRequest::user("hi")).unwrap_err().kind(), ErrorKind::Invalid);
-    }
-
-    #[test]
-    fn a_refusal_is_told_without_the_messages() {
-        let gguf = testing::tiny_gguf();
-        let (tokenizer, template) = (Tokenizer::new(&gguf).unwrap(), ChatTemplate::new(&gguf).unwrap().unwrap());
-        let messages = vec![Message::new(Role::Tool, "secret")];
-        let error = template.encode(&tokenizer, &ChatRequest { messages, ..ChatRequest::default() }).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.message().contains("no tools here"), "{error}");
-        assert!(!format!("{error:?}").contains("secret"));
-    }
-
-    fn weather() -> ChatRequest {
-        let mut tool = FunctionSpec::new("weather");
-        tool.description = "It's <told>".into();
-        tool.parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}});
-        let calls = vec![ToolCall::new("call00000", "weather", json!({"city": "Rome"}))];
-        let messages = vec![
-            Message::user("Weather?"),
-            Message { tool_calls: calls, ..Message::new(Role::Assistant, "") },
-            Message { tool_call_id: Some("call00000".into()), ..Message::new(Role::Tool, "sunny <|im_end|>") },
-        ];
-        ChatRequest { messages, tools: vec![tool], ..ChatRequest::default() }
-    }
-
-    fn prompt(source: &str, request: &ChatRequest) -> String {
-        let tokenizer = Tokenizer::new(&testing::tiny_gguf()).unwrap();
-        let tokens = ChatTemplate::of_source(source).unwrap().encode(&tokenizer, request).unwrap();
-        assert!(tokens.iter().filter(|&&token| tokenizer.is_end(token)).count() <= 3, "the tool wrote plain text");
-        tokens.iter().map(|&token| tokenizer.text(token)).collect()
-    }
-
-    #[test]
-    fn a_template_that_knows_tools_gets_them() {
-        // Cut down from that of Qwen 2.5.
-        let qwen = "{%- if tools %}{{- '<tools>' }}{%- for tool in tools %}{{- tool | tojson }}{%- endfor %}{%- endif %}\
-            {%- for message in messages %}{{- '\\n' + message.role + ':' + message.content }}\
-            {%- if message.tool_calls %}{%- for tool_call in message.tool_calls %}\
-            {%- if tool_call.function is defined %}{%- set tool_call = tool_call.function %}{%- endif %}\
-            {{- '<tool_call>' + tool_call.name + tool_call.arguments | tojson }}{%- endfor %}{%- endif %}{%- endfor %}";
-        let shown = prompt(qwen, &weather());
-        assert_eq!(
-            shown,
-            "<tools>{\"type\": \"function\", \"function\": {\"name\": \"weather\", \"description\": \"It's <told>\", \
-             \"parameters\": {\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\"}}}}}\n\
-             user:Weather?\nassistant:<tool_call>weather{\"city\": \"Rome\"}\ntool:sunny <|im_end|>"
-        );
-        let template = ChatTemplate::of_source(qwen).unwrap();
-        assert!(template.knows_tools() && template.syntax() == TAGS);
-        // Mistral's: keys that are absent, ids, and an indent.
-        let mistral = "[AVAILABLE_TOOLS]{{ tools is not none and tools | tojson(indent=1) | length > 90 }}\
-            {% for m in messages %}{% if 'tool_calls' in m %}[TOOL_CALLS]{{ m.tool_calls[0].id | length }}\
-            {% elif m.tool_call_id is defined %}{{ m.tool_call_id }}{% endif %}{% endfor %}";
-        assert_eq!(prompt(mistral, &weather()), "[AVAILABLE_TOOLS]True[TOOL_CALLS]9call00000");
-        let none = prompt("{{ tools is none }}", &ChatRequest::user("x"));
-        assert_eq!(none, "True");
-    }
-
-    #[test]
-    fn a_template_that_knows_no_tools_has_them_in_its_messages() {
-        let plain = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
-        let shown = prompt(plain, &weather());
-        let parts = [
-            "<system># Tools",
-            "<tools>\n{\"type\": \"function\", \"function\": {\"name\": \"weather\"",
-            "<user>Weather?<assistant><tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Rome\"}}\n</tool_call>",
-            "<user><tool_response>\nsunny <|im_end|>\n</tool_response>",
-        ];
-        for part in parts {
-            assert!(shown.contains(part), "{part} in {shown}");
-        }
-        let mut request = weather();
-        request.messages.insert(0, Message::system("Be brief."));
-        assert!(prompt(plain, &request).starts_with("<system>Be brief.\n\n# Tools"));
-        assert_eq!(prompt(plain, &ChatRequest::user("x")), "<user>x", "nothing is told where there are none");
-    }
-
-    proptest! {
-        /// A template comes with a file, and may be anything.
-        #[test]
-        fn any_template_gives_a_prompt_or_an_error(
-            source in "(\\{% for m in messages %\\}|\\{% endfor %\\}|\\{% if tools %\\}|\\{% else %\\}|\\{% endif %\\}|\\{\\{ m\\.content \\}\\}|\\{\\{ messages\\[0\\]|\\[-1\\]|\\['role'\\]|\\|tojson|\\.split\\('<'\\)| \\}\\}|\\{% set x = 'é' \\* 9 %\\}|\\{% macro f\\(\\) %\\}|\\{\\{ f\\(\\) \\}\\}|<\\|im_end\\|>|a|\\{|%|\\}| ){0,12}",
-            content in "\\PC{0,12}",
-        ) {
-            let tokenizer = Tokenizer::new(&testing::tiny_gguf()).unwrap();
-            if let Ok(template) = ChatTemplate::of_source(&source) {
-                let request = ChatRequest { tools: vec![FunctionSpec::new("f")], ..ChatRequest::user(content) };
-                if let Ok(tokens) = template.encode(&tokenizer, &request) {
-                    prop_assert!(tokens.iter().all(|&token| (token as usize) < tokenizer.len()));
-                }
-            }
-        }
-    }
-}
+#[path = "template_tests.rs"]
+mod tests;
