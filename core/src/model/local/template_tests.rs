@@ -80,7 +80,7 @@ fn dates_and_tags_of_transformers_are_known() {
 
 #[test]
 fn ids_of_other_models_become_such_as_all_templates_take() {
-    let call = |id: &str| ToolCall { id: id.into(), name: "f".into(), arguments: json!({}) };
+    let call = |id: &str| ToolCall::new(id, "f", json!({}));
     let answer = |id: &str| Message { tool_call_id: Some(id.into()), ..Message::new(Role::Tool, "x") };
     let calls = vec![call("call_Ab3xxxxxxxxxxx"), call("aB3dE6gH9"), call("toolu_01")];
     let request = ChatRequest {

@@ -1,7 +1,12 @@
 //! Byte-level BPE: a text is cut the way the model was trained with, and in each part neighbours are merged, the first
 //! merge of the file first.
 
-use std::{borrow::Cow, cmp::Reverse, collections::BinaryHeap};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::BinaryHeap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use tokenizers::{
     OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior,
@@ -82,7 +87,7 @@ impl ByteLevel {
         // The last of equal tokens counts, so it is found first.
         for token in (0..pieces.len()).rev().filter(|&token| kind(token) != Kind::Control) {
             let text = written(token);
-            vocabulary.insert(hash(&text), token as u32);
+            vocabulary.insert(hash(&text), token as u32, |other| *written(other as usize) == *text)?;
             if let [byte] = *text
                 && bytes[usize::from(byte)] == NONE
             {
@@ -110,8 +115,9 @@ impl ByteLevel {
             merges.push(Merge { pair: [left, right], token: whole });
         }
         let mut by_pair = Slots::new(merges.len());
+        // The last of equal merges counts.
         for (at, merge) in merges.iter().enumerate().rev() {
-            by_pair.insert(hash_pair(merge.pair), at as u32);
+            by_pair.insert(hash_pair(merge.pair), at as u32, |other| merges[other as usize].pair == merge.pair)?;
         }
         let whole = is_llama3(pre).then_some(vocabulary);
         // As the models were trained; llama.cpp leaves it out.
@@ -125,8 +131,9 @@ impl ByteLevel {
         } else {
             PreTokenizedString::from(text)
         };
-        self.cut
-            .pre_tokenize(&mut parts)
+        // The library of the patterns panics where a match takes too many steps, as over millions of spaces.
+        let cut = catch_unwind(AssertUnwindSafe(|| self.cut.pre_tokenize(&mut parts)));
+        cut.map_err(|_| Error::invalid("the text has too much white space in one place to be cut into tokens"))?
             .map_err(|e| Error::unexpected("a text cannot be cut into tokens; please report this").caused_by(e))?;
         let (mut symbols, mut pairs) = (Vec::new(), BinaryHeap::new());
         for (part, ..) in parts.get_splits(OffsetReferential::Normalized, OffsetType::None) {

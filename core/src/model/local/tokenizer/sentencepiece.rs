@@ -8,6 +8,7 @@ use super::{
     Pieces,
     slots::{Slots, hash},
 };
+use crate::error::Result;
 
 /// What pieces have for a space.
 pub(super) const SPACE: char = '\u{2581}';
@@ -77,7 +78,7 @@ impl SentencePiece {
         ordinary: impl Fn(usize) -> bool,
         bytes: Box<[u32; 256]>,
         space_first: bool,
-    ) -> Self {
+    ) -> Result<Self> {
         // One zero, not two.
         for score in &mut scores {
             *score += 0.0;
@@ -85,9 +86,10 @@ impl SentencePiece {
         let mut slots = Slots::new(pieces.len());
         // The last of equal pieces counts, so it is found first.
         for token in (0..pieces.len()).rev().filter(|&token| ordinary(token)) {
-            slots.insert(hash(pieces.get(token as u32)), token as u32);
+            let piece = pieces.get(token as u32);
+            slots.insert(hash(piece), token as u32, |other| pieces.get(other) == piece)?;
         }
-        Self { scores, slots, bytes, space_first }
+        Ok(Self { scores, slots, bytes, space_first })
     }
 
     /// Adds the tokens of `text`, which begins or goes on `after_special`.

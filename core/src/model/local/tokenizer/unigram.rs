@@ -165,6 +165,9 @@ mod tests {
             "no begin token, and the end token is seen"
         );
         assert!(tokenizer.is_end(1) && tokenizer.fewest_tokens(1000) == 0);
+        let mut tokens = vec![10];
+        tokenizer.go_on(&mut tokens, "bc a").unwrap();
+        assert_eq!(tokens, [10, 8, 10], "no space is set before what goes on");
         assert_eq!((tokenizer.bytes_after(1, 10), tokenizer.bytes_after(4, 10)), (&b"a"[..], &b" a"[..]));
         let bare = Whole::new(&file(&[("tokenizer.ggml.add_space_prefix", Value::Bool(false))])).unwrap();
         assert_eq!(texts(&bare, "abc a"), ["abc", "\u{2581}a"]);
