@@ -26,7 +26,7 @@ const WIDEST_HEAD: u64 = 512;
 const SUPPORTED: &str = "llama (Llama, SmolLM, Mistral), qwen2, qwen3, gemma3 and phi3";
 
 /// Layers of the largest Gemma 3, whose attention is scaled by another rule.
-const GEMMA3_27B_LAYERS: u64 = 62;
+pub(super) const GEMMA3_27B_LAYERS: u64 = 62;
 
 /// The architectures there are, by their names in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

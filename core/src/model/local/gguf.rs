@@ -18,6 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_NAME: u64 = 1024;
 /// Arrays in arrays, at most; real files have none.
 const MAX_DEPTH: usize = 4;
+/// Entries of a list at most, sixty times the tokens of the largest vocabulary: numbers of a byte take eight in memory.
+const MOST_ENTRIES: u64 = 1 << 24;
 const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// A metadata value, widened.
@@ -370,6 +372,9 @@ fn read_array(bytes: &mut Bytes<impl Read>, depth: usize) -> Result<Value> {
     let kind = bytes.u32()?;
     let count = bytes.u64()?;
     bytes.expect_room(count, least_size(kind)?, "list entries")?;
+    if count > MOST_ENTRIES {
+        return Err(corrupt(format!("a list has {count} entries; expected at most {MOST_ENTRIES}")));
+    }
     // Lists grow as they are read, so a false count cannot make a large allocation.
     Ok(match kind {
         8 => {
@@ -511,6 +516,15 @@ pub(super) mod tests {
         assert_eq!(old.len(), new.len());
         let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
         [&bytes[..at], new, &bytes[at + old.len()..]].concat()
+    }
+
+    #[test]
+    fn a_list_that_would_fill_the_memory_is_refused() {
+        let count = MOST_ENTRIES + 1;
+        let list = [&0_u32.to_le_bytes()[..], &count.to_le_bytes(), &vec![1; count as usize]].concat();
+        let head = [&b"GGUF"[..], &3_u32.to_le_bytes(), &0_u64.to_le_bytes(), &1_u64.to_le_bytes()].concat();
+        let error = read(&[head, entry("bytes", 9, &list)].concat()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Corrupt && error.message().contains("entries"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     fs::File,
     io::{Read, Seek, SeekFrom},
     ops::Range,
@@ -9,8 +10,10 @@ use std::{
 };
 
 use half::{bf16, f16};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use super::weights::read_at;
 use crate::error::{Error, ErrorKind, Result};
@@ -119,13 +122,12 @@ pub(super) fn read_head(mut file: impl Read, len: u64) -> Result<(BTreeMap<Strin
     }
     let mut head = vec![0; size as usize];
     file.read_exact(&mut head).map_err(|e| corrupt("the file ends inside its head").caused_by(e))?;
-    let head: BTreeMap<String, Value> = serde_json::from_slice(&head)
-        .map_err(|e| corrupt("the head is not JSON; expected safetensors").caused_by(e))?;
+    let Head(head) = serde_json::from_slice(&head).map_err(|e| {
+        corrupt("the head is no safetensors; expected dtype, shape and data_offsets of each tensor").caused_by(e)
+    })?;
     let mut infos = BTreeMap::new();
     let mut places = BTreeSet::new();
-    for (name, value) in head.into_iter().filter(|(name, _)| name != "__metadata__") {
-        let info: TensorInfo = serde_json::from_value(value)
-            .map_err(|e| corrupt("a tensor is not described; expected dtype, shape and data_offsets").caused_by(e))?;
+    for (name, info) in head {
         let [begin, end] = info.data_offsets;
         let elements = info.shape.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim));
         let bytes = elements.and_then(|n| n.checked_mul(bytes_of(&info.dtype, &name).ok()?));
@@ -144,6 +146,35 @@ pub(super) fn read_head(mut file: impl Read, len: u64) -> Result<(BTreeMap<Strin
         return Err(corrupt("tensors overlap; expected each at a place of its own"));
     }
     Ok((infos, 8 + size))
+}
+
+/// The tensors of a head. What else it has is read past: in memory it might take many times its bytes.
+struct Head(BTreeMap<String, TensorInfo>);
+
+impl<'de> Deserialize<'de> for Head {
+    fn deserialize<D: Deserializer<'de>>(head: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Head;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tensors by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Head, A::Error> {
+                let mut tensors = BTreeMap::new();
+                while let Some(name) = entries.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        entries.next_value::<IgnoredAny>()?;
+                    } else {
+                        tensors.insert(name, entries.next_value()?);
+                    }
+                }
+                Ok(Head(tensors))
+            }
+        }
+        head.deserialize_map(Entries)
+    }
 }
 
 fn bytes_of(dtype: &str, name: &str) -> Result<u64> {

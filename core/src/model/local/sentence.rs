@@ -116,7 +116,8 @@ pub(super) fn read(folder: &Path, id: &str) -> Result<Sentence> {
     sentence.max_tokens = max_tokens(&sentence.encoder)?;
     if let Some(file) = read_file::<EncoderFile>(&sentence.encoder.join("sentence_bert_config.json"))? {
         sentence.lowercase = file.do_lower_case;
-        let limit = file.max_seq_length.or(sentence.max_tokens).unwrap_or(usize::MAX);
+        // Fewer than begin, end and a token between them is no limit.
+        let limit = file.max_seq_length.filter(|limit| *limit >= 3).or(sentence.max_tokens).unwrap_or(usize::MAX);
         sentence.max_tokens = Some(limit.min(sentence.max_tokens.unwrap_or(limit)));
     }
     let file = read_file::<PromptsFile>(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default();

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, f64::consts::TAU};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{super::gguf::Value, corrupt};
+use super::{
+    super::{family::GEMMA3_27B_LAYERS, gguf::Value},
+    corrupt,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What it says, as far as it matters here.
@@ -21,8 +24,9 @@ pub(super) struct Config {
     head_dim: Option<u64>,
     max_position_embeddings: u64,
     rms_norm_eps: f64,
-    #[serde(alias = "hidden_activation")]
     hidden_act: Option<String>,
+    /// What Gemma has in its place; files may have both, and then this one counts.
+    hidden_activation: Option<String>,
     rope_theta: Option<f64>,
     rope_scaling: Option<Map<String, Json>>,
     /// Since version 5 of transformers, in place of the two before it.
@@ -31,8 +35,10 @@ pub(super) struct Config {
     partial_rotary_factor: Option<f64>,
     original_max_position_embeddings: Option<u64>,
     sliding_window: Option<u64>,
-    #[serde(alias = "_sliding_window_pattern")]
     sliding_window_pattern: Option<u64>,
+    /// The same, as later versions of transformers name it; files may have both.
+    #[serde(rename = "_sliding_window_pattern")]
+    window_pattern: Option<u64>,
     layer_types: Option<Vec<String>>,
     #[serde(default)]
     use_sliding_window: bool,
@@ -124,14 +130,17 @@ impl Config {
             return Err(unsupported("scores that are capped (softcapping) are not supported"));
         }
         let wanted = if self.is_gemma() { "gelu_pytorch_tanh" } else { "silu" };
-        if let Some(other) = self.hidden_act.as_deref().filter(|act| *act != wanted) {
+        let act = self.hidden_activation.as_deref().or(self.hidden_act.as_deref());
+        if let Some(other) = act.filter(|act| *act != wanted) {
             return Err(unsupported(format!("gates of the kind \"{other}\" are not supported; \"{wanted}\" is")));
         }
         // The largest Gemma 3 divides by another number, as the loader knows.
-        if let Some(scalar) = self.query_pre_attn_scalar
-            && !is(scalar, self.head()? as f64)
-            && !is(scalar, (self.hidden_size / self.num_attention_heads.max(1)) as f64)
-        {
+        let by = if self.is_gemma() && self.num_hidden_layers == GEMMA3_27B_LAYERS {
+            self.hidden_size / self.num_attention_heads.max(1)
+        } else {
+            self.head()?
+        };
+        if self.query_pre_attn_scalar.is_some_and(|scalar| !is(scalar, by as f64)) {
             return Err(unsupported("a query_pre_attn_scalar other than the width of a head is not supported"));
         }
         Ok(())
@@ -170,7 +179,9 @@ impl Config {
 
     /// One of so many layers looks back on all positions.
     fn full_every(&self) -> Result<u64> {
-        let Some(types) = &self.layer_types else { return Ok(self.sliding_window_pattern.unwrap_or(6)) };
+        let Some(types) = &self.layer_types else {
+            return Ok(self.window_pattern.or(self.sliding_window_pattern).unwrap_or(6));
+        };
         let is_full = |kind: &String| kind == "full_attention";
         let every = types.iter().position(is_full).map_or(0, |at| at + 1);
         let regular =

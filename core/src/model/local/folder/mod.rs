@@ -23,6 +23,9 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
+/// The name of the embedding in transformers.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
 /// The weights and the tokenizer of a folder.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -61,8 +64,13 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<(Gguf, Self)> {
         let config: Config = required(path, "config.json")?;
         let mut head = Gguf { metadata: config.metadata()?, ..Gguf::default() };
-        let tokenizer = vocabulary::read(path, &config, &mut head)?;
         let (shards, changed) = shards(path)?;
+        // So many tokens are made room for, whatever the tokenizer has.
+        let rows = shards.iter().flat_map(Tensors::shapes).find(|(name, _)| *name == EMBEDDING);
+        if rows.is_some_and(|(_, shape)| shape.first() != Some(&config.vocab_size)) {
+            return Err(corrupt("vocab_size in config.json is not that of the weights; expected files of one model"));
+        }
+        let tokenizer = vocabulary::read(path, &config, &mut head)?;
         let mut places = BTreeMap::new();
         for (at, shard) in shards.iter().enumerate() {
             for (name, shape) in shard.shapes() {
@@ -88,6 +96,12 @@ impl Folder {
                 }
                 head.tensors.insert(known, info(dims));
             }
+        }
+        // In a GGUF file that means that the embedding is the output too; here it means that a part was lost.
+        if !config.is_tied() && !places.contains_key("output.weight") {
+            return Err(corrupt(
+                "tensor \"lm_head.weight\" is missing; expected it where tie_word_embeddings is not set",
+            ));
         }
         for (name, numbers) in config.rope_factors()? {
             head.tensors.insert(name.into(), info(vec![numbers.len() as u64]));
@@ -138,7 +152,7 @@ fn shards(folder: &Path) -> Result<(Vec<Tensors>, Option<SystemTime>)> {
         Some(index) => index.weight_map.into_values().collect(),
         None => ["model.safetensors".to_owned()].into(),
     };
-    if let Some(odd) = names.iter().find(|name| name.contains(['/', '\\']) || !name.ends_with(".safetensors")) {
+    if let Some(odd) = names.iter().find(|name| name.contains(['/', '\\', ':']) || !name.ends_with(".safetensors")) {
         return Err(corrupt(format!("the index names the file \"{odd}\"; expected safetensors of the same folder")));
     }
     let changed = names.iter().filter_map(|name| fs::metadata(folder.join(name)).ok()?.modified().ok()).max();

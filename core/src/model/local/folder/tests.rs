@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 
 use super::{
     super::{
-        LocalConfig, LocalModel, MemoryBudget,
+        LocalConfig, LocalModel, MemoryBudget, family,
         gguf::Value,
         tokenizer::Tokenizer,
         weights::{Checkpoint, Weights},
@@ -305,6 +305,19 @@ fn a_folder_gives_the_scores_of_the_converted_file() {
 }
 
 #[test]
+fn what_weights_take_is_known_from_the_head() {
+    for (name, special) in families() {
+        let twin = Twin::new(name, &special);
+        for checkpoint in [Checkpoint::open(&fixture(name)).unwrap(), Checkpoint::open(twin.path()).unwrap()] {
+            for full_precision in [false, true] {
+                let decoder = family::load(&checkpoint, 64, full_precision).unwrap();
+                assert_eq!(checkpoint.packed_bytes(full_precision), decoder.bytes() as u64, "{name} {full_precision}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_tokenizer_json_gives_the_tokens_of_the_converted_file() {
     let texts = [
         "",
@@ -332,6 +345,11 @@ fn a_tokenizer_json_gives_the_tokens_of_the_converted_file() {
             assert_eq!(found, wanted, "{name}: {text:?}");
         }
         assert_eq!(folder.names(), file.names(), "{name}");
+        let controls: BTreeSet<_> = folder.controls().map(|(token, _)| token).collect();
+        for (_, text) in folder.controls().take(300) {
+            let tokens = folder.encode_plain(&format!("a{text}a")).unwrap();
+            assert!(tokens.iter().all(|token| !controls.contains(token)), "{name}: {text:?}");
+        }
         for token in 0..file.len() as u32 {
             assert_eq!(folder.bytes(token), file.bytes(token), "{name}: {token}");
         }
@@ -406,6 +424,26 @@ async fn the_weights_of_a_folder_come_and_go() {
 }
 
 #[test]
+fn gemma_says_spaces_and_may_be_saved_twice() {
+    let (name, special) = families().swap_remove(6);
+    assert_eq!(name, "gemma3");
+    let mut special = special.as_object().unwrap().clone();
+    for key in ["sliding_window_pattern", "_sliding_window_pattern"] {
+        special.insert(key.into(), json!(6));
+    }
+    special.insert("hidden_act".into(), json!("gelu"));
+    let twin = Twin::new(name, &Json::Object(special));
+    let mut tokenizer = twin.tokenizer();
+    let texts = twin.head().texts("tokenizer.ggml.tokens").unwrap();
+    let spaces = texts.iter().position(|text| text.contains('\u{2581}')).unwrap();
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(json!({"id": spaces, "content": &texts[spaces],
+        "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": false}));
+    twin.write("tokenizer.json", &tokenizer.to_string());
+    let tokenizer = Checkpoint::open(twin.path()).unwrap().tokenizer().unwrap();
+    assert_eq!(tokenizer.bytes(spaces as u32), texts[spaces].replace('\u{2581}', " ").as_bytes());
+}
+
+#[test]
 fn what_is_not_sound_or_not_supported_is_told() {
     let refusal = |special: Json, spoil: &dyn Fn(&Twin)| {
         let (name, own) = families().swap_remove(3);
@@ -431,6 +469,8 @@ fn what_is_not_sound_or_not_supported_is_told() {
         (json!({"num_attention_heads": 0, "head_dim": null}), ErrorKind::Corrupt),
         (json!({"head_dim": u64::MAX}), ErrorKind::Corrupt),
         (json!({"vocab_size": 9}), ErrorKind::Corrupt),
+        (json!({"vocab_size": 1 << 24}), ErrorKind::Corrupt),
+        (json!({"tie_word_embeddings": false}), ErrorKind::Corrupt),
         (json!({"num_hidden_layers": 4}), ErrorKind::Corrupt),
         // The third layer has tensors that nobody would ask for.
         (json!({"num_hidden_layers": 2}), ErrorKind::Unsupported),
@@ -443,6 +483,11 @@ fn what_is_not_sound_or_not_supported_is_told() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let error = refusal(json!({}), &|twin| fs::remove_file(twin.path().join("part-1.safetensors")).unwrap());
     assert!(error.kind() == ErrorKind::NotFound && error.message().contains("part-1.safetensors"), "{error}");
+    // Its second merge makes what is no token.
+    let cut = json!({"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0, "aa": 1},
+        "merges": [["a", "a"], ["aa", "a"]]}});
+    let error = refusal(json!({}), &|twin| twin.write("tokenizer.json", &cut.to_string()));
+    assert!(error.kind() == ErrorKind::Corrupt && error.message().contains("tokenizer.json"), "{error}");
     for file in ["config.json", "tokenizer.json"] {
         let error = refusal(json!({}), &|twin| fs::remove_file(twin.path().join(file)).unwrap());
         assert!(error.kind() == ErrorKind::NotFound && error.message().contains(file), "{error}");

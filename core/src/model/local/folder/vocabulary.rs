@@ -1,6 +1,6 @@
 //! The tokenizer and the chat template of a folder, as the metadata of a GGUF file.
 
-use std::{fs, path::Path};
+use std::{fs, panic::catch_unwind, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -60,8 +60,10 @@ pub(super) fn read(folder: &Path, config: &Config, head: &mut Gguf) -> Result<To
         let message = "the folder has no tokenizer.json; save the tokenizer with the fast tokenizer of transformers";
         return Err(Error::not_found(message));
     }
-    let tokenizer = Tokenizer::from_file(path)
-        .map_err(|e| corrupt("tokenizer.json is not what it should be; download it again").caused_by(e))?;
+    let damaged = || corrupt("tokenizer.json is not what it should be; download it again");
+    // The library panics where parts of the file do not fit together.
+    let tokenizer = catch_unwind(|| Tokenizer::from_file(path)).map_err(|_| damaged())?;
+    let tokenizer = tokenizer.map_err(|e| damaged().caused_by(e))?;
     let bytes = match tokenizer.get_model() {
         ModelWrapper::BPE(bpe) => bpe.byte_fallback,
         ModelWrapper::Unigram(unigram) => unigram.byte_fallback(),

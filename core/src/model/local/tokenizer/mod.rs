@@ -375,7 +375,7 @@ impl Tokenizer {
 #[cfg(fuzzing)]
 pub(super) fn encode_with(whole: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
     let mut tokens = Vec::new();
-    Library::of_json(whole)?.encode(text, true, &mut tokens)?;
+    Library::of_json(whole, HashSet::new(), HashSet::new())?.encode(text, true, &mut tokens)?;
     Ok(tokens)
 }
 
