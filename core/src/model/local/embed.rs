@@ -107,7 +107,9 @@ impl LocalEmbedder {
             return Ok(Vec::new());
         }
         let (encoder, lowercase, prompt) = (Arc::clone(&self.encoder), self.lowercase, prompt.to_owned());
+        let asked = cx.clone();
         let encode = move |(index, text): (usize, String)| {
+            asked.check()?;
             let text = if prompt.is_empty() { text } else { format!("{prompt}{text}") };
             encoder.encode(index, &if lowercase { text.to_lowercase() } else { text }, None)
         };

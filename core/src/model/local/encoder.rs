@@ -1,6 +1,12 @@
 //! An encoder with its tokenizer, and the turns by which its work shares the cores.
 
-use std::{fmt, fs, path::Path, sync::Arc, time::Instant};
+use std::{
+    fmt, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 use futures_util::{StreamExt, stream};
 use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
@@ -105,9 +111,9 @@ impl Encoder {
                 (text, &pair[..cut(pair)]).into()
             }
         };
-        let encoding = self
-            .tokenizer
-            .encode_fast(input, true)
+        // The library panics at files that do not fit together.
+        let encoding = catch_unwind(AssertUnwindSafe(|| self.tokenizer.encode_fast(input, true)))
+            .map_err(|_| corrupt("tokenizer.json cannot be used; download it again"))?
             .map_err(|e| Error::unexpected("a text cannot be cut into tokens; please report this").caused_by(e))?;
         let tokens = encoding.get_ids().to_vec();
         if tokens.is_empty()
@@ -136,12 +142,14 @@ impl Encoder {
             let make = make.clone();
             async move {
                 let closed = |e| Error::unexpected("the encoder is closed").caused_by(e);
-                let _turn = self.turns.acquire().await.map_err(closed)?;
+                let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
                 // A few texts alone may have the cores that nobody else wants now.
                 let more = share.saturating_sub(1).min(self.turns.available_permits());
                 let more = Arc::clone(&self.turns).try_acquire_many_owned(more as u32).ok();
                 let encoder = Arc::clone(self);
                 blocking(move || {
+                    // Given back when it is computed, which it is to the end, whether or not anyone waits for it.
+                    let _turn = turn;
                     let threads = 1 + more.as_ref().map_or(0, tokio::sync::OwnedSemaphorePermit::num_permits);
                     Ok((make(&encoder.model, &batch, &mut Pool::new(threads))?, batch))
                 })
@@ -162,7 +170,9 @@ impl Encoder {
 fn read_tokenizer(folder: &Path, max_tokens: usize) -> Result<Tokenizer> {
     let text = fs::read(folder.join("tokenizer.json")).map_err(|e| missing("tokenizer.json").caused_by(e))?;
     let unusable = |e| corrupt("tokenizer.json cannot be used; download it again").caused_by(e);
-    let mut tokenizer = Tokenizer::from_bytes(text).map_err(unusable)?;
+    let read = catch_unwind(|| Tokenizer::from_bytes(text));
+    let mut tokenizer =
+        read.map_err(|_| corrupt("tokenizer.json cannot be used; download it again"))?.map_err(unusable)?;
     // The file's own truncation and padding are for a benchmark of its makers.
     tokenizer.with_padding(None);
     let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };

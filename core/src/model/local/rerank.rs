@@ -74,9 +74,12 @@ impl Reranker for LocalReranker {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let (encoder, query) = (Arc::clone(&self.encoder), query.to_owned());
-        let encode =
-            move || texts.iter().enumerate().map(|(index, text)| encoder.encode(index, &query, Some(text))).collect();
+        let (encoder, query, asked) = (Arc::clone(&self.encoder), query.to_owned(), cx.clone());
+        let encode = move |(index, text): (usize, String)| {
+            asked.check()?;
+            encoder.encode(index, &query, Some(&text))
+        };
+        let encode = move || texts.into_iter().enumerate().map(encode).collect();
         let pairs = cx.run(blocking(encode)).await?;
         self.encoder.each(cx, pairs, score).await
     }
