@@ -64,6 +64,9 @@ impl CallSyntax {
     }
 }
 
+/// What stands between the name of a tool and the id of its call, where names come first.
+const CALL_ID: &str = "[CALL_ID]";
+
 /// What an answer may call, and how.
 #[derive(Debug)]
 pub(super) struct Tools {
@@ -110,7 +113,7 @@ impl Tools {
             return Ok(None);
         }
         let mark = |(token, text): (u32, &str)| {
-            let all = [Some(syntax.open), Some(syntax.close), syntax.separator];
+            let all = [Some(syntax.open), Some(syntax.close), syntax.separator, syntax.separator.and(Some(CALL_ID))];
             all.into_iter().flatten().find(|mark| *mark == text).map(|mark| (token, mark))
         };
         let marks: Vec<_> = tokenizer.controls().filter_map(mark).collect();
@@ -350,7 +353,7 @@ impl CallParser {
         }
         // An id may stand between the two, which nobody needs.
         let (end, separated) = rest.find(separator).map_or((rest.len(), false), |end| (end, true));
-        let name = rest[..end].split("[CALL_ID]").next().unwrap_or_default().trim();
+        let name = rest[..end].split(CALL_ID).next().unwrap_or_default().trim();
         // No further away than is waited for where it comes in pieces.
         let near = |known: &&String| end + separator.len() <= known.len() + LONGEST_ID;
         let known = self.names.iter().find(|known| *known == name).filter(near).cloned();

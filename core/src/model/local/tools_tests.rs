@@ -26,6 +26,25 @@ fn call(number: usize, name: &str, arguments: Value) -> Piece {
 }
 
 #[test]
+fn all_control_tokens_of_a_call_are_seen() {
+    let mut gguf = testing::tiny_gguf();
+    let marks = ["[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "[INST]"];
+    let texts = gguf.texts("tokenizer.ggml.tokens").unwrap().iter().chain(marks).collect();
+    let kinds = gguf.integers_if_any("tokenizer.ggml.token_type").unwrap().unwrap();
+    let kinds = kinds.iter().copied().chain([3; 4]).collect();
+    gguf.metadata.insert("tokenizer.ggml.tokens".into(), super::super::gguf::Value::Texts(texts));
+    gguf.metadata.insert("tokenizer.ggml.token_type".into(), super::super::gguf::Value::Integers(kinds));
+    let tokenizer = Tokenizer::new(&gguf).unwrap();
+    let request = ChatRequest { tools: vec![FunctionSpec::new("f")], ..ChatRequest::user("x") };
+    let seen = |syntax| {
+        let tools = Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap();
+        (260..264).filter_map(|token| tools.mark(token)).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(NAMED), marks[..3]);
+    assert_eq!(seen(MISTRAL), marks[..1]);
+}
+
+#[test]
 fn each_family_writes_calls_its_own_way() {
     let one = || vec![call(0, "f", json!({"x": 1}))];
     let two = || vec![call(0, "f", json!({"x": 1})), call(1, "g", json!({}))];
