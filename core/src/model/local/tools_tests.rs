@@ -37,7 +37,7 @@ fn all_control_tokens_of_a_call_are_seen() {
     let tokenizer = Tokenizer::new(&gguf).unwrap();
     let request = ChatRequest { tools: vec![FunctionSpec::new("f")], ..ChatRequest::user("x") };
     let seen = |syntax| {
-        let tools = Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap();
+        let tools = Tools::new(&Grammars::default(), &tokenizer, syntax, &request).unwrap().unwrap();
         (260..264).filter_map(|token| tools.mark(token)).collect::<Vec<_>>()
     };
     assert_eq!(seen(NAMED), marks[..3]);
