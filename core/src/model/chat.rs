@@ -271,6 +271,8 @@ fn by_token<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<B
     texts.into_iter().map(|(token, bias)| Ok((number(&token)?, bias))).collect()
 }
 
+/// Tokens that an image counts for at most: Claude's largest have 4,784.
+pub(crate) const MOST_IMAGE_TOKENS: u64 = 5000;
 /// Messages of a request that providers take a cache mark on.
 const MOST_CACHE_MARKS: usize = 4;
 
@@ -318,6 +320,24 @@ impl ChatRequest {
     /// Asks `prompt`.
     pub fn user(prompt: impl Into<String>) -> Self {
         Self { messages: vec![Message::user(prompt)], ..Self::default() }
+    }
+
+    /// Bytes of everything that is sent, with some for what frames it, and the number of images.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let (mut bytes, mut images) = (0, 0);
+        for message in &self.messages {
+            bytes += message.content.len() + 12;
+            images += message.images.len() as u64;
+            let calls = message.tool_calls.iter();
+            bytes += calls.map(|call| call.name.len() + call.arguments.to_string().len() + 24).sum::<usize>();
+        }
+        for tool in &self.tools {
+            bytes += tool.name.len() + tool.description.len() + tool.parameters.to_string().len() + 24;
+        }
+        if let ResponseFormat::JsonSchema { name, schema } = &self.response_format {
+            bytes += name.len() + schema.to_string().len();
+        }
+        (bytes, images)
     }
 
     /// Its tokens where no tokenizer tells, with twelve bytes a message for its frame.
@@ -439,10 +459,11 @@ pub trait ChatModel: Send + Sync + fmt::Debug + 'static {
     fn count_tokens(&self, request: &ChatRequest) -> Result<u64> {
         Ok(request.estimate_tokens())
     }
-    /// Tokens that the request has at most: what budgets hold for. By default what `count_tokens` says; a model whose count
-    /// is an estimate has more here, or the last calls of a budget may pass it.
+    /// Tokens that the request has at most: what budgets hold for, so that no call passes them. By default a token for each
+    /// byte, which no text has more of, and 5,000 for each image; a model that counts exactly says less.
     fn most_tokens(&self, request: &ChatRequest) -> Result<u64> {
-        self.count_tokens(request)
+        let (bytes, images) = request.size();
+        Ok(bytes as u64 + images * MOST_IMAGE_TOKENS)
     }
     /// What it did so far and holds now, when it runs in this process.
     fn local_statistics(&self) -> Option<LocalStatistics> {
@@ -537,6 +558,27 @@ mod tests {
         let read = |json: Value| serde_json::from_value::<ToolChoice>(json).unwrap();
         assert_eq!(read(json!("required")), ToolChoice::Required);
         assert_eq!(read(json!({"tool": "f"})), ToolChoice::Tool("f".into()));
+    }
+
+    #[test]
+    fn no_text_has_more_tokens_than_what_is_held_for() {
+        #[derive(Debug)]
+        struct Estimates(ModelProfile);
+
+        #[async_trait]
+        impl ChatModel for Estimates {
+            fn profile(&self) -> &ModelProfile {
+                &self.0
+            }
+            async fn chat(&self, _: &Context, _: ChatRequest) -> Result<ChatStream> {
+                Ok(futures_util::stream::empty().boxed())
+            }
+        }
+        let model = Estimates(ModelProfile::local("m", 10_000));
+        let mut request = ChatRequest::user("7".repeat(3000));
+        assert!(model.count_tokens(&request).unwrap() < 1100 && model.most_tokens(&request).unwrap() >= 3000);
+        request.messages[0].images.push(ImageInput { url: "https://example.com/a.png".into() });
+        assert!(model.most_tokens(&request).unwrap() >= 3000 + 4784);
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod statistics;
 mod usage;
 
 pub use catalogue::{Catalogue, CatalogueEntry, CatalogueFile, CatalogueWheel, ModelKind};
+#[cfg(feature = "cloud")]
+pub(crate) use chat::MOST_IMAGE_TOKENS;
 pub(crate) use chat::estimate_tokens;
 pub use chat::{
     CacheFor, ChatModel, ChatReply, ChatRequest, ChatStream, Delta, FinishReason, ImageInput, Message, ReasoningEffort,

@@ -7,47 +7,24 @@ use crate::{
 
 /// Tokens that an image counts for at the providers' usual sizes.
 const IMAGE_TOKENS: u64 = 1600;
-/// Tokens that an image counts for at most: Claude's largest have 4,784.
-const MOST_IMAGE_TOKENS: u64 = 5000;
-/// The same for gpt-4o-mini, which bills 2,833 and 5,667 for each of up to eight tiles.
+/// Tokens that an image counts for at most for gpt-4o-mini, which bills 2,833 and 5,667 for each of up to eight tiles.
 const MOST_IMAGE_TOKENS_4O_MINI: u64 = 2_833 + 8 * 5_667;
 /// Tokens of what a provider tells its model of tools, at most; Anthropic documents up to 700.
 const TOOL_PROMPT: u64 = 1024;
 
 /// Tokens of `request`, by the bytes of everything that is sent.
 pub(super) fn estimate_tokens(request: &ChatRequest) -> u64 {
-    let (bytes, images) = sent(request);
+    let (bytes, images) = request.size();
     model::estimate_tokens(bytes) + images * IMAGE_TOKENS
 }
 
 /// Tokens that `request` has at most for the model that its provider calls `name`: no text has more than bytes, and none
 /// has more than the context, which the provider would refuse.
 pub(super) fn most_tokens(profile: &ModelProfile, name: &str, request: &ChatRequest) -> u64 {
-    let (bytes, images) = sent(request);
-    let image = if name.contains("gpt-4o-mini") { MOST_IMAGE_TOKENS_4O_MINI } else { MOST_IMAGE_TOKENS };
+    let (bytes, images) = request.size();
+    let image = if name.contains("gpt-4o-mini") { MOST_IMAGE_TOKENS_4O_MINI } else { model::MOST_IMAGE_TOKENS };
     let tools = if request.tools.is_empty() { 0 } else { TOOL_PROMPT };
     (bytes as u64 + images * image + tools).min(profile.context_length)
-}
-
-/// Bytes and images of everything that is sent, with some bytes for what frames it.
-fn sent(request: &ChatRequest) -> (usize, u64) {
-    let (mut bytes, mut images) = (0, 0);
-    for message in &request.messages {
-        bytes += message.content.len() + 12;
-        images += message.images.len() as u64;
-        bytes += message
-            .tool_calls
-            .iter()
-            .map(|call| call.name.len() + call.arguments.to_string().len() + 24)
-            .sum::<usize>();
-    }
-    for tool in &request.tools {
-        bytes += tool.name.len() + tool.description.len() + tool.parameters.to_string().len() + 24;
-    }
-    if let ResponseFormat::JsonSchema { name, schema } = &request.response_format {
-        bytes += name.len() + schema.to_string().len();
-    }
-    (bytes, images)
 }
 
 /// Checks `request` against what the model can do, before any money is spent.

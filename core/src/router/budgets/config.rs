@@ -32,8 +32,8 @@ pub struct BudgetConfig {
     /// `day` or `month`, both in UTC, or `total`: for as long as the folder is kept. Default `total`.
     pub period: Period,
     /// What they may spend in dollars. A call that could take more than is left is refused with `OverBudget`: what is held
-    /// for it is a token for each byte of a request to a cloud model and all that its answer may have, at the dearest
-    /// price that these can have. A model of the program is held by what it counts itself.
+    /// for it is a token for each byte of the request and all that its answer may have, at the dearest price that these can
+    /// have, unless its model says less.
     pub limit_usd: f64,
     /// From here on, in dollars, an event warns and the router prefers cheaper models. Default: nowhere.
     pub soft_usd: Option<f64>,
