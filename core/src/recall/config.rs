@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::IndexChoice;
 use crate::error::{Error, Result};
 
 /// How scores of meaning and of words become one.
@@ -25,11 +26,14 @@ pub struct RecallConfig {
     pub fusion: Fusion,
     /// Weight of meaning against words, 0 to 1, for `convex`. Default 0.5.
     pub dense_weight: f64,
-    /// Namespaces up to this many items are searched by an exact scan, larger ones by arroy plus a scan of what it
-    /// does not hold yet. Default 200,000: at the 30,000 measured, the scan was no slower
-    /// than the trees, and building trees makes writers wait; where they begin to win is not measured yet.
+    /// Which index serves the vectors: `auto`, `scan` or `arroy`. Default `auto`.
+    pub index: IndexChoice,
+    /// Part of the true ten nearest vectors that a query is to find, .8 to 1; 1 compares all of them exactly. Default .99.
+    pub recall: f64,
+    /// Namespaces of up to this many vectors are served by the scan, whatever the index. Default 50,000.
     pub scan_limit: usize,
-    /// Items that arroy does not hold yet before it is built again. Default 5,000.
+    /// Vectors that the index of a larger one does not hold yet before it takes them in; until then they are scanned.
+    /// Default 5,000.
     pub pending_limit: usize,
     /// BM25 k1. Default 0.9.
     pub bm25_k1: f64,
@@ -42,7 +46,9 @@ impl Default for RecallConfig {
         Self {
             fusion: Fusion::Convex,
             dense_weight: 0.5,
-            scan_limit: 200_000,
+            index: IndexChoice::Auto,
+            recall: 0.99,
+            scan_limit: 50_000,
             pending_limit: 5_000,
             bm25_k1: 0.9,
             bm25_b: 0.4,
@@ -56,6 +62,7 @@ impl RecallConfig {
     pub(super) fn validate(&self) -> Result<()> {
         let ranges = [
             ("dense_weight", self.dense_weight, 0.0, 1.0),
+            ("recall", self.recall, 0.8, 1.0),
             ("bm25_k1", self.bm25_k1, 0.0, 100.0),
             ("bm25_b", self.bm25_b, 0.0, 1.0),
         ];

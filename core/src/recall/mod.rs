@@ -22,6 +22,7 @@ mod words;
 pub use config::{Fusion, RecallConfig};
 pub use engine::RecallEngine;
 pub use filter::Filter;
+pub use index::IndexChoice;
 pub use lmdb_graph::LmdbGraphStore;
 pub use lmdb_vectors::LmdbVectorStore;
 pub use request::{

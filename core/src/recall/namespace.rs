@@ -37,6 +37,15 @@ pub(super) struct Namespace {
     /// Length of its vectors; 0 as long as it has none.
     #[serde(default)]
     pub(super) dimensions: usize,
+    /// All items before this one that have a vector have a code: see `index`.
+    #[serde(default)]
+    pub(super) coded: u32,
+    /// So many vectors the mean is of, around which the codes are made; 0 as long as there are none.
+    #[serde(default)]
+    pub(super) sampled: u64,
+    /// How often another mean was taken.
+    #[serde(default)]
+    pub(super) mean: u32,
     /// Its index in arroy, once it has one.
     #[serde(default)]
     pub(super) ann: Option<u16>,

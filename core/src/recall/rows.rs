@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Item,
+    Item, index,
     namespace::{self, Namespace},
-    vector,
     words::Words,
 };
 use crate::{
@@ -140,6 +139,7 @@ pub(super) struct Change {
     statistics: WordStatistics,
     add: Option<RoaringBitmap>,
     drop: Option<RoaringBitmap>,
+    vectors: index::NewVectors,
 }
 
 impl Change {
@@ -147,7 +147,7 @@ impl Change {
     pub(super) fn begin(write: &mut Write<'_, '_>, name: &str) -> Result<Self> {
         let namespace = namespace::find_or_make(write, name)?;
         let statistics = write.tables.words.get_json(write.txn, &namespace.prefix())?.unwrap_or_default();
-        Ok(Self { name: name.to_owned(), namespace, statistics, add: None, drop: None })
+        Ok(Self { name: name.to_owned(), namespace, statistics, add: None, drop: None, vectors: index::NewVectors::default() })
     }
 
     /// Begins to change the namespace called `name`, if there is one.
@@ -158,6 +158,7 @@ impl Change {
 
     /// Writes what the changes made of the namespace.
     pub(super) fn end(mut self, write: &mut Write<'_, '_>) -> Result<()> {
+        std::mem::take(&mut self.vectors).write(write, &mut self.namespace)?;
         if self.namespace.vectors == 0 && self.namespace.ann.is_none() {
             // Without a vector nothing binds the namespace to an embedder.
             self.namespace.embedder = None;
@@ -213,7 +214,7 @@ impl Change {
         tables.items.put_json(write.txn, &key, &prepared.record)?;
         tables.ids.put(write.txn, &self.namespace.id_key(&prepared.id), &item.to_be_bytes())?;
         if let Some((vector, _)) = &prepared.vector {
-            tables.vectors.put(write.txn, &key, &vector::to_bytes(vector))?;
+            self.vectors.add(item, vector);
             self.namespace.vectors += 1;
             if self.namespace.ann.is_some() {
                 self.pending(write, Pending::Add)?.insert(item);
@@ -249,7 +250,7 @@ impl Change {
             let posting = [&self.namespace.prefix(), term, &[0], &item.to_be_bytes()].concat();
             tables.postings.delete(write.txn, &posting)?;
         }
-        if tables.vectors.delete(write.txn, &key)? {
+        if self.vectors.remove(write, &self.namespace, item)? {
             self.namespace.vectors = self.namespace.vectors.saturating_sub(1);
             if self.namespace.ann.is_some() && !self.pending(write, Pending::Add)?.remove(item) {
                 self.pending(write, Pending::Drop)?.insert(item);
@@ -270,10 +271,9 @@ impl Change {
     pub(super) fn clear(self, write: &mut Write<'_, '_>) -> Result<usize> {
         let tables = write.tables;
         let prefix = self.namespace.prefix();
-        let of_namespace: [Table; 8] = [
+        let of_namespace: [Table; 7] = [
             tables.items,
             tables.ids,
-            tables.vectors,
             tables.pending,
             tables.postings,
             tables.words,
@@ -283,9 +283,7 @@ impl Change {
         for table in of_namespace {
             table.delete_prefix(write.txn, &prefix)?;
         }
-        if let Some(index) = self.namespace.ann {
-            super::index::clear(write, index, self.namespace.dimensions)?;
-        }
+        index::clear(write, &self.namespace)?;
         tables.namespaces.delete(write.txn, self.name.as_bytes())?;
         Ok(usize::try_from(self.namespace.items).unwrap_or(usize::MAX))
     }

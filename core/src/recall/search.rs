@@ -5,19 +5,22 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
+use roaring::RoaringBitmap;
+
 use super::{
     Filter, Hit, RecallConfig, Why,
     fuse::{self, Candidate, best_first},
-    index,
+    index::{Query, Snapshot},
     namespace::Namespace,
-    rows::{self, Facts, Pending, Posting, Record, WordStatistics, item_of},
-    vector::Comparer,
+    rows::{self, Facts, Posting, Record, WordStatistics, item_of},
     words,
 };
 use crate::{context::Context, error::Result, store::Read};
 
 /// Candidates by each signal at least.
 const DEPTH: usize = 100;
+/// The filter is asked about so many times more of the nearest than are wanted before it is asked about all.
+const LENIENT: usize = 4;
 /// Rows between two looks at the deadline.
 const CHECK_EVERY: usize = 4_096;
 
@@ -53,17 +56,19 @@ pub(super) fn search(
     let shared = search.by_words()?;
     let mut by_words: Vec<(f64, u32)> = shared.iter().map(|(item, shared)| (shared.score, *item)).collect();
     let mut items: BTreeSet<u32> = search.best(&mut by_words, depth)?.into_iter().collect();
-    items.extend(search.by_meaning(depth)?);
-
+    let meaning = match &lookup.vector {
+        Some(vector) => {
+            let mut vectors = Snapshot::open(cx, config, read, namespace)?;
+            items.extend(search.by_meaning(&mut vectors, vector, depth)?);
+            let items: Vec<u32> = items.iter().copied().collect();
+            vectors.cosines(vector, &items)?.into_iter().map(|(cosine, item)| (item, f64::from(cosine))).collect()
+        }
+        None => HashMap::new(),
+    };
     let mut candidates = Vec::with_capacity(items.len());
-    let mut comparer = lookup.vector.as_deref().map(Comparer::new);
     for item in items {
-        let meaning = match &mut comparer {
-            Some(comparer) => search.cosine(comparer, item)?,
-            None => None,
-        };
         let words = shared.get(&item).map(|shared| shared.score);
-        candidates.push(Candidate { item, meaning, words, score: 0.0 });
+        candidates.push(Candidate { item, meaning: meaning.get(&item).copied(), words, score: 0.0 });
     }
     fuse::fuse(config, &mut candidates);
     candidates.truncate(lookup.top);
@@ -120,49 +125,47 @@ impl Search<'_> {
         Ok(found.into_iter().collect())
     }
 
-    /// The items nearest to the query.
-    fn by_meaning(&self, depth: usize) -> Result<Vec<u32>> {
-        let Some(query) = &self.lookup.vector else { return Ok(Vec::new()) };
-        if let Some(index) = self.namespace.ann {
-            let near = self.by_index(index, query, depth)?;
-            // A strict filter, or trees full of forgotten items, may leave too few: then everything is compared.
-            let vectors = usize::try_from(self.namespace.vectors).unwrap_or(usize::MAX);
-            if near.len() >= depth.min(vectors) {
-                return Ok(near);
+    /// The items nearest to the query that meet the filter.
+    fn by_meaning(&self, vectors: &mut Snapshot<'_, '_>, vector: &[f32], depth: usize) -> Result<Vec<u32>> {
+        let query = Query { vector, admitted: None, wanted: depth };
+        if self.lookup.filter.is_none() {
+            return Ok(vectors.nearest(&query)?.into_iter().map(|(_, item)| item).collect());
+        }
+        // Asked about the nearest first: most filters leave enough of them.
+        let near = vectors.nearest(&Query { wanted: depth.saturating_mul(LENIENT), ..query })?;
+        let looked_at = near.len() as u64;
+        let mut met = Vec::with_capacity(depth);
+        for (_, item) in near {
+            if met.len() == depth {
+                break;
+            }
+            if self.admits(item)? {
+                met.push(item);
             }
         }
-        let mut scores = Vec::with_capacity(usize::try_from(self.namespace.vectors).unwrap_or_default());
-        let mut comparer = Comparer::new(query);
-        for row in self.read.tables.vectors.prefix(self.read.txn, &self.namespace.prefix())? {
-            let (key, stored) = row?;
-            scores.push((f64::from(comparer.cosine(stored)?), item_of(key)?));
-            if scores.len().is_multiple_of(CHECK_EVERY) {
+        if met.len() == depth || looked_at == self.namespace.vectors {
+            return Ok(met);
+        }
+        let admitted = self.admitted_items()?;
+        let near = vectors.nearest(&Query { admitted: Some(&admitted), ..query })?;
+        Ok(near.into_iter().map(|(_, item)| item).collect())
+    }
+
+    /// All items that meet the filter.
+    fn admitted_items(&self) -> Result<RoaringBitmap> {
+        let mut admitted = RoaringBitmap::new();
+        let Some(filter) = &self.lookup.filter else { return Ok(admitted) };
+        for (at, row) in self.read.tables.items.prefix(self.read.txn, &self.namespace.prefix())?.enumerate() {
+            let (key, value) = row?;
+            let facts: Facts = self.read.tables.items.parse(value)?;
+            if filter.matches(&facts.metadata) {
+                admitted.insert(item_of(key)?);
+            }
+            if at % CHECK_EVERY == 0 {
                 self.cx.check()?;
             }
         }
-        self.best(&mut scores, depth)
-    }
-
-    /// The items nearest to the query among those the trees propose and those that wait for them.
-    fn by_index(&self, index: u16, query: &[f32], depth: usize) -> Result<Vec<u32>> {
-        let pending = rows::pending(self.read, self.namespace, Pending::Add)?;
-        let dropped = rows::pending(self.read, self.namespace, Pending::Drop)?;
-        let gone = usize::try_from(dropped.len()).unwrap_or(usize::MAX).min(10 * DEPTH);
-        let proposed = index::near(self.read, index, query, depth.saturating_mul(2).saturating_add(gone))?;
-        let items: BTreeSet<u32> = proposed.into_iter().chain(pending).collect();
-        let mut comparer = Comparer::new(query);
-        let mut scores = Vec::with_capacity(items.len());
-        for item in items {
-            if let Some(score) = self.cosine(&mut comparer, item)? {
-                scores.push((score, item));
-            }
-        }
-        self.best(&mut scores, depth)
-    }
-
-    fn cosine(&self, comparer: &mut Comparer<'_>, item: u32) -> Result<Option<f64>> {
-        let stored = self.read.tables.vectors.get(self.read.txn, &self.namespace.item_key(item))?;
-        stored.map(|stored| comparer.cosine(stored).map(f64::from)).transpose()
+        Ok(admitted)
     }
 
     /// The `depth` best items that meet the filter. It is asked about the best first, and no longer than needed.

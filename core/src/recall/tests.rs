@@ -246,13 +246,14 @@ async fn namespaces_are_kept_apart() {
 #[tokio::test]
 async fn the_index_is_built_behind_and_finds_what_the_scan_finds() {
     let folder = tempfile::tempdir().unwrap();
-    let config = RecallConfig { scan_limit: 500, pending_limit: 100, ..RecallConfig::default() };
+    let config =
+        RecallConfig { index: IndexChoice::Arroy, scan_limit: 500, pending_limit: 100, ..RecallConfig::default() };
     let Memory { recall, router, store, .. } = memory_with(folder.path(), config);
     router.set_embedder(Letters::named("letters"));
     let cx = Context::new();
     let word =
         |i: usize| -> String { (0..6).map(|d| char::from(b'a' + (i * 7 + d * d * (i % 23)) as u8 % 26)).collect() };
-    let items: Vec<_> = (0..600).map(|i| item(&format!("i{i}"), &word(i))).collect();
+    let items: Vec<_> = (0..1_200).map(|i| item(&format!("i{i}"), &word(i))).collect();
     recall.store_many(&cx, items).await.unwrap();
     let ann = || store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap();
     while ann().is_none() {
@@ -265,13 +266,13 @@ async fn the_index_is_built_behind_and_finds_what_the_scan_finds() {
     let by_meaning = |text: &str| RecallQuery { vector: Some(letters(text)), ..RecallQuery::new("?", 1) };
     let hits = recall.query(&cx, by_meaning("zzzqqx")).await.unwrap();
     assert_eq!(ids(&hits), ["late"]);
-    for i in (10..600).step_by(37) {
+    for i in (10..1_200).step_by(37) {
         let hits = recall.query(&cx, by_meaning(&word(i))).await.unwrap();
         assert!(hits[0].why.meaning.unwrap() > 0.9999, "{hits:?}");
     }
     assert!(recall.query(&cx, by_meaning(&word(3))).await.unwrap().iter().all(|hit| hit.item.id != "i3"));
     // Enough new ones are folded in; clearing takes the trees along.
-    recall.store_many(&cx, (0..150).map(|i| item(&format!("j{i}"), &word(i + 1_000))).collect()).await.unwrap();
+    recall.store_many(&cx, (0..150).map(|i| item(&format!("j{i}"), &word(i + 2_000))).collect()).await.unwrap();
     let waiting = || {
         store.read(|read| {
             let namespace = namespace::find(read, "default")?.unwrap();
@@ -282,7 +283,7 @@ async fn the_index_is_built_behind_and_finds_what_the_scan_finds() {
         tokio::task::yield_now().await;
     }
     let all = ForgetRequest { namespace: "default".into(), ids: vec![], filter: None, all: true };
-    assert_eq!(recall.forget(&cx, all).await.unwrap(), 750);
+    assert_eq!(recall.forget(&cx, all).await.unwrap(), 1_350);
     assert!(store.read(|read| Ok(read.tables.ann.is_empty(read.txn).unwrap())).unwrap());
 }
 
@@ -293,7 +294,12 @@ fn at(id: &str, vector: Vec<f32>) -> StoreRequest {
 #[tokio::test]
 async fn what_was_forgotten_does_not_hide_what_is_left() {
     let folder = tempfile::tempdir().unwrap();
-    let config = RecallConfig { scan_limit: 1_000, pending_limit: 1_000_000, ..RecallConfig::default() };
+    let config = RecallConfig {
+        index: IndexChoice::Arroy,
+        scan_limit: 1_000,
+        pending_limit: 1_000_000,
+        ..RecallConfig::default()
+    };
     let Memory { recall, store, .. } = memory_with(folder.path(), config);
     let cx = Context::new();
     let angle = |degrees: f32| vec![degrees.to_radians().cos(), degrees.to_radians().sin(), 0.1];
@@ -316,10 +322,11 @@ async fn what_was_forgotten_does_not_hide_what_is_left() {
 #[tokio::test]
 async fn what_was_forgotten_stays_so_when_the_index_cannot_be_looked_at() {
     let folder = tempfile::tempdir().unwrap();
-    let config = RecallConfig { scan_limit: 1, ..RecallConfig::default() };
+    let config = RecallConfig { index: IndexChoice::Arroy, scan_limit: 1, ..RecallConfig::default() };
     let Memory { recall, store, .. } = memory_with(folder.path(), config);
     let cx = Context::new();
-    let items = vec![item("words", "words alone"), at("a", vec![1.0, 0.0]), at("b", vec![0.0, 1.0])];
+    let vectors = (0..1_100).map(|i| at(&format!("v{i}"), vec![1.0, i as f32]));
+    let items = std::iter::once(item("words", "words alone")).chain(vectors).collect();
     recall.store_many(&cx, items).await.unwrap();
     while store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap().is_none() {
         tokio::task::yield_now().await;

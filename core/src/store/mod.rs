@@ -35,7 +35,7 @@ use heed::{AnyTls, RoTxn, RwTxn};
 use writer::Writer;
 
 /// The version of the layout in `tables.rs`. A folder of a newer version is refused, an older one migrated.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A snapshot of everything stored, for as long as the read lasts.
 pub(crate) struct Read<'a> {
@@ -47,6 +47,13 @@ pub(crate) struct Read<'a> {
 pub(crate) struct Write<'a, 'p> {
     pub(crate) tables: &'a Tables,
     pub(crate) txn: &'a mut RwTxn<'p>,
+}
+
+impl Write<'_, '_> {
+    /// What is stored so far, with what this write changed.
+    pub(crate) fn reading(&self) -> Read<'_> {
+        Read { tables: self.tables, txn: self.txn }
+    }
 }
 
 /// Changes to make in one transaction. Called again from the start when the map had to grow, so it must not move

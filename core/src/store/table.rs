@@ -98,6 +98,13 @@ impl Table {
         stored.map(|stored| self.verify(key, stored)).transpose()
     }
 
+    /// The value under `key`, its checksum not looked at: for blocks so large that a search would do little else.
+    /// `triune check` reads them whole.
+    pub(crate) fn get_unverified<'t>(&self, txn: &'t RoTxn<'_, AnyTls>, key: &[u8]) -> Result<Option<&'t [u8]>> {
+        let stored = self.database.get(txn, key).stored(self.name)?;
+        stored.map(|stored| self.split(stored).map(|(value, _)| value)).transpose()
+    }
+
     /// The value under `key`, read as JSON.
     pub(crate) fn get_json<T: DeserializeOwned>(&self, txn: &RoTxn<'_, AnyTls>, key: &[u8]) -> Result<Option<T>> {
         self.get(txn, key)?.map(|value| self.parse(value)).transpose()
@@ -141,6 +148,36 @@ impl Table {
         let part =
             (!prefix.is_empty()).then(|| self.database.prefix_iter(txn, prefix)).transpose().stored(self.name)?;
         let rows = whole.into_iter().flatten().chain(part.into_iter().flatten());
+        Ok(until_failed(rows).map(move |row| {
+            let (key, stored) = row.stored(table.name)?;
+            Ok((key, table.verify(key, stored)?))
+        }))
+    }
+
+    /// Keys that begin with `prefix` and their values, in order of the keys; see [`get_unverified`](Self::get_unverified).
+    pub(crate) fn prefix_unverified<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        prefix: &[u8],
+    ) -> Result<impl Iterator<Item = Result<(&'t [u8], &'t [u8])>> + use<'t>> {
+        let table = *self;
+        let end = after(prefix);
+        let rows = self.database.range(txn, &range(prefix, end.as_deref())).stored(self.name)?;
+        Ok(until_failed(rows).map(move |row| {
+            let (key, stored) = row.stored(table.name)?;
+            Ok((key, table.split(stored)?.0))
+        }))
+    }
+
+    /// Keys from `first` on, itself included, that are before `end`, and their values, in order of the keys.
+    pub(crate) fn between<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        first: &[u8],
+        end: &[u8],
+    ) -> Result<impl Iterator<Item = Result<(&'t [u8], &'t [u8])>> + use<'t>> {
+        let table = *self;
+        let rows = self.database.range(txn, &(Bound::Included(first), Bound::Excluded(end))).stored(self.name)?;
         Ok(until_failed(rows).map(move |row| {
             let (key, stored) = row.stored(table.name)?;
             Ok((key, table.verify(key, stored)?))
@@ -194,12 +231,18 @@ impl Table {
     }
 
     fn verify<'t>(&self, key: &[u8], stored: &'t [u8]) -> Result<&'t [u8]> {
-        let damaged = || {
-            Error::new(ErrorKind::Corrupt, "a stored value is damaged; run `triune check` and restore from a backup")
-                .with("table", self.name)
-        };
-        let (value, sum) = stored.split_last_chunk::<CHECKSUM>().ok_or_else(damaged)?;
-        if checksum(key, value) == *sum { Ok(value) } else { Err(damaged()) }
+        let (value, sum) = self.split(stored)?;
+        if checksum(key, value) == *sum { Ok(value) } else { Err(self.damaged()) }
+    }
+
+    /// What was put, and its checksum.
+    fn split<'t>(&self, stored: &'t [u8]) -> Result<(&'t [u8], &'t [u8; CHECKSUM])> {
+        stored.split_last_chunk::<CHECKSUM>().ok_or_else(|| self.damaged())
+    }
+
+    fn damaged(&self) -> Error {
+        Error::new(ErrorKind::Corrupt, "a stored value is damaged; run `triune check` and restore from a backup")
+            .with("table", self.name)
     }
 }
 

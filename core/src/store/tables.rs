@@ -38,15 +38,24 @@ macro_rules! tables {
 tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
-    /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, ann}`; NUL·`next` and
-    /// NUL·`next-index` → the next free number of a namespace and of an index of arroy.
+    /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, coded, sampled, ivf, ann}`;
+    /// NUL·`next` and NUL·`next-index` → the next free number of a namespace and of an index of arroy.
     namespaces,
     /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance.
     items,
     /// `recall`: ns·id (text) → item u32.
     ids,
-    /// `recall`: ns·item u32 → f32 little-endian, unit length. The truth of which `ann` is an index.
+    /// `recall`: ns·item u32 → f32 little-endian, unit length: vectors that are not in a block of `rows` yet.
     vectors,
+    /// `recall`: ns·first item u32 → which of the following items have a row here (one bit each, from the lowest on), then
+    /// the rows: f32 little-endian, unit length. As many items as fit 2 MiB, a power of two from 64 to 1,024. With
+    /// `vectors` the truth of which `codes`, `lists` and `ann` are indexes. A forgotten item may keep its row until half
+    /// of the block is gone.
+    rows,
+    /// `recall`: ns → mean of the vectors, f32 little-endian, around which the codes are made; ns·first item u32 → which
+    /// of the 1,024 items from it on have a vector (one bit each), then their codes, the signs of vector - mean, in
+    /// groups of eight: the first 64 signs of all eight as u64 little-endian, then the next.
+    codes,
     /// `recall`: ns·`+` → roaring bitmap of items that `ann` does not hold yet, so that a search scans them; ns·`-` → of
     /// items that it still holds although they are gone. Only of namespaces that have an index.
     pending,
@@ -114,7 +123,8 @@ fn check_schema(env: &Env<WithoutTls>, tables: &Tables) -> Result<()> {
     let found = tables.meta.get_json::<u32>(&txn, b"schema")?;
     match found {
         Some(SCHEMA_VERSION) => return Ok(()),
-        None => tables.meta.put_json(&mut txn, b"schema", &SCHEMA_VERSION)?,
+        // Version 1 had each vector under a key of its own: where it is still, until the index moves it into a block.
+        None | Some(1) => tables.meta.put_json(&mut txn, b"schema", &SCHEMA_VERSION)?,
         Some(other) => {
             return Err(Error::new(
                 ErrorKind::Unsupported,

@@ -1,0 +1,266 @@
+//! The indexes of vectors: which items are nearest to a query.
+//!
+//! All read the same rows and the same 1-bit codes; what they add to them can be built, and thrown away, at any time.
+
+mod change;
+mod codes;
+mod forest;
+mod kernel;
+mod rows;
+mod scan;
+mod shortlist;
+
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+pub(super) use change::NewVectors;
+use codes::{Codes, Quantiser};
+use kernel::Isa;
+use rows::RowReader;
+
+use super::{
+    RecallConfig,
+    namespace::{self, Namespace},
+    rows::Change,
+};
+use crate::{
+    context::Context,
+    error::Result,
+    store::{Read, Store, Write},
+};
+
+/// Vectors that are compared exactly for each that is wanted, and beside them, by the recall that is wanted: measured, see
+/// `docs/benchmarks.md`.
+const RESCORED: &[(f64, f64, f64)] = &[(0.9, 40.0, 2.0), (0.95, 80.0, 3.0), (0.98, 130.0, 3.0), (0.99, 200.0, 4.0), (0.995, 300.0, 5.0), (0.999, 700.0, 8.0)];
+/// A filter that keeps less of the vectors than this is served by the scan, whatever the index.
+const STRICT: f64 = 0.2;
+
+/// Which index serves a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum IndexChoice {
+    /// The one that was measured to be fastest for so many vectors.
+    #[default]
+    Auto,
+    /// A scan of 1-bit codes: nothing to build.
+    Scan,
+    /// arroy's trees, built in the background.
+    Arroy,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query<'q> {
+    /// Of length 1.
+    pub(super) vector: &'q [f32],
+    /// Only these items.
+    pub(super) admitted: Option<&'q RoaringBitmap>,
+    /// So many items.
+    pub(super) wanted: usize,
+}
+
+/// Finds the items nearest to a query among those that have a code. What it finds it has compared exactly; what may be
+/// missing is what it has not looked at.
+trait Index {
+    /// The cosine and the number of the nearest items, best first.
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>>;
+}
+
+/// The vectors of a namespace, as they are when a query begins.
+pub(super) struct Snapshot<'a, 't> {
+    cx: &'a Context,
+    config: &'a RecallConfig,
+    read: &'a Read<'t>,
+    namespace: &'a Namespace,
+    isa: Isa,
+    rows: RowReader<'t>,
+    looked_up: bool,
+    codes: Vec<Codes<'t>>,
+    quantiser: Option<Quantiser>,
+}
+
+impl<'a, 't> Snapshot<'a, 't> {
+    pub(super) fn open(
+        cx: &'a Context,
+        config: &'a RecallConfig,
+        read: &'a Read<'t>,
+        namespace: &'a Namespace,
+    ) -> Result<Self> {
+        let quantiser = if namespace.sampled > 0 { Quantiser::read(read, namespace)? } else { None };
+        let codes = if quantiser.is_some() { Codes::all(read, namespace)? } else { Vec::new() };
+        let (isa, rows) = (Isa::detect(), RowReader::new(read, namespace));
+        Ok(Self { cx, config, read, namespace, isa, rows, looked_up: false, codes, quantiser })
+    }
+
+    /// The cosine and the number of the items nearest to the query, best first.
+    pub(super) fn nearest(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+        let mut found = if self.config.recall >= 1.0 {
+            self.compare_all(query)?
+        } else {
+            self.index(query).nearest(self, query)?
+        };
+        let waiting = self.waiting(query)?;
+        if !waiting.is_empty() {
+            found.extend(waiting);
+            best(&mut found, query.wanted);
+        }
+        Ok(found)
+    }
+
+    fn index(&self, query: &Query<'_>) -> &'static dyn Index {
+        let strict = query.admitted.is_some_and(|items| (items.len() as f64) < STRICT * self.namespace.vectors as f64);
+        match self.config.index {
+            IndexChoice::Arroy if self.namespace.ann.is_some() && !strict => &forest::Forest,
+            _ => &scan::Scan,
+        }
+    }
+
+    fn compare_all(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+        let live = self.codes.iter().flat_map(Codes::items);
+        let items = live.filter(|item| query.admitted.is_none_or(|admitted| admitted.contains(*item))).collect();
+        self.score(query, items)
+    }
+
+    /// The nearest of the items that have no code yet.
+    fn waiting(&self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+        if self.quantiser.is_some() && self.namespace.coded >= self.namespace.next {
+            return Ok(Vec::new());
+        }
+        let (mut found, mut score) = (Vec::new(), Vec::new());
+        for row in self.rows.uncoded()? {
+            let (item, row) = row?;
+            if query.admitted.is_none_or(|admitted| admitted.contains(item)) {
+                self.isa.scores(query.vector, &[row], &mut score);
+                found.extend(score.iter().map(|score| (score.clamp(-1.0, 1.0), item)));
+            }
+            if found.len() % ROWS_A_CHECK == 0 {
+                self.cx.check()?;
+            }
+        }
+        best(&mut found, query.wanted);
+        Ok(found)
+    }
+
+    /// The best of `items`, compared exactly.
+    fn score(&mut self, query: &Query<'_>, items: Vec<u32>) -> Result<Vec<(f32, u32)>> {
+        let mut found = self.cosines(query.vector, &items)?;
+        best(&mut found, query.wanted);
+        Ok(found)
+    }
+
+    /// The cosines of the query and those of `items` that have a vector, in their order.
+    pub(super) fn cosines(&mut self, vector: &[f32], items: &[u32]) -> Result<Vec<(f32, u32)>> {
+        if !self.looked_up && items.len() * 4 > self.codes.len() {
+            self.rows.look_up_all()?;
+            self.looked_up = true;
+        }
+        let mut found = Vec::with_capacity(items.len());
+        let (mut rows, mut scores) = (Vec::new(), Vec::new());
+        for items in items.chunks(ROWS_A_CHECK) {
+            self.cx.check()?;
+            rows.clear();
+            for item in items {
+                if let Some(row) = self.rows.get(*item)? {
+                    rows.push(row);
+                    found.push((0.0, *item));
+                }
+            }
+            self.isa.scores(vector, &rows, &mut scores);
+            let begin = found.len() - rows.len();
+            for (found, score) in found[begin..].iter_mut().zip(&scores) {
+                found.0 = score.clamp(-1.0, 1.0);
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_live(&self, item: u32) -> bool {
+        codes::is_live(&self.codes, item)
+    }
+
+    /// The code of the query.
+    fn code(&self, query: &Query<'_>) -> Vec<u64> {
+        self.quantiser.as_ref().map_or_else(Vec::new, |quantiser| quantiser.code(query.vector.iter().copied()))
+    }
+
+    /// So many vectors are to be compared exactly for the recall that is wanted.
+    fn rescored(&self, query: &Query<'_>) -> usize {
+        let row = RESCORED.iter().find(|row| self.config.recall <= row.0).or(RESCORED.last());
+        row.map_or(query.wanted, |(_, beside, each)| (beside + each * query.wanted as f64) as usize)
+    }
+}
+
+/// Rows between two looks at the deadline.
+const ROWS_A_CHECK: usize = 4_096;
+
+/// Leaves the `wanted` best, in order; equal ones by their number.
+fn best(found: &mut Vec<(f32, u32)>, wanted: usize) {
+    let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if found.len() > wanted {
+        found.select_nth_unstable_by(wanted, order);
+        found.truncate(wanted);
+    }
+    found.sort_unstable_by(order);
+}
+
+/// What is due in the background, one step of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Codes,
+    Forest,
+    /// arroy serves the namespace no more.
+    NoForest,
+}
+
+fn due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<Option<Due>> {
+    if change::is_due(namespace) {
+        return Ok(Some(Due::Codes));
+    }
+    if config.index == IndexChoice::Arroy {
+        return Ok(forest::is_due(config, read, namespace)?.then_some(Due::Forest));
+    }
+    Ok(namespace.ann.is_some().then_some(Due::NoForest))
+}
+
+/// Whether the index of the namespace has something to do in the background.
+pub(super) fn is_due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<bool> {
+    Ok(due(config, read, namespace)?.is_some())
+}
+
+/// Does what is due, in small transactions, until nothing is any more.
+pub(super) async fn do_what_is_due(config: &RecallConfig, store: &Store, name: &str) -> Result<()> {
+    loop {
+        let due = store.read(|read| match namespace::find(read, name)? {
+            Some(namespace) => due(config, read, &namespace),
+            None => Ok(None),
+        })?;
+        let Some(due) = due else { return Ok(()) };
+        let name = name.to_owned();
+        store
+            .write(move |write| {
+                let Some(mut change) = Change::begin_known(write, &name)? else { return Ok(()) };
+                match due {
+                    Due::Codes => change::step(write, &mut change.namespace)?,
+                    Due::Forest => forest::build(write, &mut change)?,
+                    Due::NoForest => forest::remove(write, &mut change)?,
+                }
+                change.end(write)
+            })
+            .await?;
+    }
+}
+
+/// Removes all that is indexed of a namespace.
+pub(super) fn clear(write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<()> {
+    for table in [write.tables.vectors, write.tables.rows, write.tables.codes] {
+        table.delete_prefix(write.txn, &namespace.prefix())?;
+    }
+    if let Some(index) = namespace.ann {
+        forest::clear(write, index, namespace.dimensions)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Scanning all codes, and comparing the nearest exactly.
+
+use roaring::RoaringBitmap;
+
+use super::{
+    Index, Query, Snapshot,
+    codes::{BLOCK, Codes, LIVE},
+    shortlist::Shortlist,
+};
+use crate::error::Result;
+
+/// Items that a filter leaves are compared exactly, without looking at codes, up to so many times those that would be.
+const DIRECT: usize = 4;
+
+/// Blocks between two looks at the deadline.
+const CHECK_EVERY: usize = 64;
+
+/// The scan. There is nothing to build: a new vector is found by the next query of any process.
+#[derive(Debug)]
+pub(super) struct Scan;
+
+impl Index for Scan {
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+        let wanted = snapshot.rescored(query);
+        if let Some(admitted) = query.admitted
+            && admitted.len() <= (wanted * DIRECT) as u64
+        {
+            let live: Vec<u32> = admitted.iter().filter(|item| snapshot.is_live(*item)).collect();
+            return snapshot.score(query, live);
+        }
+        let mut list = Shortlist::new(wanted, snapshot.namespace.dimensions);
+        scan_from(snapshot, query, 0, &mut list)?;
+        snapshot.score(query, list.into_items())
+    }
+}
+
+/// Scans the codes of all items from `first` on.
+pub(super) fn scan_from(
+    snapshot: &Snapshot<'_, '_>,
+    query: &Query<'_>,
+    first: u32,
+    list: &mut Shortlist,
+) -> Result<()> {
+    let mut found = Vec::with_capacity(BLOCK as usize);
+    let mut masks = [0; LIVE];
+    let code = snapshot.code(query);
+    let from = snapshot.codes.partition_point(|block| block.first + (BLOCK - 1) < first);
+    for (at, block) in snapshot.codes[from..].iter().enumerate() {
+        if at % CHECK_EVERY == 0 {
+            snapshot.cx.check()?;
+        }
+        masks.copy_from_slice(block.live);
+        if !restrict(&mut masks, block, query.admitted, first) {
+            continue;
+        }
+        found.clear();
+        snapshot.isa.near(block.groups, &code, &masks, list.bound(), &mut found);
+        list.take(&found, |place| Some(block.first + place));
+    }
+    Ok(())
+}
+
+/// Leaves the items that are admitted, from `first` on; says whether any is left.
+fn restrict(masks: &mut [u8; LIVE], block: &Codes<'_>, admitted: Option<&RoaringBitmap>, first: u32) -> bool {
+    if let Some(admitted) = admitted {
+        let mut allowed = [0; LIVE];
+        let mut any = false;
+        for item in admitted.range(block.first..=block.first + (BLOCK - 1)) {
+            let at = (item - block.first) as usize;
+            allowed[at / 8] |= 1 << (at % 8);
+            any = true;
+        }
+        if !any {
+            return false;
+        }
+        masks.iter_mut().zip(allowed).for_each(|(mask, allowed)| *mask &= allowed);
+    }
+    for at in block.first..first.max(block.first) {
+        let at = (at - block.first) as usize;
+        masks[at / 8] &= !(1 << (at % 8));
+    }
+    true
+}
