@@ -26,7 +26,7 @@ pub struct RecallConfig {
     pub fusion: Fusion,
     /// Weight of meaning against words, 0 to 1, for `convex`. Default 0.5.
     pub dense_weight: f64,
-    /// Which index serves the vectors: `auto`, `scan` or `arroy`. Default `auto`.
+    /// Which index serves the vectors: `auto`, `scan`, `ivf` or `arroy`. Default `auto`.
     pub index: IndexChoice,
     /// Part of the true ten nearest vectors that a query is to find, .8 to 1; 1 compares all of them exactly. Default .99.
     pub recall: f64,

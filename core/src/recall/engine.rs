@@ -260,7 +260,7 @@ impl RecallEngine {
         let guard = Building { inner: Arc::clone(inner), name: name.to_owned() };
         inner.runtime.spawn(async move {
             let (inner, name) = (&guard.inner, &guard.name);
-            if let Err(error) = index::do_what_is_due(&inner.config, &inner.store, name).await {
+            if let Err(error) = index::do_what_is_due(&inner.config, &inner.store, inner.runtime.closing(), name).await {
                 tracing::warn!(%error, "the vector index was not built");
             }
         });

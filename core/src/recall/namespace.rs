@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::index::Lists;
 use crate::{
     error::{Error, ErrorKind, Result},
     store::{Read, Write},
@@ -46,6 +47,12 @@ pub(super) struct Namespace {
     /// How often another mean was taken.
     #[serde(default)]
     pub(super) mean: u32,
+    /// Its lists of codes, once it has them.
+    #[serde(default)]
+    pub(super) lists: Option<Lists>,
+    /// The last version of lists that was begun.
+    #[serde(default)]
+    pub(super) lists_version: u32,
     /// Its index in arroy, once it has one.
     #[serde(default)]
     pub(super) ann: Option<u16>,

@@ -38,8 +38,8 @@ macro_rules! tables {
 tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
-    /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, coded, sampled, ivf, ann}`;
-    /// NUL·`next` and NUL·`next-index` → the next free number of a namespace and of an index of arroy.
+    /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, coded, sampled, mean, lists,
+    /// lists_version, ann}`; NUL·`next` and NUL·`next-index` → the next free number of a namespace and of an index of arroy.
     namespaces,
     /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance.
     items,
@@ -56,6 +56,9 @@ tables! {
     /// of the 1,024 items from it on have a vector (one bit each), then their codes, the signs of vector - mean, in
     /// groups of eight: the first 64 signs of all eight as u64 little-endian, then the next.
     codes,
+    /// `recall`: ns·version u32·list u32 → items of the list u32, their numbers u32, little-endian, then their codes in
+    /// groups as in `codes`; list `u32::MAX` → the centroids of all, f32 little-endian.
+    lists,
     /// `recall`: ns·`+` → roaring bitmap of items that `ann` does not hold yet, so that a search scans them; ns·`-` → of
     /// items that it still holds although they are gone. Only of namespaces that have an index.
     pending,

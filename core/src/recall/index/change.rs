@@ -104,10 +104,10 @@ pub(super) fn step(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Resu
 
 /// Without vectors nothing is left of the index.
 fn forget_all(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
-    for table in [write.tables.codes, write.tables.rows, write.tables.vectors] {
+    for table in [write.tables.codes, write.tables.rows, write.tables.vectors, write.tables.lists] {
         table.delete_prefix(write.txn, &namespace.prefix())?;
     }
-    (namespace.coded, namespace.sampled) = (0, 0);
+    (namespace.coded, namespace.sampled, namespace.lists) = (0, 0, None);
     Ok(())
 }
 

@@ -80,6 +80,21 @@ impl Isa {
         }
     }
 
+    /// Puts into `best`, for each of `vectors`, which of `centroids` has the largest dot product with it. Both lie one after
+    /// the other, of `dimensions` numbers each.
+    pub(super) fn assign(self, vectors: &[f32], centroids: &[f32], dimensions: usize, best: &mut Vec<u32>) {
+        best.clear();
+        match self {
+            Self::Portable => assign(vectors, centroids, dimensions, best, |a, b, sum| a * b + sum),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { assign_avx2(vectors, centroids, dimensions, best) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { assign_avx512(vectors, centroids, dimensions, best) },
+        }
+    }
+
     /// Puts the dot products of `query` and each of `rows`, f32 little-endian, into `scores`. The shorter length counts.
     pub(super) fn scores(self, query: &[f32], rows: &[&[u8]], scores: &mut Vec<f32>) {
         scores.clear();
@@ -205,6 +220,51 @@ fn near(codes: &[u8], query: &[u64], masks: &[u8], bound: u32, found: &mut Vec<N
 }
 
 #[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn assign_avx2(vectors: &[f32], centroids: &[f32], dimensions: usize, best: &mut Vec<u32>) {
+    assign(vectors, centroids, dimensions, best, f32::mul_add);
+}
+
+/// Eight vectors at once, so that a centroid is read once for all of them.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
+fn assign_avx512(vectors: &[f32], centroids: &[f32], dimensions: usize, best: &mut Vec<u32>) {
+    use std::arch::x86_64::*;
+    const AT_ONCE: usize = 8;
+    const WIDTH: usize = 16;
+    let dimensions = dimensions.max(1);
+    let groups = vectors.chunks_exact(dimensions * AT_ONCE);
+    let rest = groups.remainder();
+    for group in groups {
+        let mut nearest = [(f32::NEG_INFINITY, 0); AT_ONCE];
+        for (number, centroid) in (0..).zip(centroids.chunks_exact(dimensions)) {
+            let mut sums = [_mm512_setzero_ps(); AT_ONCE];
+            for (step, part) in centroid.chunks(WIDTH).enumerate() {
+                // Lanes past the end are not read and count as 0.
+                let lanes = u16::MAX >> (WIDTH - part.len());
+                // SAFETY: as many numbers are read as the chunk has.
+                let part = unsafe { _mm512_maskz_loadu_ps(lanes, part.as_ptr()) };
+                for (at, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: the group has `AT_ONCE` vectors of `dimensions` numbers, and of each the same lanes are read.
+                    let row = unsafe {
+                        _mm512_maskz_loadu_ps(lanes, group.as_ptr().add(at * dimensions + step * WIDTH))
+                    };
+                    *sum = _mm512_fmadd_ps(row, part, *sum);
+                }
+            }
+            for (sum, nearest) in sums.into_iter().zip(&mut nearest) {
+                let dot = _mm512_reduce_add_ps(sum);
+                if dot > nearest.0 {
+                    *nearest = (dot, number);
+                }
+            }
+        }
+        best.extend(nearest.map(|(_, number)| number));
+    }
+    assign(rest, centroids, dimensions, best, f32::mul_add);
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi2,popcnt")]
 fn dots_avx2(query: &[f32], rows: &[&[u8]], scores: &mut Vec<f32>) {
     dots(query, rows, scores, f32::mul_add);
@@ -223,25 +283,29 @@ fn dots(query: &[f32], rows: &[&[u8]], scores: &mut Vec<f32>, add: impl Fn(f32, 
         if let Some(row) = rows.get(at + AHEAD) {
             prefetch(row);
         }
-        scores.push(dot(query, row, add));
+        scores.push(dot(query, row.as_chunks().0, |bytes| f32::from_le_bytes(*bytes), add));
     }
 }
 
 #[inline(always)]
-fn dot(query: &[f32], row: &[u8], add: impl Fn(f32, f32, f32) -> f32) -> f32 {
-    let row = row.as_chunks::<4>().0;
+fn dot<T>(
+    query: &[f32],
+    row: &[T],
+    number: impl Fn(&T) -> f32,
+    add: impl Fn(f32, f32, f32) -> f32,
+) -> f32 {
     let length = query.len().min(row.len());
     let ((query, query_rest), (row, row_rest)) =
         (query[..length].as_chunks::<SUMS>(), row[..length].as_chunks::<SUMS>());
     let mut sums = [0.0; SUMS];
     for (query, row) in query.iter().zip(row) {
         for i in 0..SUMS {
-            sums[i] = add(query[i], f32::from_le_bytes(row[i]), sums[i]);
+            sums[i] = add(query[i], number(&row[i]), sums[i]);
         }
     }
     let mut rest = 0.0;
     for (query, row) in query_rest.iter().zip(row_rest) {
-        rest = add(*query, f32::from_le_bytes(*row), rest);
+        rest = add(*query, number(row), rest);
     }
     // Half onto half: the processor adds registers, and the order is the same with all instructions.
     let mut half = SUMS / 2;
@@ -251,6 +315,27 @@ fn dot(query: &[f32], row: &[u8], add: impl Fn(f32, f32, f32) -> f32) -> f32 {
         half /= 2;
     }
     sums[0] + rest
+}
+
+#[inline(always)]
+fn assign(
+    vectors: &[f32],
+    centroids: &[f32],
+    dimensions: usize,
+    best: &mut Vec<u32>,
+    add: impl Fn(f32, f32, f32) -> f32 + Copy,
+) {
+    let dimensions = dimensions.max(1);
+    best.extend(vectors.chunks_exact(dimensions).map(|vector| {
+        let mut nearest = (f32::NEG_INFINITY, 0);
+        for (number, centroid) in (0..).zip(centroids.chunks_exact(dimensions)) {
+            let dot = dot(vector, centroid, |number| *number, add);
+            if dot > nearest.0 {
+                nearest = (dot, number);
+            }
+        }
+        nearest.1
+    }));
 }
 
 /// Asks for the memory of `row` before it is needed: it lies anywhere in the map, and waiting for it would take longer than
@@ -326,6 +411,26 @@ mod tests {
                 for (score, row) in scores.iter().zip(&rows) {
                     let exact: f64 = query.iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                     assert!((f64::from(*score) - exact).abs() < 1e-4, "{isa:?} {length}: {score} {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_instructions_assigns_to_the_nearest() {
+        let mut rng = StdRng::seed_from_u64(3);
+        for (count, lists, dimensions) in [(0, 3, 5), (1, 1, 1), (7, 5, 16), (8, 9, 33), (25, 40, 384)] {
+            let mut numbers = |count| (0..count).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<_>>();
+            let (vectors, centroids) = (numbers(count * dimensions), numbers(lists * dimensions));
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            for isa in Isa::all() {
+                let mut best = vec![7];
+                isa.assign(&vectors, &centroids, dimensions, &mut best);
+                assert_eq!(best.len(), count);
+                for (vector, best) in vectors.chunks(dimensions).zip(best) {
+                    let dots: Vec<_> = centroids.chunks(dimensions).map(|centroid| dot(vector, centroid)).collect();
+                    let most = dots.iter().copied().fold(f64::MIN, f64::max);
+                    assert!(dots[best as usize] > most - 1e-5, "{isa:?} {count} x {dimensions}");
                 }
             }
         }

@@ -5,7 +5,11 @@
 mod change;
 mod codes;
 mod forest;
+mod ivf;
+mod ivf_build;
 mod kernel;
+mod kmeans;
+mod lists;
 mod rows;
 mod scan;
 mod shortlist;
@@ -13,8 +17,11 @@ mod shortlist;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
+use tokio_util::sync::CancellationToken;
+
 pub(super) use change::NewVectors;
 use codes::{Codes, Quantiser};
+pub(super) use ivf::Lists;
 use kernel::Isa;
 use rows::RowReader;
 
@@ -29,9 +36,24 @@ use crate::{
     store::{Read, Store, Write},
 };
 
-/// Vectors that are compared exactly for each that is wanted, and beside them, by the recall that is wanted: measured, see
-/// `docs/benchmarks.md`.
-const RESCORED: &[(f64, f64, f64)] = &[(0.9, 40.0, 2.0), (0.95, 80.0, 3.0), (0.98, 130.0, 3.0), (0.99, 200.0, 4.0), (0.995, 300.0, 5.0), (0.999, 700.0, 8.0)];
+/// How much a query looks at for a part of the ten nearest that it is to find: measured, see `docs/benchmarks.md`.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    recall: f64,
+    /// Vectors that are compared exactly, and as many more for each that is wanted.
+    rescored: (usize, usize),
+    /// Part of the codes in lists that are scanned.
+    scanned: f64,
+}
+
+const EFFORTS: [Effort; 6] = [
+    Effort { recall: 0.9, rescored: (40, 2), scanned: 0.06 },
+    Effort { recall: 0.95, rescored: (80, 3), scanned: 0.1 },
+    Effort { recall: 0.98, rescored: (130, 3), scanned: 0.17 },
+    Effort { recall: 0.99, rescored: (200, 4), scanned: 0.25 },
+    Effort { recall: 0.995, rescored: (300, 5), scanned: 0.35 },
+    Effort { recall: 1.0, rescored: (700, 8), scanned: 0.6 },
+];
 /// A filter that keeps less of the vectors than this is served by the scan, whatever the index.
 const STRICT: f64 = 0.2;
 
@@ -45,6 +67,8 @@ pub enum IndexChoice {
     Auto,
     /// A scan of 1-bit codes: nothing to build.
     Scan,
+    /// Lists of the same codes by centroid, built in the background: a query scans the nearest.
+    Ivf,
     /// arroy's trees, built in the background.
     Arroy,
 }
@@ -111,7 +135,9 @@ impl<'a, 't> Snapshot<'a, 't> {
     fn index(&self, query: &Query<'_>) -> &'static dyn Index {
         let strict = query.admitted.is_some_and(|items| (items.len() as f64) < STRICT * self.namespace.vectors as f64);
         match self.config.index {
-            IndexChoice::Arroy if self.namespace.ann.is_some() && !strict => &forest::Forest,
+            _ if strict => &scan::Scan,
+            IndexChoice::Arroy if self.namespace.ann.is_some() => &forest::Forest,
+            IndexChoice::Auto | IndexChoice::Ivf if Lists::of(self.namespace).is_some() => &ivf::Ivf,
             _ => &scan::Scan,
         }
     }
@@ -184,10 +210,20 @@ impl<'a, 't> Snapshot<'a, 't> {
         self.quantiser.as_ref().map_or_else(Vec::new, |quantiser| quantiser.code(query.vector.iter().copied()))
     }
 
+    fn effort(&self) -> Effort {
+        let enough = EFFORTS.iter().find(|effort| self.config.recall <= effort.recall);
+        *enough.unwrap_or(&EFFORTS[EFFORTS.len() - 1])
+    }
+
     /// So many vectors are to be compared exactly for the recall that is wanted.
     fn rescored(&self, query: &Query<'_>) -> usize {
-        let row = RESCORED.iter().find(|row| self.config.recall <= row.0).or(RESCORED.last());
-        row.map_or(query.wanted, |(_, beside, each)| (beside + each * query.wanted as f64) as usize)
+        let (first, each) = self.effort().rescored;
+        first + each * query.wanted
+    }
+
+    /// Such a part of the codes in lists is to be scanned for the recall that is wanted.
+    fn scanned(&self) -> f64 {
+        self.effort().scanned
     }
 }
 
@@ -208,6 +244,7 @@ fn best(found: &mut Vec<(f32, u32)>, wanted: usize) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Codes,
+    Lists(ivf::Due),
     Forest,
     /// arroy serves the namespace no more.
     NoForest,
@@ -216,6 +253,9 @@ enum Due {
 fn due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<Option<Due>> {
     if change::is_due(namespace) {
         return Ok(Some(Due::Codes));
+    }
+    if let Some(due) = ivf::due(config, namespace) {
+        return Ok(Some(Due::Lists(due)));
     }
     if config.index == IndexChoice::Arroy {
         return Ok(forest::is_due(config, read, namespace)?.then_some(Due::Forest));
@@ -228,32 +268,50 @@ pub(super) fn is_due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespa
     Ok(due(config, read, namespace)?.is_some())
 }
 
-/// Does what is due, in small transactions, until nothing is any more.
-pub(super) async fn do_what_is_due(config: &RecallConfig, store: &Store, name: &str) -> Result<()> {
-    loop {
+/// Does what is due, in small transactions, until nothing is any more or `closing` is cancelled.
+pub(super) async fn do_what_is_due(
+    config: &RecallConfig,
+    store: &Store,
+    closing: &CancellationToken,
+    name: &str,
+) -> Result<()> {
+    while !closing.is_cancelled() {
         let due = store.read(|read| match namespace::find(read, name)? {
             Some(namespace) => due(config, read, &namespace),
             None => Ok(None),
         })?;
-        let Some(due) = due else { return Ok(()) };
-        let name = name.to_owned();
-        store
-            .write(move |write| {
-                let Some(mut change) = Change::begin_known(write, &name)? else { return Ok(()) };
-                match due {
-                    Due::Codes => change::step(write, &mut change.namespace)?,
-                    Due::Forest => forest::build(write, &mut change)?,
-                    Due::NoForest => forest::remove(write, &mut change)?,
-                }
-                change.end(write)
-            })
-            .await?;
+        match due {
+            Some(Due::Lists(ivf::Due::Build)) => ivf_build::build(store, closing, name).await?,
+            Some(Due::Lists(ivf::Due::Fold)) => ivf_build::fold(store, name).await?,
+            Some(due) => change(store, name, due).await?,
+            None => return Ok(()),
+        }
     }
+    Ok(())
+}
+
+/// One step that is a transaction and nothing else.
+async fn change(store: &Store, name: &str, due: Due) -> Result<()> {
+    let name = name.to_owned();
+    let step = move |write: &mut Write<'_, '_>| {
+        let Some(mut change) = Change::begin_known(write, &name)? else { return Ok(()) };
+        match due {
+            Due::Codes => change::step(write, &mut change.namespace)?,
+            Due::Lists(_) => {
+                change.namespace.lists = None;
+                lists::remove_others(write, &change.namespace, None)?;
+            }
+            Due::Forest => forest::build(write, &mut change)?,
+            Due::NoForest => forest::remove(write, &mut change)?,
+        }
+        change.end(write)
+    };
+    store.write(step).await
 }
 
 /// Removes all that is indexed of a namespace.
 pub(super) fn clear(write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<()> {
-    for table in [write.tables.vectors, write.tables.rows, write.tables.codes] {
+    for table in [write.tables.vectors, write.tables.rows, write.tables.codes, write.tables.lists] {
         table.delete_prefix(write.txn, &namespace.prefix())?;
     }
     if let Some(index) = namespace.ann {

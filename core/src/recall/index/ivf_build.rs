@@ -1,0 +1,310 @@
+//! Building the lists of a namespace, and taking new items into them, behind the backs of those who store and ask.
+
+use rand::{SeedableRng, rngs::StdRng};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    codes::{self, BLOCK, Codes, code_at},
+    ivf::Lists,
+    kernel::Isa,
+    kmeans, lists,
+    rows::RowReader,
+};
+use crate::{
+    error::Result,
+    recall::namespace::{self, Namespace},
+    runtime::blocking,
+    store::{Read, Store, Write},
+};
+
+/// Lists for the square root of the number of vectors: scanning centroids and scanning lists then take alike.
+const LISTS: f64 = 2.0;
+/// Vectors a list from which the centroids are learned, and bytes of all of them at most.
+const SAMPLE_A_LIST: usize = 32;
+const SAMPLE_BYTES: usize = 64 << 20;
+/// A list so many times as long as they are on average is split.
+const LONG: usize = 3;
+/// Lists written in one transaction.
+const LISTS_A_WRITE: usize = 64;
+/// Blocks of codes taken into the lists in one transaction.
+const BLOCKS_A_FOLD: u32 = 2;
+
+/// An item and its code.
+type Coded = (u32, Vec<u64>);
+
+/// What is read, computed and written for the lists of one version.
+struct Build {
+    store: Store,
+    closing: CancellationToken,
+    namespace: Namespace,
+    lists: Lists,
+}
+
+/// Builds the lists anew, beside those there are, and puts them in their place at once.
+pub(super) async fn build(store: &Store, closing: &CancellationToken, name: &str) -> Result<()> {
+    let reserved = name.to_owned();
+    let begun = store
+        .write(move |write| {
+            let Some(mut namespace) = namespace::find_in(write, &reserved)? else { return Ok(None) };
+            namespace.lists_version += 1;
+            // What a builder that was killed left behind.
+            lists::remove_others(write, &namespace, namespace.lists.map(|lists| lists.version))?;
+            namespace::keep(write, &reserved, &namespace)?;
+            Ok(Some(namespace))
+        })
+        .await?;
+    let Some(namespace) = begun else { return Ok(()) };
+    let lists = Lists {
+        version: namespace.lists_version,
+        covered: namespace.coded,
+        mean: namespace.mean,
+        built: namespace.vectors,
+        ..Lists::default()
+    };
+    let build = Build { store: store.clone(), closing: closing.clone(), namespace: namespace.clone(), lists };
+    let Some((centroids, all)) = blocking(move || build.compute()).await? else { return Ok(()) };
+    let lists = Lists { count: all.len() as u32, held: all.iter().map(|list| list.len() as u64).sum(), ..lists };
+    for (at, part) in all.chunks(LISTS_A_WRITE).enumerate() {
+        let (part, namespace) = (part.to_vec(), namespace.clone());
+        let write_part = move |write: &mut Write<'_, '_>| {
+            (0..).zip(&part).try_for_each(|(next, list)| {
+                lists::write_list(write, &namespace, lists.version, (at * LISTS_A_WRITE) as u32 + next, list)
+            })
+        };
+        store.write(write_part).await?;
+    }
+    let name = name.to_owned();
+    store.write(move |write| put_in_place(write, &name, &namespace, lists, &centroids)).await
+}
+
+fn put_in_place(
+    write: &mut Write<'_, '_>,
+    name: &str,
+    begun: &Namespace,
+    lists: Lists,
+    centroids: &[f32],
+) -> Result<()> {
+    let known = namespace::find_in(write, name)?;
+    // It may be another namespace of that name by now, or another process may have built meanwhile.
+    let Some(mut now) = known.filter(|now| now.ns == begun.ns && now.lists_version == lists.version) else {
+        return lists::remove(write, begun, lists.version);
+    };
+    lists::write_centroids(write, &now, lists.version, centroids)?;
+    now.lists = Some(lists);
+    lists::remove_others(write, &now, Some(lists.version))?;
+    namespace::keep(write, name, &now)
+}
+
+impl Build {
+    /// The centroids and the lists; none when the process is closing.
+    fn compute(&self) -> Result<Option<(Vec<f32>, Vec<Vec<Coded>>)>> {
+        let (isa, dimensions) = (Isa::detect(), self.namespace.dimensions);
+        // A fixed seed: the same vectors give the same lists.
+        let mut rng = StdRng::seed_from_u64(u64::from(self.lists.version));
+        let wanted = ((self.namespace.vectors as f64).sqrt() * LISTS).ceil() as usize;
+        let go_on = || !self.closing.is_cancelled();
+        let sample = self.sample(wanted * SAMPLE_A_LIST)?;
+        let Some(mut centroids) = kmeans::centroids(isa, &mut rng, &sample, dimensions, wanted, go_on) else {
+            return Ok(None);
+        };
+        drop(sample);
+        let mut all: Vec<Vec<Coded>> = vec![Vec::new(); centroids.len() / dimensions];
+        let (mut vectors, mut nearest) = (Vec::new(), Vec::new());
+        for first in (0..self.lists.covered).step_by(BLOCK as usize) {
+            if !go_on() {
+                return Ok(None);
+            }
+            let coded = self.store.read(|read| coded(read, &self.namespace, (first, self.lists.covered), &mut vectors))?;
+            isa.assign(&vectors, &centroids, dimensions, &mut nearest);
+            for (item, list) in coded.into_iter().zip(&nearest) {
+                all[*list as usize].push(item);
+            }
+        }
+        let most = longest(all.iter().map(Vec::len).sum(), all.len());
+        let mut at = 0;
+        while at < all.len() {
+            if all[at].len() <= most {
+                at += 1;
+                continue;
+            }
+            let items = std::mem::take(&mut all[at]);
+            let (centres, halves) = self.store.read(|read| split(read, &self.namespace, isa, items))?;
+            centroids[at * dimensions..(at + 1) * dimensions].copy_from_slice(&centres[..dimensions]);
+            centroids.extend_from_slice(&centres[dimensions..]);
+            let [first, second] = halves;
+            all[at] = first;
+            all.push(second);
+        }
+        Ok(Some((centroids, all)))
+    }
+
+    /// About `wanted` vectors, taken at even distances.
+    fn sample(&self, wanted: usize) -> Result<Vec<f32>> {
+        let most = wanted.min(SAMPLE_BYTES / (self.namespace.dimensions * 4)).max(1);
+        let every = (self.namespace.vectors as usize).div_ceil(most).max(1);
+        let items: Vec<u32> = self.store.read(|read| {
+            let blocks = Codes::all(read, &self.namespace)?;
+            Ok(blocks.iter().flat_map(Codes::items).step_by(every).collect())
+        })?;
+        let mut sample = Vec::with_capacity(items.len() * self.namespace.dimensions);
+        // Not all in one transaction: what is changed meanwhile could not be reused until its end.
+        for items in items.chunks(BLOCK as usize) {
+            self.store.read(|read| {
+                let mut rows = RowReader::new(read, &self.namespace);
+                items.iter().try_for_each(|item| {
+                    sample.extend(rows.get(*item)?.into_iter().flat_map(codes::numbers));
+                    Ok(())
+                })
+            })?;
+        }
+        Ok(sample)
+    }
+}
+
+/// The longest that a list may be.
+fn longest(held: usize, lists: usize) -> usize {
+    (LONG * held / lists.max(1)).max(64)
+}
+
+/// The items of the block of item `from` that have a vector, from it on and before `end`, with their codes; and their
+/// vectors.
+fn coded(
+    read: &Read<'_>,
+    namespace: &Namespace,
+    (from, end): (u32, u32),
+    vectors: &mut Vec<f32>,
+) -> Result<Vec<Coded>> {
+    vectors.clear();
+    let first = from / BLOCK * BLOCK;
+    let Some(stored) = read.tables.codes.get_unverified(read.txn, &namespace.item_key(first))? else {
+        return Ok(Vec::new());
+    };
+    let block = Codes::parse(first, stored, namespace.dimensions)?;
+    let mut rows = RowReader::new(read, namespace);
+    let mut coded = Vec::new();
+    for item in block.items().filter(|item| (from..end).contains(item)) {
+        if let Some(row) = rows.get(item)? {
+            vectors.extend(codes::numbers(row));
+            coded.push((item, code_at(block.groups, (item - first) as usize, codes::words(namespace.dimensions))));
+        }
+    }
+    Ok(coded)
+}
+
+/// Parts a long list in two, and gives the centroids of both, one after the other.
+fn split(read: &Read<'_>, namespace: &Namespace, isa: Isa, items: Vec<Coded>) -> Result<(Vec<f32>, [Vec<Coded>; 2])> {
+    let dimensions = namespace.dimensions;
+    let mut rows = RowReader::new(read, namespace);
+    let (mut vectors, mut kept) = (Vec::new(), Vec::new());
+    for item in items {
+        if let Some(row) = rows.get(item.0)? {
+            vectors.extend(codes::numbers(row));
+            kept.push(item);
+        }
+    }
+    let mut rng = StdRng::seed_from_u64(kept.len() as u64);
+    let mut centres = kmeans::centroids(isa, &mut rng, &vectors, dimensions, 2, || true).unwrap_or_default();
+    centres.resize(2 * dimensions, 0.0);
+    let mut nearest = Vec::new();
+    isa.assign(&vectors, &centres, dimensions, &mut nearest);
+    let second = nearest.iter().filter(|list| **list == 1).count();
+    let mut halves = [Vec::new(), Vec::new()];
+    // Where all are alike, or nearly, any half is as good.
+    if second.min(kept.len() - second) * 8 < kept.len() {
+        let (first, _) = centres.split_at(dimensions);
+        centres = [first, first].concat();
+        let middle = kept.len() / 2;
+        halves[1] = kept.split_off(middle);
+        halves[0] = kept;
+    } else {
+        kept.into_iter().zip(nearest).for_each(|(item, list)| halves[list as usize].push(item));
+    }
+    Ok((centres, halves))
+}
+
+/// Takes the next items that are in no list into the lists.
+pub(super) async fn fold(store: &Store, name: &str) -> Result<()> {
+    let (reader, known) = (store.clone(), name.to_owned());
+    let assigned = blocking(move || reader.read(|read| assign(read, &known))).await?;
+    let Some(assigned) = assigned else { return Ok(()) };
+    let name = name.to_owned();
+    store.write(move |write| append(write, &name, &assigned)).await
+}
+
+/// Items with the lists that they belong to.
+struct Assigned {
+    /// The lists as they were.
+    begun: Lists,
+    /// The item up to which all are here.
+    end: u32,
+    /// In order of the lists.
+    items: Vec<(u32, Coded)>,
+}
+
+/// The next items, each with the list of the nearest centroid.
+fn assign(read: &Read<'_>, name: &str) -> Result<Option<Assigned>> {
+    let Some(namespace) = namespace::find(read, name)? else { return Ok(None) };
+    let Some(begun) = Lists::of(&namespace) else { return Ok(None) };
+    let centroids: Vec<f32> = codes::numbers(lists::centroids(read, &namespace, begun.version, begun.count)?).collect();
+    let (mut items, mut vectors, mut nearest) = (Vec::new(), Vec::new(), Vec::new());
+    let mut end = begun.covered;
+    for _ in 0..BLOCKS_A_FOLD {
+        let from = end;
+        end = (from / BLOCK + 1).saturating_mul(BLOCK).min(namespace.coded);
+        let coded = coded(read, &namespace, (from, end), &mut vectors)?;
+        Isa::detect().assign(&vectors, &centroids, namespace.dimensions, &mut nearest);
+        items.extend(nearest.iter().copied().zip(coded));
+    }
+    items.sort_unstable_by_key(|(list, (item, _))| (*list, *item));
+    Ok(Some(Assigned { begun, end, items }))
+}
+
+/// Appends to the lists what was assigned to them. What is forgotten goes from those that are written.
+fn append(write: &mut Write<'_, '_>, name: &str, assigned: &Assigned) -> Result<()> {
+    let Some(mut namespace) = namespace::find_in(write, name)? else { return Ok(()) };
+    // Another process may have been faster.
+    let Some(mut lists) = Lists::of(&namespace).filter(|lists| *lists == assigned.begun) else { return Ok(()) };
+    let dimensions = namespace.dimensions;
+    let most = longest(lists.held as usize + assigned.items.len(), lists.count as usize);
+    let (mut changed, mut added, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    {
+        let read = write.reading();
+        let blocks = Codes::all(&read, &namespace)?;
+        for part in assigned.items.chunk_by(|a, b| a.0 == b.0) {
+            let Some((number, _)) = part.first() else { continue };
+            let list = lists::read_list(&read, &namespace, lists.version, *number)?;
+            let before = list.len();
+            let mut list = list.to_vec(dimensions);
+            list.extend(part.iter().map(|(_, coded)| coded.clone()));
+            list.retain(|(item, _)| codes::is_live(&blocks, *item));
+            lists.held = (lists.held + list.len() as u64).saturating_sub(before as u64);
+            if list.len() > most {
+                let (centres, [first, second]) = split(&read, &namespace, Isa::detect(), list)?;
+                moved.push((*number, centres[..dimensions].to_vec()));
+                added.push((centres[dimensions..].to_vec(), second));
+                changed.push((*number, first));
+            } else {
+                changed.push((*number, list));
+            }
+        }
+    }
+    if !added.is_empty() {
+        let stored = lists::centroids(&write.reading(), &namespace, lists.version, lists.count)?;
+        let mut centroids: Vec<f32> = codes::numbers(stored).collect();
+        for (number, centre) in moved {
+            centroids[number as usize * dimensions..][..dimensions].copy_from_slice(&centre);
+        }
+        for (centre, list) in added {
+            centroids.extend(centre);
+            changed.push((lists.count, list));
+            lists.count += 1;
+        }
+        lists::write_centroids(write, &namespace, lists.version, &centroids)?;
+    }
+    for (number, list) in changed {
+        lists::write_list(write, &namespace, lists.version, number, &list)?;
+    }
+    lists.covered = assigned.end;
+    namespace.lists = Some(lists);
+    namespace::keep(write, name, &namespace)
+}
