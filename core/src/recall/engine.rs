@@ -245,7 +245,7 @@ impl RecallEngine {
     fn index_if_due(&self, name: &str) {
         let inner = &self.0;
         let due = inner.store.read(|read| match namespace::find(read, name)? {
-            Some(namespace) => index::is_due(&inner.config, read, &namespace),
+            Some(namespace) => Ok(index::is_due(&inner.config, &namespace)),
             None => Ok(false),
         });
         let due = due.unwrap_or_else(|error| {
@@ -260,7 +260,8 @@ impl RecallEngine {
         let guard = Building { inner: Arc::clone(inner), name: name.to_owned() };
         inner.runtime.spawn(async move {
             let (inner, name) = (&guard.inner, &guard.name);
-            if let Err(error) = index::do_what_is_due(&inner.config, &inner.store, inner.runtime.closing(), name).await {
+            if let Err(error) = index::do_what_is_due(&inner.config, &inner.store, inner.runtime.closing(), name).await
+            {
                 tracing::warn!(%error, "the vector index was not built");
             }
         });

@@ -31,5 +31,11 @@ pub use request::{
 };
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};
 
+/// For the programs in `benches/`: the vector index without what stands around it.
+#[doc(hidden)]
+pub mod measure {
+    pub use super::index::measure::{ItemSet, nearest, settle};
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::index::Lists;
+use super::index::{Forest, Lists};
 use crate::{
     error::{Error, ErrorKind, Result},
     store::{Read, Write},
@@ -53,9 +53,15 @@ pub(super) struct Namespace {
     /// The last version of lists that was begun.
     #[serde(default)]
     pub(super) lists_version: u32,
-    /// Its index in arroy, once it has one.
+    /// Its forest, once it has one.
+    #[serde(default)]
+    pub(super) forest: Option<Forest>,
+    /// An index in arroy's table that does not serve: one that is being built, or is to be removed.
     #[serde(default)]
     pub(super) ann: Option<u16>,
+    /// Until when it is being built, in milliseconds since the Unix epoch; then it is to be removed.
+    #[serde(default)]
+    pub(super) ann_until_ms: u64,
 }
 
 impl Namespace {

@@ -1,6 +1,5 @@
 //! The rows of an item: written together, removed together.
 
-use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -85,13 +84,6 @@ impl Posting {
     }
 }
 
-/// Which items arroy has to take in (`Add`) or to drop (`Drop`) at its next build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pending {
-    Add,
-    Drop,
-}
-
 /// The beginning of the postings of `term`; an item follows.
 pub(super) fn postings_prefix(namespace: &Namespace, term: &str) -> Vec<u8> {
     [&namespace.prefix(), term.as_bytes(), &[0]].concat()
@@ -112,33 +104,12 @@ fn malformed(table: &'static str) -> Error {
         .with("table", table)
 }
 
-/// The items that wait for the next build of arroy.
-pub(super) fn pending(read: &Read<'_>, namespace: &Namespace, which: Pending) -> Result<RoaringBitmap> {
-    bitmap(read.tables.pending.get(read.txn, &pending_key(namespace, which))?)
-}
-
-fn pending_key(namespace: &Namespace, which: Pending) -> Vec<u8> {
-    let mark = match which {
-        Pending::Add => b'+',
-        Pending::Drop => b'-',
-    };
-    [&namespace.prefix()[..], &[mark]].concat()
-}
-
-fn bitmap(stored: Option<&[u8]>) -> Result<RoaringBitmap> {
-    stored.map_or(Ok(RoaringBitmap::new()), |bytes| {
-        RoaringBitmap::deserialize_from(bytes).map_err(|e| malformed("pending").caused_by(e))
-    })
-}
-
 /// A namespace while it is changed: read once, written once a transaction.
 #[derive(Debug)]
 pub(super) struct Change {
     name: String,
     pub(super) namespace: Namespace,
     statistics: WordStatistics,
-    add: Option<RoaringBitmap>,
-    drop: Option<RoaringBitmap>,
     vectors: index::NewVectors,
 }
 
@@ -147,7 +118,7 @@ impl Change {
     pub(super) fn begin(write: &mut Write<'_, '_>, name: &str) -> Result<Self> {
         let namespace = namespace::find_or_make(write, name)?;
         let statistics = write.tables.words.get_json(write.txn, &namespace.prefix())?.unwrap_or_default();
-        Ok(Self { name: name.to_owned(), namespace, statistics, add: None, drop: None, vectors: index::NewVectors::default() })
+        Ok(Self { name: name.to_owned(), namespace, statistics, vectors: index::NewVectors::default() })
     }
 
     /// Begins to change the namespace called `name`, if there is one.
@@ -159,46 +130,14 @@ impl Change {
     /// Writes what the changes made of the namespace.
     pub(super) fn end(mut self, write: &mut Write<'_, '_>) -> Result<()> {
         std::mem::take(&mut self.vectors).write(write, &mut self.namespace)?;
-        if self.namespace.vectors == 0 && self.namespace.ann.is_none() {
+        if self.namespace.vectors == 0 {
             // Without a vector nothing binds the namespace to an embedder.
             self.namespace.embedder = None;
             self.namespace.dimensions = 0;
         }
         namespace::keep(write, &self.name, &self.namespace)?;
         write.tables.words.put_json(write.txn, &self.namespace.prefix(), &self.statistics)?;
-        for (which, bitmap) in [(Pending::Add, self.add.take()), (Pending::Drop, self.drop.take())] {
-            if let Some(bitmap) = bitmap {
-                self.put_pending(write, which, bitmap)?;
-            }
-        }
         Ok(())
-    }
-
-    /// The items that wait for arroy, to be changed.
-    pub(super) fn pending(&mut self, write: &Write<'_, '_>, which: Pending) -> Result<&mut RoaringBitmap> {
-        let slot = match which {
-            Pending::Add => &mut self.add,
-            Pending::Drop => &mut self.drop,
-        };
-        if slot.is_none() {
-            let key = pending_key(&self.namespace, which);
-            *slot = Some(bitmap(write.tables.pending.get(write.txn, &key)?)?);
-        }
-        slot.as_mut().ok_or_else(|| Error::unexpected("the pending items were not read"))
-    }
-
-    fn put_pending(&self, write: &mut Write<'_, '_>, which: Pending, mut items: RoaringBitmap) -> Result<()> {
-        let key = pending_key(&self.namespace, which);
-        if items.is_empty() {
-            write.tables.pending.delete(write.txn, &key)?;
-            return Ok(());
-        }
-        items.optimize();
-        let mut bytes = Vec::with_capacity(items.serialized_size());
-        items
-            .serialize_into(&mut bytes)
-            .map_err(|e| Error::unexpected("the pending items have no stored form").caused_by(e))?;
-        write.tables.pending.put(write.txn, &key, &bytes)
     }
 
     /// Writes the rows of `prepared`; an item with its id goes.
@@ -208,7 +147,7 @@ impl Change {
         if let Some((vector, embedder)) = &prepared.vector {
             self.namespace.admit(embedder, vector.len())?;
         }
-        // A new number even for a known id: arroy may still hold the old vector under the old one.
+        // A new number even for a known id: lists and trees may still hold the old vector under the old one.
         let item = self.namespace.take_item()?;
         let key = self.namespace.item_key(item);
         tables.items.put_json(write.txn, &key, &prepared.record)?;
@@ -216,9 +155,6 @@ impl Change {
         if let Some((vector, _)) = &prepared.vector {
             self.vectors.add(item, vector);
             self.namespace.vectors += 1;
-            if self.namespace.ann.is_some() {
-                self.pending(write, Pending::Add)?.insert(item);
-            }
         }
         let length = prepared.words.length;
         let mut terms = length.to_le_bytes().to_vec();
@@ -252,9 +188,6 @@ impl Change {
         }
         if self.vectors.remove(write, &self.namespace, item)? {
             self.namespace.vectors = self.namespace.vectors.saturating_sub(1);
-            if self.namespace.ann.is_some() && !self.pending(write, Pending::Add)?.remove(item) {
-                self.pending(write, Pending::Drop)?.insert(item);
-            }
         }
         for table in [tables.terms, tables.items] {
             table.delete(write.txn, &key)?;
@@ -271,15 +204,8 @@ impl Change {
     pub(super) fn clear(self, write: &mut Write<'_, '_>) -> Result<usize> {
         let tables = write.tables;
         let prefix = self.namespace.prefix();
-        let of_namespace: [Table; 7] = [
-            tables.items,
-            tables.ids,
-            tables.pending,
-            tables.postings,
-            tables.words,
-            tables.terms,
-            tables.edges,
-        ];
+        let of_namespace: [Table; 6] =
+            [tables.items, tables.ids, tables.postings, tables.words, tables.terms, tables.edges];
         for table in of_namespace {
             table.delete_prefix(write.txn, &prefix)?;
         }

@@ -244,101 +244,36 @@ async fn namespaces_are_kept_apart() {
 }
 
 #[tokio::test]
-async fn the_index_is_built_behind_and_finds_what_the_scan_finds() {
-    let folder = tempfile::tempdir().unwrap();
-    let config =
-        RecallConfig { index: IndexChoice::Arroy, scan_limit: 500, pending_limit: 100, ..RecallConfig::default() };
-    let Memory { recall, router, store, .. } = memory_with(folder.path(), config);
-    router.set_embedder(Letters::named("letters"));
-    let cx = Context::new();
-    let word =
-        |i: usize| -> String { (0..6).map(|d| char::from(b'a' + (i * 7 + d * d * (i % 23)) as u8 % 26)).collect() };
-    let items: Vec<_> = (0..1_200).map(|i| item(&format!("i{i}"), &word(i))).collect();
-    recall.store_many(&cx, items).await.unwrap();
-    let ann = || store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap();
-    while ann().is_none() {
-        tokio::task::yield_now().await;
+async fn a_large_namespace_gets_its_index_in_the_background() {
+    for index in [IndexChoice::Auto, IndexChoice::Arroy] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = RecallConfig { index, scan_limit: 1_100, pending_limit: 1_024, ..RecallConfig::default() };
+        let Memory { recall, store, runtime, .. } = memory_with(folder.path(), config);
+        let cx = Context::new();
+        let angle =
+            |i: usize| vec![(i as f32 / 400.0).cos(), (i as f32 / 400.0).sin(), 0.1, 0.2 + (i % 7) as f32 / 50.0];
+        let items =
+            (0..1_200).map(|i| StoreRequest { vector: Some(angle(i)), ..item(&format!("i{i}"), "x") }).collect();
+        recall.store_many(&cx, items).await.unwrap();
+        let built = || {
+            let built = |namespace: namespace::Namespace| namespace.lists.is_some() || namespace.forest.is_some();
+            store.read(|read| Ok(namespace::find(read, "default")?.is_some_and(built))).unwrap()
+        };
+        while !built() {
+            tokio::task::yield_now().await;
+        }
+        for i in [0, 7, 600, 1_199] {
+            let query = RecallQuery { vector: Some(angle(i)), ..RecallQuery::new("?", 1) };
+            assert_eq!(ids(&recall.query(&cx, query).await.unwrap()), [format!("i{i}")], "{index:?}");
+        }
+        let all = ForgetRequest { namespace: "default".into(), ids: vec![], filter: None, all: true };
+        assert_eq!(recall.forget(&cx, all).await.unwrap(), 1_200);
+        runtime.close().await;
+        let left = |read: &crate::store::Read<'_>| {
+            Ok((read.tables.ann.is_empty(read.txn).unwrap(), read.tables.lists.keys(read.txn, b"")?.count()))
+        };
+        assert_eq!(store.read(left).unwrap(), (true, 0));
     }
-    // Not in the trees yet, and gone from them: both count at once.
-    recall.store(&cx, item("late", "zzzqqx")).await.unwrap();
-    let request = ForgetRequest { namespace: "default".into(), ids: vec!["i3".into()], filter: None, all: false };
-    recall.forget(&cx, request).await.unwrap();
-    let by_meaning = |text: &str| RecallQuery { vector: Some(letters(text)), ..RecallQuery::new("?", 1) };
-    let hits = recall.query(&cx, by_meaning("zzzqqx")).await.unwrap();
-    assert_eq!(ids(&hits), ["late"]);
-    for i in (10..1_200).step_by(37) {
-        let hits = recall.query(&cx, by_meaning(&word(i))).await.unwrap();
-        assert!(hits[0].why.meaning.unwrap() > 0.9999, "{hits:?}");
-    }
-    assert!(recall.query(&cx, by_meaning(&word(3))).await.unwrap().iter().all(|hit| hit.item.id != "i3"));
-    // Enough new ones are folded in; clearing takes the trees along.
-    recall.store_many(&cx, (0..150).map(|i| item(&format!("j{i}"), &word(i + 2_000))).collect()).await.unwrap();
-    let waiting = || {
-        store.read(|read| {
-            let namespace = namespace::find(read, "default")?.unwrap();
-            Ok(rows::pending(read, &namespace, rows::Pending::Add)?.len())
-        })
-    };
-    while waiting().unwrap() > 0 {
-        tokio::task::yield_now().await;
-    }
-    let all = ForgetRequest { namespace: "default".into(), ids: vec![], filter: None, all: true };
-    assert_eq!(recall.forget(&cx, all).await.unwrap(), 1_350);
-    assert!(store.read(|read| Ok(read.tables.ann.is_empty(read.txn).unwrap())).unwrap());
-}
-
-fn at(id: &str, vector: Vec<f32>) -> StoreRequest {
-    StoreRequest { vector: Some(vector), ..item(id, id) }
-}
-
-#[tokio::test]
-async fn what_was_forgotten_does_not_hide_what_is_left() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = RecallConfig {
-        index: IndexChoice::Arroy,
-        scan_limit: 1_000,
-        pending_limit: 1_000_000,
-        ..RecallConfig::default()
-    };
-    let Memory { recall, store, .. } = memory_with(folder.path(), config);
-    let cx = Context::new();
-    let angle = |degrees: f32| vec![degrees.to_radians().cos(), degrees.to_radians().sin(), 0.1];
-    let near: Vec<_> = (0..1_400).map(|i| at(&format!("near{i}"), angle(i as f32 / 1_000.0))).collect();
-    let far: Vec<_> = (0..150).map(|i| at(&format!("far{i}"), angle(90.0 + i as f32 / 10.0))).collect();
-    recall.store_many(&cx, near.into_iter().chain(far).collect()).await.unwrap();
-    while store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap().is_none() {
-        tokio::task::yield_now().await;
-    }
-    // More than the trees are asked for: 200 and 1,000 for what was dropped.
-    let ids = (0..1_400).map(|i| format!("near{i}")).collect();
-    let request = ForgetRequest { namespace: "default".into(), ids, filter: None, all: false };
-    assert_eq!(recall.forget(&cx, request).await.unwrap(), 1_400);
-    let query = RecallQuery { vector: Some(angle(0.0)), ..RecallQuery::new("?", 10) };
-    let hits = recall.query(&cx, query).await.unwrap();
-    assert_eq!(hits.len(), 10);
-    assert_eq!(hits[0].item.id, "far0", "the nearest of those that are left");
-}
-
-#[tokio::test]
-async fn what_was_forgotten_stays_so_when_the_index_cannot_be_looked_at() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = RecallConfig { index: IndexChoice::Arroy, scan_limit: 1, ..RecallConfig::default() };
-    let Memory { recall, store, .. } = memory_with(folder.path(), config);
-    let cx = Context::new();
-    let vectors = (0..1_100).map(|i| at(&format!("v{i}"), vec![1.0, i as f32]));
-    let items = std::iter::once(item("words", "words alone")).chain(vectors).collect();
-    recall.store_many(&cx, items).await.unwrap();
-    while store.read(|read| Ok(namespace::find(read, "default")?.unwrap().ann)).unwrap().is_none() {
-        tokio::task::yield_now().await;
-    }
-    let break_pending = |write: &mut crate::store::Write<'_, '_>| {
-        let ns = namespace::find_in(write, "default")?.unwrap();
-        write.tables.pending.put(write.txn, &[&ns.prefix()[..], b"+"].concat(), b"?")
-    };
-    store.write(break_pending).await.unwrap();
-    let request = ForgetRequest { namespace: "default".into(), ids: vec!["words".into()], filter: None, all: false };
-    assert_eq!(recall.forget(&cx, request).await.unwrap(), 1);
-    assert!(recall.get(&cx, "default", "words").await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod filesystem;
 mod owner;
 mod pages;
 mod preflight;
+mod scratch;
 mod table;
 mod tables;
 mod unit;
@@ -24,6 +25,7 @@ use std::{
 pub use check::{CheckReport, check_here, check_in};
 pub use config::{Durability, StoreConfig};
 pub(crate) use owner::Owner;
+pub(crate) use scratch::Scratch;
 pub(crate) use table::{StoreResultExt, Table, is_lmdb};
 pub(crate) use tables::Tables;
 pub use unit::Unit;

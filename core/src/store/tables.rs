@@ -39,7 +39,8 @@ tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
     /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, coded, sampled, mean, lists,
-    /// lists_version, ann}`; NUL·`next` and NUL·`next-index` → the next free number of a namespace and of an index of arroy.
+    /// lists_version, forest, ann, ann_until_ms}`; NUL·`next` and NUL·`next-index` → the next free number of a namespace
+    /// and of an index of arroy.
     namespaces,
     /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance.
     items,
@@ -59,9 +60,6 @@ tables! {
     /// `recall`: ns·version u32·list u32 → items of the list u32, their numbers u32, little-endian, then their codes in
     /// groups as in `codes`; list `u32::MAX` → the centroids of all, f32 little-endian.
     lists,
-    /// `recall`: ns·`+` → roaring bitmap of items that `ann` does not hold yet, so that a search scans them; ns·`-` → of
-    /// items that it still holds although they are gone. Only of namespaces that have an index.
-    pending,
     /// `recall`: ns·term (text)·0·item u32 → how often the term is in the item u16, words of the item u32,
     /// little-endian.
     postings,

@@ -107,7 +107,11 @@ impl<'t> Codes<'t> {
     pub(super) fn parse(first: u32, value: &'t [u8], dimensions: usize) -> Result<Self> {
         let (live, groups) = value.split_first_chunk::<LIVE>().ok_or_else(|| malformed("codes"))?;
         let group = words(dimensions) * GROUP_WORD;
-        if !first.is_multiple_of(BLOCK) || group == 0 || !groups.len().is_multiple_of(group) || groups.len() / group > LIVE {
+        if !first.is_multiple_of(BLOCK)
+            || group == 0
+            || !groups.len().is_multiple_of(group)
+            || groups.len() / group > LIVE
+        {
             return Err(malformed("codes"));
         }
         Ok(Self { first, live, groups })

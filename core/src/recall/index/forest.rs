@@ -1,47 +1,103 @@
-//! arroy's trees over the vectors of a large namespace, built in the background.
+//! arroy's trees over the vectors of a namespace (Annoy: Bernhardsson 2013), where memory is short or sets are very large.
 //!
-//! arroy cannot be read while it holds vectors it was not built with. So a store never touches it: new items wait in
-//! `pending`, where a search scans them, and only a build moves them in, in the transaction that also builds the trees.
+//! arroy builds in one long write, and cannot be read while it holds vectors it was not built with. So a forest is built in
+//! a folder of its own, copied beside the one that serves, in small transactions, and put in its place. Items that are not
+//! in it yet are scanned.
 
 use std::num::NonZeroUsize;
 
 use arroy::{Reader, Writer};
+use heed::types::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
-use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Index, Query, Snapshot,
-    codes::{self, Codes},
+    codes::{BLOCK, Codes, numbers},
+    now_ms,
     rows::RowReader,
-    scan::Scan,
+    scan::{Scan, scan_from},
+    shortlist::Shortlist,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     recall::{
-        RecallConfig,
+        IndexChoice, RecallConfig,
         namespace::{self, Namespace},
-        rows::{self, Change, Pending},
     },
-    store::{Read, StoreResultExt, Write},
+    runtime::blocking,
+    store::{Read, Scratch, Store, StoreResultExt, Write},
 };
 
-/// Vectors moved in by one build at most: writers wait for a build, so it must end soon. 20,000 at once took a minute.
-const MOVE_AT_ONCE: u64 = 5_000;
-/// Vectors that arroy looks at for each one that is compared exactly.
-const NODES_A_HIT: usize = 20;
+/// Vectors that arroy looks at for each one that is to be compared exactly.
+const NODES_A_HIT: usize = 40;
+/// Trees of a forest. 100 were measured best at 100,000 vectors; more take disk and time and find little more.
+const TREES: usize = 100;
+/// Bytes of a row and its share of the trees, above its vector.
+const BYTES_A_ITEM: usize = 8 << 10;
+/// Bytes of vectors that arroy holds in memory while it builds.
+const MEMORY: usize = 64 << 20;
+/// Bytes of rows copied in one transaction.
+const COPIED_AT_ONCE: usize = 4 << 20;
+/// Rows removed in one transaction.
+const REMOVED_AT_ONCE: usize = 10_000;
+/// How long a forest may be built before other processes take its builder for dead.
+const LEASE_MS: u64 = 3_600_000;
+/// Part of the items that may be beyond the forest, or forgotten, before another is built.
+const WORN: f64 = 0.25;
 
-/// arroy's forest, and what waits for it.
+/// The forest of a namespace, as stored with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::recall) struct Forest {
+    /// Its number in arroy's table.
+    index: u16,
+    /// All items before this one that had a vector are in it.
+    covered: u32,
+    /// How many it holds, forgotten ones too.
+    held: u64,
+}
+
+/// What is to be done about the forest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Build,
+    /// It serves no more.
+    Retire,
+    /// Rows of one that serves no more, or was never finished.
+    Remove,
+}
+
+/// What is due, if anything.
+pub(super) fn due(config: &RecallConfig, namespace: &Namespace, now_ms: u64) -> Option<Due> {
+    if namespace.ann.is_some() {
+        return (now_ms >= namespace.ann_until_ms).then_some(Due::Remove);
+    }
+    let wanted = config.index == IndexChoice::Arroy;
+    match &namespace.forest {
+        Some(_) if !wanted || namespace.vectors < config.scan_limit as u64 / 2 => Some(Due::Retire),
+        Some(forest) => {
+            let beyond = u64::from(namespace.coded.saturating_sub(forest.covered));
+            let dead = (forest.held + beyond).saturating_sub(namespace.vectors);
+            let worn = beyond.max(dead);
+            let due = worn as f64 > WORN * forest.held as f64 && worn >= config.pending_limit as u64;
+            due.then_some(Due::Build)
+        }
+        None => (wanted && namespace.sampled > 0 && namespace.vectors > config.scan_limit as u64).then_some(Due::Build),
+    }
+}
+
+/// The forest, and a scan of what is not in it.
 #[derive(Debug)]
-pub(super) struct Forest;
+pub(super) struct Arroy;
 
-impl Index for Forest {
+impl Index for Arroy {
     fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
-        let Some(index) = snapshot.namespace.ann else { return Ok(Vec::new()) };
         let (read, namespace) = (snapshot.read, snapshot.namespace);
+        let Some(forest) = namespace.forest else { return Scan.nearest(snapshot, query) };
         let wanted = snapshot.rescored(query);
-        let reader = Reader::open(read.txn, index, read.tables.ann).stored("ann")?;
-        let gone = rows::pending(read, namespace, Pending::Drop)?;
-        let mut search = reader.nns(wanted.saturating_add(usize::try_from(gone.len()).unwrap_or(usize::MAX).min(wanted)));
+        let reader = Reader::open(read.txn, forest.index, read.tables.ann).stored("ann")?;
+        let mut search = reader.nns(wanted);
         if let Some(nodes) = NonZeroUsize::new(wanted.saturating_mul(NODES_A_HIT)) {
             search.search_k(nodes);
         }
@@ -49,12 +105,11 @@ impl Index for Forest {
             search.candidates(admitted);
         }
         let found: Vec<(u32, f32)> = search.by_vector(read.txn, query.vector).stored("ann")?;
-        let waiting = rows::pending(read, namespace, Pending::Add)?;
-        let waiting = waiting.into_iter().filter(|item| query.admitted.is_none_or(|admitted| admitted.contains(*item)));
-        let mut items: Vec<u32> = found.into_iter().map(|(item, _)| item).chain(waiting).collect();
-        items.sort_unstable();
-        items.dedup();
-        items.retain(|item| snapshot.is_live(*item));
+        let found = found.into_iter().map(|(item, _)| item);
+        let mut items: Vec<u32> = found.filter(|item| snapshot.is_live(*item)).collect();
+        let mut beyond = Shortlist::new(wanted, namespace.dimensions);
+        scan_from(snapshot, query, forest.covered, &mut beyond)?;
+        items.extend(beyond.into_items());
         // Trees full of forgotten items may leave too few.
         if (items.len() as u64) < (query.wanted as u64).min(namespace.vectors) {
             return Scan.nearest(snapshot, query);
@@ -63,70 +118,141 @@ impl Index for Forest {
     }
 }
 
-/// Whether the namespace has so many vectors that are in no tree that a build is due.
-pub(super) fn is_due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<bool> {
-    if namespace.ann.is_none() {
-        return Ok(namespace.sampled > 0 && namespace.vectors > config.scan_limit as u64);
-    }
-    let waiting = [Pending::Add, Pending::Drop]
-        .into_iter()
-        .try_fold(0, |sum, which| Ok::<_, crate::Error>(sum + rows::pending(read, namespace, which)?.len()))?;
-    Ok(waiting >= config.pending_limit.max(1) as u64)
+/// Builds a forest and puts it in the place of the one there is.
+pub(super) async fn build(store: &Store, closing: &CancellationToken, name: &str) -> Result<()> {
+    let reserved = name.to_owned();
+    let begun = store
+        .write(move |write| {
+            let Some(mut namespace) = namespace::find_in(write, &reserved)? else { return Ok(None) };
+            let index = namespace::take_index(write)?;
+            namespace.ann = Some(index);
+            namespace.ann_until_ms = now_ms() + LEASE_MS;
+            namespace::keep(write, &reserved, &namespace)?;
+            Ok(Some((namespace, index)))
+        })
+        .await?;
+    let Some((namespace, index)) = begun else { return Ok(()) };
+    let (reader, stop, plan) = (store.clone(), closing.clone(), namespace.clone());
+    let grown = blocking(move || grow(&reader, &stop, &plan, index)).await?;
+    let Some((scratch, held)) = grown else { return Ok(()) };
+    let (parts, mut waiting) = tokio::sync::mpsc::channel(1);
+    let copying = blocking(move || {
+        scratch.rows(COPIED_AT_ONCE, |part| {
+            parts.blocking_send(part).map_err(|_| Error::unexpected("the copy of an index was given up"))
+        })
+    });
+    let copied = async {
+        while let Some(part) = waiting.recv().await {
+            store
+                .write(move |write| {
+                    let table = write.tables.ann.remap_types::<Bytes, Bytes>();
+                    part.iter().try_for_each(|(key, value)| table.put(write.txn, key, value).stored("ann"))
+                })
+                .await?;
+        }
+        Ok(())
+    };
+    let (read, written) = tokio::join!(copying, copied);
+    written.and(read)?;
+    let (name, forest) = (name.to_owned(), Forest { index, covered: namespace.coded, held });
+    store.write(move |write| put_in_place(write, &name, namespace.ns, forest)).await
 }
 
-/// Moves waiting vectors into arroy and builds its trees.
-pub(super) fn build(write: &mut Write<'_, '_>, change: &mut Change) -> Result<()> {
-    let index = match change.namespace.ann {
-        Some(index) => index,
-        None => begin(write, change)?,
+fn put_in_place(write: &mut Write<'_, '_>, name: &str, ns: u32, forest: Forest) -> Result<()> {
+    let known = namespace::find_in(write, name)?;
+    // The namespace may be gone by now, or another process may build for it.
+    let Some(mut now) = known.filter(|now| now.ns == ns && now.ann == Some(forest.index)) else {
+        return remove_rows(write, forest.index, usize::MAX).map(drop);
     };
-    let writer = Writer::new(write.tables.ann, index, change.namespace.dimensions);
-    for item in std::mem::take(change.pending(write, Pending::Drop)?) {
-        writer.del_item(write.txn, item).stored("ann")?;
-    }
-    let waiting = change.pending(write, Pending::Add)?;
-    let now: RoaringBitmap = waiting.iter().take(MOVE_AT_ONCE as usize).collect();
-    *waiting -= &now;
-    let mut moved = Vec::new();
-    {
-        let read = write.reading();
-        let mut reader = RowReader::new(&read, &change.namespace);
-        for item in now {
-            if let Some(row) = reader.get(item)? {
-                moved.push((item, codes::numbers(row).collect::<Vec<f32>>()));
-            }
+    now.ann = now.forest.replace(forest).map(|old| old.index);
+    now.ann_until_ms = 0;
+    namespace::keep(write, name, &now)
+}
+
+/// The forest, in a folder of its own, and how many items it holds; none when the process is closing.
+fn grow(
+    store: &Store,
+    closing: &CancellationToken,
+    namespace: &Namespace,
+    index: u16,
+) -> Result<Option<(Scratch, u64)>> {
+    let bytes = namespace.dimensions * 4 * 2 + BYTES_A_ITEM;
+    let scratch = Scratch::open((namespace.vectors as usize + BLOCK as usize).saturating_mul(bytes).max(64 << 20))?;
+    let mut writer = Writer::new(scratch.forests(), index, namespace.dimensions);
+    writer.set_tmpdir(scratch.folder());
+    let mut held = 0;
+    for first in (0..namespace.coded).step_by(BLOCK as usize) {
+        if closing.is_cancelled() {
+            return Ok(None);
         }
-    }
-    for (item, vector) in moved {
-        writer.add_item(write.txn, item, &vector).stored("ann")?;
+        let rows = store.read(|read| live_rows(read, namespace, first))?;
+        held += rows.len() as u64;
+        scratch.write(|txn| {
+            rows.iter().try_for_each(|(item, vector)| writer.add_item(txn, *item, vector).stored("ann"))
+        })?;
     }
     // A fixed seed: the same vectors give the same trees.
     let mut rng = StdRng::seed_from_u64(u64::from(index));
-    writer.builder(&mut rng).build(write.txn).stored("ann")
+    let built = scratch.write(|txn| {
+        let mut builder = writer.builder(&mut rng);
+        builder.n_trees(TREES).split_after(TREES).available_memory(MEMORY).cancel(|| closing.is_cancelled());
+        match builder.build(txn) {
+            Err(arroy::Error::BuildCancelled) => Ok(false),
+            built => built.stored("ann").map(|()| true),
+        }
+    })?;
+    Ok(built.then_some((scratch, held)))
 }
 
-/// Gives the namespace an index, for which all its vectors wait.
-fn begin(write: &mut Write<'_, '_>, change: &mut Change) -> Result<u16> {
-    let index = namespace::take_index(write)?;
-    let blocks = Codes::all(&write.reading(), &change.namespace)?;
-    let all = blocks.iter().flat_map(Codes::items).collect();
-    change.namespace.ann = Some(index);
-    *change.pending(write, Pending::Add)? = all;
-    Ok(index)
-}
-
-/// Takes the forest from the namespace.
-pub(super) fn remove(write: &mut Write<'_, '_>, change: &mut Change) -> Result<()> {
-    if let Some(index) = change.namespace.ann.take() {
-        clear(write, index, change.namespace.dimensions)?;
+/// The vectors of the block of codes that begins with item `first`.
+fn live_rows(read: &Read<'_>, namespace: &Namespace, first: u32) -> Result<Vec<(u32, Vec<f32>)>> {
+    let Some(stored) = read.tables.codes.get_unverified(read.txn, &namespace.item_key(first))? else {
+        return Ok(Vec::new());
+    };
+    let mut reader = RowReader::new(read, namespace);
+    let mut rows = Vec::new();
+    for item in Codes::parse(first, stored, namespace.dimensions)?.items().filter(|item| *item < namespace.coded) {
+        if let Some(row) = reader.get(item)? {
+            rows.push((item, numbers(row).collect()));
+        }
     }
-    for which in [Pending::Add, Pending::Drop] {
-        change.pending(write, which)?.clear();
+    Ok(rows)
+}
+
+/// One step of taking a forest away.
+pub(super) fn step(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
+    match namespace.ann {
+        Some(index) => {
+            if remove_rows(write, index, REMOVED_AT_ONCE)? {
+                namespace.ann = None;
+            }
+        }
+        None => {
+            namespace.ann = namespace.forest.take().map(|forest| forest.index);
+            namespace.ann_until_ms = 0;
+        }
     }
     Ok(())
 }
 
-/// Removes all trees and vectors of `index`.
-pub(super) fn clear(write: &mut Write<'_, '_>, index: u16, dimensions: usize) -> Result<()> {
-    Writer::new(write.tables.ann, index, dimensions).clear(write.txn).stored("ann")
+/// Removes all that is stored of the forests of a namespace.
+pub(super) fn clear(write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<()> {
+    for index in namespace.ann.into_iter().chain(namespace.forest.map(|forest| forest.index)) {
+        remove_rows(write, index, usize::MAX)?;
+    }
+    Ok(())
+}
+
+/// Removes rows of `index`, `most` of them; says whether none is left. A key of arroy begins with the number of its index.
+fn remove_rows(write: &mut Write<'_, '_>, index: u16, most: usize) -> Result<bool> {
+    let table = write.tables.ann.remap_types::<Bytes, Bytes>();
+    let prefix = index.to_be_bytes();
+    let mut keys = Vec::new();
+    for row in table.prefix_iter(write.txn, &prefix).stored("ann")?.take(most) {
+        keys.push(row.stored("ann")?.0.to_vec());
+    }
+    for key in &keys {
+        table.delete(write.txn, key).stored("ann")?;
+    }
+    Ok(keys.len() < most)
 }

@@ -112,7 +112,7 @@ fn scan_nearest(snapshot: &Snapshot<'_, '_>, query: &Query<'_>, lists: Lists, li
         order.truncate(probed);
     }
     order.sort_unstable_by(|a, b| score(*b).total_cmp(&score(*a)));
-    let all = lists::read_all(read, namespace, lists.version, lists.count)?;
+    let all = lists::locate_all(read, namespace, lists.version, lists.count)?;
     let code = snapshot.code(query);
     let (mut seen, mut found, mut masks) = (0, Vec::new(), Vec::new());
     for (at, number) in order.into_iter().enumerate() {
@@ -122,7 +122,8 @@ fn scan_nearest(snapshot: &Snapshot<'_, '_>, query: &Query<'_>, lists: Lists, li
         if at % CHECK_EVERY == 0 {
             snapshot.cx.check()?;
         }
-        let Some(codes) = all.get(number as usize).copied().flatten() else { continue };
+        let Some(value) = all.get(number as usize).filter(|value| !value.is_empty()) else { continue };
+        let codes = lists::List::parse(value, namespace.dimensions)?;
         masks.resize(codes.len().div_ceil(super::kernel::LANES), u8::MAX);
         found.clear();
         snapshot.isa.near(codes.groups, &code, &masks, list.bound(), &mut found);

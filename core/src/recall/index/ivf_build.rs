@@ -114,7 +114,8 @@ impl Build {
             if !go_on() {
                 return Ok(None);
             }
-            let coded = self.store.read(|read| coded(read, &self.namespace, (first, self.lists.covered), &mut vectors))?;
+            let coded =
+                self.store.read(|read| coded(read, &self.namespace, (first, self.lists.covered), &mut vectors))?;
             isa.assign(&vectors, &centroids, dimensions, &mut nearest);
             for (item, list) in coded.into_iter().zip(&nearest) {
                 all[*list as usize].push(item);

@@ -47,7 +47,8 @@ impl Isa {
     /// All this processor has, the best last.
     fn all() -> impl DoubleEndedIterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2");
+        let avx2 =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2");
         let all = [
             (Self::Portable, true),
             #[cfg(target_arch = "x86_64")]
@@ -246,9 +247,8 @@ fn assign_avx512(vectors: &[f32], centroids: &[f32], dimensions: usize, best: &m
                 let part = unsafe { _mm512_maskz_loadu_ps(lanes, part.as_ptr()) };
                 for (at, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: the group has `AT_ONCE` vectors of `dimensions` numbers, and of each the same lanes are read.
-                    let row = unsafe {
-                        _mm512_maskz_loadu_ps(lanes, group.as_ptr().add(at * dimensions + step * WIDTH))
-                    };
+                    let row =
+                        unsafe { _mm512_maskz_loadu_ps(lanes, group.as_ptr().add(at * dimensions + step * WIDTH)) };
                     *sum = _mm512_fmadd_ps(row, part, *sum);
                 }
             }
@@ -288,12 +288,7 @@ fn dots(query: &[f32], rows: &[&[u8]], scores: &mut Vec<f32>, add: impl Fn(f32, 
 }
 
 #[inline(always)]
-fn dot<T>(
-    query: &[f32],
-    row: &[T],
-    number: impl Fn(&T) -> f32,
-    add: impl Fn(f32, f32, f32) -> f32,
-) -> f32 {
+fn dot<T>(query: &[f32], row: &[T], number: impl Fn(&T) -> f32, add: impl Fn(f32, f32, f32) -> f32) -> f32 {
     let length = query.len().min(row.len());
     let ((query, query_rest), (row, row_rest)) =
         (query[..length].as_chunks::<SUMS>(), row[..length].as_chunks::<SUMS>());
@@ -380,7 +375,9 @@ mod tests {
             for bound in [0, words as u32 * 32 - 1, words as u32 * 64] {
                 let all = codes.iter().zip(0..).map(|(code, place)| Near { distance: far(code), place });
                 let expected: Vec<_> = all
-                    .filter(|near| near.distance <= bound && masks[near.place as usize / LANES] >> (near.place % 8) & 1 == 1)
+                    .filter(|near| {
+                        near.distance <= bound && masks[near.place as usize / LANES] >> (near.place % 8) & 1 == 1
+                    })
                     .collect();
                 for isa in Isa::all() {
                     let mut found = Vec::new();
@@ -401,8 +398,10 @@ mod tests {
             let query = numbers();
             let rows: Vec<Vec<f32>> = (0..17).map(|_| numbers()).collect();
             // At an odd address: what LMDB gives is not aligned.
-            let bytes: Vec<Vec<u8>> =
-                rows.iter().map(|row| std::iter::once(0).chain(row.iter().flat_map(|x| x.to_le_bytes())).collect()).collect();
+            let bytes: Vec<Vec<u8>> = rows
+                .iter()
+                .map(|row| std::iter::once(0).chain(row.iter().flat_map(|x| x.to_le_bytes())).collect())
+                .collect();
             let views: Vec<&[u8]> = bytes.iter().map(|row| &row[1..]).collect();
             for isa in Isa::all() {
                 let mut scores = vec![9.0];

@@ -32,7 +32,7 @@ pub(super) struct List<'t> {
 }
 
 impl<'t> List<'t> {
-    fn parse(value: &'t [u8], dimensions: usize) -> Result<Self> {
+    pub(super) fn parse(value: &'t [u8], dimensions: usize) -> Result<Self> {
         let parts = || {
             let (count, rest) = value.split_first_chunk::<4>()?;
             let count = u32::from_le_bytes(*count) as usize;
@@ -67,19 +67,19 @@ pub(super) fn read_list<'t>(read: &Read<'t>, namespace: &Namespace, version: u32
     }
 }
 
-/// All lists there are, by their number.
-pub(super) fn read_all<'t>(
+/// All lists there are, by their number: where each lies, not yet looked at.
+pub(super) fn locate_all<'t>(
     read: &Read<'t>,
     namespace: &Namespace,
     version: u32,
     count: u32,
-) -> Result<Vec<Option<List<'t>>>> {
-    let mut lists = vec![None; count as usize];
+) -> Result<Vec<&'t [u8]>> {
+    let mut lists: Vec<&[u8]> = vec![&[]; count as usize];
     for row in read.tables.lists.prefix_unverified(read.txn, &prefix(namespace, version))? {
         let (key, value) = row?;
         let number = key.last_chunk().map_or(CENTROIDS, |number| u32::from_be_bytes(*number));
         if let Some(list) = lists.get_mut(number as usize) {
-            *list = Some(List::parse(value, namespace.dimensions)?);
+            *list = value;
         }
     }
     Ok(lists)

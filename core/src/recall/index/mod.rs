@@ -10,9 +10,12 @@ mod ivf_build;
 mod kernel;
 mod kmeans;
 mod lists;
+pub(super) mod measure;
 mod rows;
 mod scan;
 mod shortlist;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use change::NewVectors;
 use codes::{Codes, Quantiser};
+pub(super) use forest::Forest;
 pub(super) use ivf::Lists;
 use kernel::Isa;
 use rows::RowReader;
@@ -54,6 +58,8 @@ const EFFORTS: [Effort; 6] = [
     Effort { recall: 0.995, rescored: (300, 5), scanned: 0.35 },
     Effort { recall: 1.0, rescored: (700, 8), scanned: 0.6 },
 ];
+/// Bits of a code that tell vectors apart as well as was measured.
+const WELL_TOLD: usize = 256;
 /// A filter that keeps less of the vectors than this is served by the scan, whatever the index.
 const STRICT: f64 = 0.2;
 
@@ -136,7 +142,7 @@ impl<'a, 't> Snapshot<'a, 't> {
         let strict = query.admitted.is_some_and(|items| (items.len() as f64) < STRICT * self.namespace.vectors as f64);
         match self.config.index {
             _ if strict => &scan::Scan,
-            IndexChoice::Arroy if self.namespace.ann.is_some() => &forest::Forest,
+            IndexChoice::Arroy if self.namespace.forest.is_some() => &forest::Arroy,
             IndexChoice::Auto | IndexChoice::Ivf if Lists::of(self.namespace).is_some() => &ivf::Ivf,
             _ => &scan::Scan,
         }
@@ -218,7 +224,9 @@ impl<'a, 't> Snapshot<'a, 't> {
     /// So many vectors are to be compared exactly for the recall that is wanted.
     fn rescored(&self, query: &Query<'_>) -> usize {
         let (first, each) = self.effort().rescored;
-        first + each * query.wanted
+        // Codes of few bits tell less; then the vectors are short, and comparing more of them costs the same.
+        let short = (WELL_TOLD / self.namespace.dimensions.max(1)).max(1);
+        (first + each * query.wanted).saturating_mul(short)
     }
 
     /// Such a part of the codes in lists is to be scanned for the recall that is wanted.
@@ -245,27 +253,23 @@ fn best(found: &mut Vec<(f32, u32)>, wanted: usize) {
 enum Due {
     Codes,
     Lists(ivf::Due),
-    Forest,
-    /// arroy serves the namespace no more.
-    NoForest,
+    Forest(forest::Due),
 }
 
-fn due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<Option<Due>> {
+fn due(config: &RecallConfig, namespace: &Namespace) -> Option<Due> {
     if change::is_due(namespace) {
-        return Ok(Some(Due::Codes));
+        return Some(Due::Codes);
     }
-    if let Some(due) = ivf::due(config, namespace) {
-        return Ok(Some(Due::Lists(due)));
-    }
-    if config.index == IndexChoice::Arroy {
-        return Ok(forest::is_due(config, read, namespace)?.then_some(Due::Forest));
-    }
-    Ok(namespace.ann.is_some().then_some(Due::NoForest))
+    ivf::due(config, namespace).map(Due::Lists).or_else(|| forest::due(config, namespace, now_ms()).map(Due::Forest))
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Whether the index of the namespace has something to do in the background.
-pub(super) fn is_due(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<bool> {
-    Ok(due(config, read, namespace)?.is_some())
+pub(super) fn is_due(config: &RecallConfig, namespace: &Namespace) -> bool {
+    due(config, namespace).is_some()
 }
 
 /// Does what is due, in small transactions, until nothing is any more or `closing` is cancelled.
@@ -277,11 +281,12 @@ pub(super) async fn do_what_is_due(
 ) -> Result<()> {
     while !closing.is_cancelled() {
         let due = store.read(|read| match namespace::find(read, name)? {
-            Some(namespace) => due(config, read, &namespace),
+            Some(namespace) => Ok(due(config, &namespace)),
             None => Ok(None),
         })?;
         match due {
             Some(Due::Lists(ivf::Due::Build)) => ivf_build::build(store, closing, name).await?,
+            Some(Due::Forest(forest::Due::Build)) => forest::build(store, closing, name).await?,
             Some(Due::Lists(ivf::Due::Fold)) => ivf_build::fold(store, name).await?,
             Some(due) => change(store, name, due).await?,
             None => return Ok(()),
@@ -301,8 +306,7 @@ async fn change(store: &Store, name: &str, due: Due) -> Result<()> {
                 change.namespace.lists = None;
                 lists::remove_others(write, &change.namespace, None)?;
             }
-            Due::Forest => forest::build(write, &mut change)?,
-            Due::NoForest => forest::remove(write, &mut change)?,
+            Due::Forest(_) => forest::step(write, &mut change.namespace)?,
         }
         change.end(write)
     };
@@ -314,10 +318,7 @@ pub(super) fn clear(write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<
     for table in [write.tables.vectors, write.tables.rows, write.tables.codes, write.tables.lists] {
         table.delete_prefix(write.txn, &namespace.prefix())?;
     }
-    if let Some(index) = namespace.ann {
-        forest::clear(write, index, namespace.dimensions)?;
-    }
-    Ok(())
+    forest::clear(write, namespace)
 }
 
 #[cfg(test)]

@@ -19,7 +19,13 @@ impl Shortlist {
     pub(super) fn new(wanted: usize, bits: usize) -> Self {
         let wanted = wanted.max(1);
         let limit = wanted.saturating_mul(2);
-        Self { wanted, bound: bits as u32, counts: vec![0; bits + 1], kept: Vec::with_capacity(limit.min(4_096)), limit }
+        Self {
+            wanted,
+            bound: bits as u32,
+            counts: vec![0; bits + 1],
+            kept: Vec::with_capacity(limit.min(4_096)),
+            limit,
+        }
     }
 
     /// Codes farther than this are not wanted.

@@ -1,0 +1,119 @@
+//! A folder of LMDB for what is only computed in it: building a forest of arroy takes one long write, for which no writer
+//! of the store is to wait.
+
+use std::path::{Path, PathBuf};
+
+use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls, types::Bytes};
+
+use super::table::StoreResultExt;
+use crate::error::{Error, ErrorKind, Result};
+
+type Forests = arroy::Database<'static, arroy::distances::Cosine>;
+
+/// The table of arroy in a temporary folder, which goes when this is dropped. It survives nothing.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    env: Env<WithoutTls>,
+    forests: Forests,
+    // Dropped last: the folder of an open environment stays.
+    folder: Folder,
+}
+
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, "a temporary folder of an index was left behind");
+        }
+    }
+}
+
+impl Scratch {
+    /// With room for `bytes`: address space, not disk.
+    pub(crate) fn open(bytes: usize) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("triune-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&folder).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "there is no temporary folder to build an index in; set TMPDIR")
+                .with("folder", folder.display())
+                .caused_by(e)
+        })?;
+        let folder = Folder(folder);
+        let env = open_env(&folder.0, bytes).stored("scratch")?;
+        let txn = env.write_txn().stored("scratch")?;
+        let made = env.create_databases_and_commit(txn, |opener, txn| {
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(opener.create_database(txn, None)?))
+        });
+        let forests = made.stored("scratch")?.commit().ok_or_else(|| Error::unexpected("a table was not made"))?;
+        Ok(Self { env, forests, folder })
+    }
+
+    /// The table of arroy.
+    pub(crate) fn forests(&self) -> Forests {
+        self.forests
+    }
+
+    /// A folder for files that arroy needs while it builds.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// Changes the table.
+    pub(crate) fn write<T>(&self, change: impl FnOnce(&mut RwTxn<'_>) -> Result<T>) -> Result<T> {
+        let mut txn = self.env.write_txn().stored("scratch")?;
+        let value = change(&mut txn)?;
+        txn.commit().stored("scratch")?;
+        Ok(value)
+    }
+
+    /// Gives all rows to `take`, in order, about `bytes` at once.
+    pub(crate) fn rows(&self, bytes: usize, mut take: impl FnMut(Vec<(Vec<u8>, Vec<u8>)>) -> Result<()>) -> Result<()> {
+        let txn = self.env.read_txn().stored("scratch")?;
+        let (mut part, mut size) = (Vec::new(), 0);
+        for row in self.forests.remap_types::<Bytes, Bytes>().iter(&txn).stored("scratch")? {
+            let (key, value) = row.stored("scratch")?;
+            size += key.len() + value.len();
+            part.push((key.to_vec(), value.to_vec()));
+            if size >= bytes {
+                take(std::mem::take(&mut part))?;
+                size = 0;
+            }
+        }
+        take(part)
+    }
+}
+
+#[expect(unsafe_code, reason = "opening a memory map is unsafe by nature")]
+fn open_env(folder: &Path, bytes: usize) -> Result<Env<WithoutTls>, heed::Error> {
+    const PAGES: usize = 64 * 1024;
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(bytes.max(PAGES).div_ceil(PAGES) * PAGES).max_dbs(1);
+    // SAFETY: what the flags give up is what survives a crash, and this folder is not to survive one. It was just made
+    // under a name of its own, so that nobody else maps its file.
+    unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP).open(folder) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_gives_back_what_was_put_in_and_leaves_nothing_behind() {
+        let scratch = Scratch::open(1 << 20).unwrap();
+        let folder = scratch.folder().to_owned();
+        let table = scratch.forests().remap_types::<Bytes, Bytes>();
+        scratch.write(|txn| (0..50_u8).try_for_each(|at| table.put(txn, &[at], &[at; 100]).stored("scratch"))).unwrap();
+        let (mut rows, mut parts) = (Vec::new(), 0);
+        let take = |part: Vec<_>| {
+            parts += 1;
+            rows.extend(part);
+            Ok(())
+        };
+        scratch.rows(1_000, take).unwrap();
+        assert!(parts >= 5 && rows.len() == 50 && rows[7] == (vec![7], vec![7; 100]));
+        assert!(folder.exists());
+        drop(scratch);
+        assert!(!folder.exists());
+    }
+}
