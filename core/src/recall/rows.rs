@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    store::{Read, Table, Write},
+    store::{Table, Write},
 };
 
 /// Everything about an item that is to be written.
