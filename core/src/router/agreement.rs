@@ -31,7 +31,7 @@ impl Walk {
             lives.extend(self.ask_again(request).await.ok());
         }
         let ended = join_all(lives.into_iter().map(|mut live| async {
-            let end = live.to_end().await;
+            let end = live.read_whole().await;
             (live, end)
         }));
         let Ok(ended) = self.cx.run(async { Ok(ended.await) }).await else { return };

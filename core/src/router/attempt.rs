@@ -134,7 +134,7 @@ impl Live {
     }
 
     /// Reads the whole answer, which nobody waits for piece by piece; says what it took.
-    pub(super) async fn to_end(&mut self) -> Result<Usage> {
+    pub(super) async fn read_whole(&mut self) -> Result<Usage> {
         loop {
             match self.next().await? {
                 Delta::Text { text } => {

@@ -35,6 +35,7 @@ impl Reroute {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct RouterConfig {
     /// The model that savings are measured against, by its name in the price table. Default `gpt-4o`.
     pub reference_model: String,

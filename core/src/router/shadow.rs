@@ -89,7 +89,7 @@ impl Shadow {
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
         let left = TimeLeft { total: engine.timeout(), first: None, idle: None };
         let mut live = Live::new(cx, step, request, left, (leave, bill), None);
-        let ended = live.to_end().await;
+        let ended = live.read_whole().await;
         let (outcome, tokens) = match &ended {
             Ok(usage) => (Outcome::Success, Some(usage.input_tokens + usage.output_tokens)),
             Err(error) => (Outcome::of(error), None),

@@ -102,9 +102,10 @@ impl Neighbours {
         let clear =
             SHARES.iter().map(|share| (gain(*share), *share)).filter(|((mean, error), _)| *mean > CLEARLY * error);
         let ((_, _), share) = clear.max_by(|a, b| a.0.0.total_cmp(&b.0.0))?;
-        for record in 0..count {
-            for (model, vote) in vote(record).into_iter().enumerate() {
-                left_out[model][record] = blend(left_out[model][record], vote, share).or(left_out[model][record]);
+        let votes: Vec<_> = (0..count).map(vote).collect();
+        for (model, foretold) in left_out.iter_mut().enumerate() {
+            for (own, votes) in foretold.iter_mut().zip(&votes) {
+                *own = blend(*own, votes[model], share).or(*own);
             }
         }
         all.share = share;
