@@ -110,7 +110,9 @@ impl Activations {
         let parts: Vec<_> = self.parts(each).map(|part| Mutex::new(Some(part))).collect();
         pool.run(parts.len(), &|at| {
             let rows = parts[at].lock().unwrap_or_else(PoisonError::into_inner).take();
-            rows.into_iter().for_each(|(first, mut rows)| part(first, &mut rows));
+            if let Some((first, mut rows)) = rows {
+                part(first, &mut rows);
+            }
         });
     }
 

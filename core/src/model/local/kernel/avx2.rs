@@ -150,7 +150,8 @@ impl Simd for Avx2 {
         unsafe {
             for first in (0..4).step_by(DEEP) {
                 let mut pairs = [[_mm256_setzero_si256(); M]; T];
-                for group in first..first + DEEP {
+                for at in 0..DEEP {
+                    let group = first + at;
                     for t in 0..T {
                         for m in 0..M {
                             let products = _mm256_maddubs_epi16(weights[t][group], splat(four(quants[m], group)));

@@ -161,7 +161,8 @@ impl Simd for Neon<false> {
                 for half in 0..2 {
                     for first in (0..4).step_by(DEEP) {
                         let mut pairs = [[vdupq_n_s16(0); 2]; M];
-                        for group in first..first + DEEP {
+                        for at in 0..DEEP {
+                            let group = first + at;
                             let weights = vreinterpretq_s8_u8(weights[t][group][half]);
                             for m in 0..M {
                                 pairs[m] = add_products(pairs[m], weights, four(quants[m], group));
