@@ -250,7 +250,7 @@ mod tests {
             batches(texts(lengths.iter().copied()), cores).iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(counts(&[128; 4], 2), [2, 2]);
-        assert_eq!(counts(&[128; 4], 1), [4]);
+        assert_eq!(counts(&[64; 4], 1), [4]);
         assert_eq!(counts(&[20; 3], 4), [3], "as small as reading the weights");
         assert_eq!(counts(&[600, 20], 1), [1, 1], "one text may be longer than a batch");
         assert_eq!(counts(&[], 2), [0; 0]);
