@@ -170,9 +170,7 @@ impl Encoder {
 fn read_tokenizer(folder: &Path, max_tokens: usize) -> Result<Tokenizer> {
     let text = fs::read(folder.join("tokenizer.json")).map_err(|e| missing("tokenizer.json").caused_by(e))?;
     let unusable = |e| corrupt("tokenizer.json cannot be used; download it again").caused_by(e);
-    let read = catch_unwind(|| Tokenizer::from_bytes(text));
-    let mut tokenizer =
-        read.map_err(|_| corrupt("tokenizer.json cannot be used; download it again"))?.map_err(unusable)?;
+    let mut tokenizer = super::tokenizer::parse(&text).map_err(unusable)?;
     // The file's own truncation and padding are for a benchmark of its makers.
     tokenizer.with_padding(None);
     let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };

@@ -66,7 +66,7 @@ pub fn tokenizer(text: &str) {
 
 /// A `tokenizer.json`.
 pub fn tokenizer_json(bytes: &[u8]) {
-    let Ok(whole) = tokenizers::Tokenizer::from_bytes(bytes) else { return };
+    let Ok(whole) = super::tokenizer::parse(bytes) else { return };
     let _ = super::tokenizer::encode_with(&whole, "Some text, é 😀 12\n");
 }
 

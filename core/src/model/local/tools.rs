@@ -104,11 +104,11 @@ impl Tools {
         syntax: CallSyntax,
         request: &ChatRequest,
     ) -> Result<Option<Self>> {
-        let named = |tool: &&FunctionSpec| match &request.tool_choice {
+        let chosen = |tool: &&FunctionSpec| match &request.tool_choice {
             ToolChoice::Tool(name) => tool.name == *name,
             _ => true,
         };
-        let tools: Vec<_> = request.tools.iter().filter(named).collect();
+        let tools: Vec<_> = request.tools.iter().filter(chosen).collect();
         if tools.is_empty() {
             return Ok(None);
         }
@@ -119,9 +119,9 @@ impl Tools {
         let marks: Vec<_> = tokenizer.controls().filter_map(mark).collect();
         let one = request.parallel_tool_calls == Some(false) || matches!(request.tool_choice, ToolChoice::Tool(_));
         let calls = Calls { syntax, several: !one, marks: &marks };
-        let must = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_));
-        let other = if must { None } else { json_schema(&request.response_format)? };
-        let held = if must || other.is_some() {
+        let forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Tool(_));
+        let other = if forced { None } else { json_schema(&request.response_format)? };
+        let held = if forced || other.is_some() {
             Held::Whole(Some(whole(grammars, tokenizer, calls, &tools, other.as_ref())?))
         } else {
             let make = |grammar| grammars.make(tokenizer, grammar).ok().and_then(Result::ok);

@@ -1,13 +1,16 @@
 //! The tokenizer and the chat template of a folder, as the metadata of a GGUF file.
 
-use std::{fs, panic::catch_unwind, path::Path};
+use std::{fs, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use super::{
-    super::gguf::{Gguf, Value},
+    super::{
+        gguf::{Gguf, Value},
+        tokenizer::parse,
+    },
     config::Config,
     corrupt, if_there,
 };
@@ -55,15 +58,12 @@ struct Generation {
 
 /// Reads the tokenizer, and adds what it and the files beside it say to the metadata of `head`.
 pub(super) fn read(folder: &Path, config: &Config, head: &mut Gguf) -> Result<Tokenizer> {
-    let path = folder.join("tokenizer.json");
-    if !path.is_file() {
+    let json = fs::read(folder.join("tokenizer.json")).map_err(|e| {
         let message = "the folder has no tokenizer.json; save the tokenizer with the fast tokenizer of transformers";
-        return Err(Error::not_found(message));
-    }
-    let damaged = || corrupt("tokenizer.json is not what it should be; download it again");
-    // The library panics where parts of the file do not fit together.
-    let tokenizer = catch_unwind(|| Tokenizer::from_file(path)).map_err(|_| damaged())?;
-    let tokenizer = tokenizer.map_err(|e| damaged().caused_by(e))?;
+        Error::not_found(message).caused_by(e)
+    })?;
+    let tokenizer =
+        parse(&json).map_err(|e| corrupt("tokenizer.json is not what it should be; download it again").caused_by(e))?;
     let bytes = match tokenizer.get_model() {
         ModelWrapper::BPE(bpe) => bpe.byte_fallback,
         ModelWrapper::Unigram(unigram) => unigram.byte_fallback(),

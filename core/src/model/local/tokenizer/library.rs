@@ -6,6 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use serde::de::IgnoredAny;
 use tokenizers::{
     Encoding, Model as _, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer,
     normalizers::Sequence,
@@ -14,6 +15,17 @@ use tokenizers::{
 
 use super::super::gguf::corrupt;
 use crate::error::{Error, Result};
+
+/// Reads a `tokenizer.json`. The library panics at some of what is none: JSON that breaks off within a decoder, a map of
+/// characters that is no map.
+///
+/// # Errors
+/// Why it is none.
+pub(in super::super) fn parse(json: &[u8]) -> std::result::Result<Tokenizer, tokenizers::Error> {
+    // Damaged files are told without a panic, which the host may have made the end of the process.
+    serde_json::from_slice::<IgnoredAny>(json)?;
+    catch_unwind(|| Tokenizer::from_bytes(json)).unwrap_or_else(|_| Err("a part of it cannot be read".into()))
+}
 
 /// A tokenizer without special tokens, which are found before it sees a text.
 #[derive(Debug)]
@@ -299,5 +311,20 @@ mod tests {
         let given = "</s>".repeat(20_000);
         let tokens = bpe().encode_plain(&given).unwrap();
         assert_eq!(tokens.len(), 20_000 * 4 + 1);
+    }
+
+    #[test]
+    fn what_is_no_tokenizer_is_an_error() {
+        let whole = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+            "post_processor": null, "decoder": {"type": "ByteFallback"}, "truncation": null, "padding": null,
+            "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
+        assert_eq!(parse(whole.as_bytes()).unwrap().get_vocab_size(true), 1);
+        for end in 0..whole.len() {
+            assert!(parse(&whole.as_bytes()[..end]).is_err(), "cut at {end}");
+        }
+        let with = |normalizer: &str| whole.replace("\"normalizer\": null", &format!("\"normalizer\": {normalizer}"));
+        for normalizer in [r#"{"type": "Precompiled", "precompiled_charsmap": 7}"#, r#"{"type": "Precompiled"}"#, "7"] {
+            assert!(parse(with(normalizer).as_bytes()).is_err(), "{normalizer}");
+        }
     }
 }

@@ -18,6 +18,8 @@ use self::{
 use super::gguf::{Gguf, Texts, corrupt};
 use crate::error::{Error, ErrorKind, Result};
 
+pub(super) use self::library::parse;
+
 /// Texts that end an answer, whatever the file names as its end token; such a token is a control token, whatever the
 /// file says.
 const END_TEXTS: [&str; 7] =
