@@ -19,6 +19,16 @@ test('a reply is judged once', async (t) => {
   assert.match(next.route.steps[0].reason, /from 1 labels/)
 })
 
+test('what is kept to learn from is shown and forgotten', async (t) => {
+  const mind = await open(t, { models: [model('my_model', () => 'seven')], config: learning })
+  const [first, second] = [await mind.generate('3 + 4?'), await mind.generate('4 + 3?')]
+  assert.deepEqual(await mind.router.shadowed(), [])
+  await assert.rejects(mind.router.feedback(first.id, 1, { shadowScore: 1 }), { code: 'INVALID' })
+  await mind.router.feedback(first.id, 1)
+  const forgotten = [await mind.router.forget(first.id), await mind.router.forget(), await mind.router.forget(second.id)]
+  assert.deepEqual(forgotten, [1, 1, 0])
+})
+
 test('what was learned is evaluated on other prompts', async (t) => {
   const mind = await open(t, { models: [model('my_model', () => 'seven')], config: learning })
   const records = Array.from({ length: 20 }, (_, n) => judged(`${n} + ${n}?`, n % 2))

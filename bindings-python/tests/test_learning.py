@@ -34,6 +34,16 @@ def test_a_reply_is_judged_once(tmp_path) -> None:
         assert "from 1 labels" in mind.generate("5 + 6?", tag="sums").route.steps[0].reason
 
 
+def test_what_is_kept_to_learn_from_is_shown_and_forgotten(tmp_path) -> None:
+    with triune.open(tmp_path, models=[Says()], config=LEARNING) as mind:
+        first, second = mind.generate("3 + 4?"), mind.generate("4 + 3?")
+        assert mind.router.shadowed() == []
+        with pytest.raises(triune.InvalidError, match="no other model"):
+            mind.router.feedback(first.id, 1.0, shadow_score=1.0)
+        mind.router.feedback(first.id, 1.0)
+        assert (mind.router.forget(first.id), mind.router.forget(), mind.router.forget(second.id)) == (1, 1, 0)
+
+
 def test_what_was_learned_is_evaluated_on_other_prompts(tmp_path) -> None:
     with triune.open(tmp_path, models=[Says()], config=LEARNING) as mind:
         assert mind.router.train(judged(f"{n} + {n}?", n % 2) for n in range(20)) == 20

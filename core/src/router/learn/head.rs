@@ -27,9 +27,8 @@ const FURTHEST: f32 = 4.0;
 
 /// Foretells the quality of each model on a prompt: a prior by its tag, or without one by the cluster of its embedding (see
 /// `Prior` and `Clusters`), and a regression on what is like the prompt (see `KernelRidge`), of its embedding and
-/// [`PROMPT_FEATURES`] numbers of its text. With a tag it is the mean of two: the regression, and the prior with a
-/// regression of what the tag does not explain. Where the records say clearly that it helps, the nearest prompts of the
-/// history have a share of each (see `Neighbours`).
+/// [`PROMPT_FEATURES`] numbers of its text. With a tag the regression is of what the tag does not explain. Without one, and
+/// where the records say clearly that it helps, the nearest prompts of the history have a share (see `Neighbours`).
 ///
 /// It is trained whole by [`QualityHead::train`] and takes further labels one by one in microseconds to a
 /// millisecond by [`QualityHead::learn`]. Predictions for twenty models take tens of microseconds.
@@ -111,10 +110,10 @@ impl QualityHead {
         if seen.len() >= ENOUGH {
             let inputs: Vec<_> =
                 seen.iter().map(|i| Input::of(&records[*i].prompt, records[*i].embedding.as_deref())).collect();
-            untagged = best_fit(&inputs, &models, &by_model(&models, &seen, quality));
+            untagged = best_fit(&inputs, &models, &by_model(&models, &seen, quality), true);
             if has_tags {
                 let more = |model: &str, record| Some(quality(model, record)? - without_own(model, record)?);
-                tagged = best_fit(&inputs, &models, &by_model(&models, &seen, more));
+                tagged = best_fit(&inputs, &models, &by_model(&models, &seen, more), false);
             }
         }
         let left_out = |fit: &Option<(Likeness, Targets)>, model: usize, record: usize| {
@@ -123,7 +122,7 @@ impl QualityHead {
         let foretold = (0..records.len()).map(|record| {
             let of = |(at, model): (usize, &String)| {
                 let by_kind = without_own(model, record)?;
-                let more = records[record].tag.is_some().then(|| left_out(&tagged, at, record)).flatten();
+                let more = records[record].tag.as_ref().and_then(|_| left_out(&tagged, at, record));
                 Some((model.clone(), expected(by_kind, left_out(&untagged, at, record), more)))
             };
             models.iter().enumerate().filter_map(of).collect()
@@ -149,15 +148,14 @@ impl QualityHead {
         models: impl IntoIterator<Item = &'a str>,
     ) -> Vec<Option<Prediction>> {
         let (kind, input) = (self.kind(tag, embedding), Input::of(prompt, embedding));
-        let near = |likeness: &'_ Option<Likeness>| likeness.as_ref().and_then(|likeness| likeness.near(&input));
-        let plain = near(&self.untagged);
-        let beside_tag = tag.and_then(|_| near(&self.tagged));
+        let beside_tag = tag.and(self.tagged.as_ref());
+        let likeness = beside_tag.or(self.untagged.as_ref());
+        let near = likeness.and_then(|likeness| likeness.near(&input));
         let predict = |model: &'a str| {
             let prior = self.prior.quality(kind, model)?;
-            let of =
-                |likeness: &Option<Likeness>, near: &Option<Near>| likeness.as_ref()?.predict(model, near.as_ref()?);
-            let quality = expected(prior, of(&self.untagged, &plain), of(&self.tagged, &beside_tag));
-            Some(Prediction { quality, labels: self.prior.labels(tag, model) })
+            let foretold = likeness.zip(near.as_ref()).and_then(|(likeness, near)| likeness.predict(model, near));
+            let (regression, more) = if beside_tag.is_some() { (None, foretold) } else { (foretold, None) };
+            Some(Prediction { quality: expected(prior, regression, more), labels: self.prior.labels(tag, model) })
         };
         models.into_iter().map(predict).collect()
     }
@@ -194,15 +192,9 @@ impl QualityHead {
     }
 }
 
-/// The expected quality, of the prior by kind, what regression foretells, and what it foretells beside the tag.
-fn expected(prior: f64, regression: Option<f64>, beside_tag: Option<f64>) -> f64 {
-    let quality = match (regression, beside_tag) {
-        (Some(value), Some(more)) => f64::midpoint(value, prior + more),
-        (Some(value), None) => value,
-        (None, Some(more)) => prior + more,
-        (None, None) => prior,
-    };
-    quality.clamp(0.0, 1.0)
+/// The expected quality, of the prior by kind, and what regression foretells: the value itself, or more than the prior.
+fn expected(prior: f64, regression: Option<f64>, more: Option<f64>) -> f64 {
+    more.map_or(regression.unwrap_or(prior), |more| prior + more).clamp(0.0, 1.0)
 }
 
 fn by_model(models: &[String], seen: &[usize], target: impl Fn(&str, usize) -> Option<f64>) -> Targets {
@@ -210,7 +202,12 @@ fn by_model(models: &[String], seen: &[usize], target: impl Fn(&str, usize) -> O
 }
 
 /// The fit with the sharpness that foretells best, and what it foretold of each record from the others.
-fn best_fit(inputs: &[Input<'_>], models: &[String], targets: &Targets) -> Option<(Likeness, Targets)> {
+fn best_fit(
+    inputs: &[Input<'_>],
+    models: &[String],
+    targets: &Targets,
+    with_neighbours: bool,
+) -> Option<(Likeness, Targets)> {
     let fits = SHARPNESS.iter().filter_map(|sharpness| {
         let space = Space::of(inputs, *sharpness);
         let points: Option<Vec<_>> = inputs.iter().map(|input| space.point(input)).collect();
@@ -221,9 +218,9 @@ fn best_fit(inputs: &[Input<'_>], models: &[String], targets: &Targets) -> Optio
     let (fit, space, points) = fits.min_by(|a, b| a.0.error.total_cmp(&b.0.error))?;
     let Fit { ridge, mut left_out, .. } = fit;
     // Without embeddings, features are few: what is near in them is near by chance.
-    let has_embeddings = !space.embedding_mean.is_empty();
-    let neighbours =
-        has_embeddings.then(|| Neighbours::fit(&points, space.width(), models, targets, &mut left_out)).flatten();
+    let neighbours = (with_neighbours && !space.embedding_mean.is_empty())
+        .then(|| Neighbours::fit(&points, space.width(), models, targets, &mut left_out))
+        .flatten();
     Some((Likeness { space, ridge, neighbours }, left_out))
 }
 
