@@ -18,7 +18,6 @@ use super::{
     now_ms,
     rows::RowReader,
     scan::{Scan, scan_from},
-    shortlist::Shortlist,
 };
 use crate::{
     error::{Error, Result},
@@ -31,7 +30,7 @@ use crate::{
 };
 
 /// Vectors that arroy looks at for each one that is to be compared exactly.
-const NODES_A_HIT: usize = 40;
+const NODES_A_HIT: usize = 25;
 /// Trees of a forest. 100 were measured best at 100,000 vectors; more take disk and time and find little more.
 const TREES: usize = 100;
 /// Bytes of a row and its share of the trees, above its vector.
@@ -95,7 +94,7 @@ impl Index for Arroy {
     fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
         let (read, namespace) = (snapshot.read, snapshot.namespace);
         let Some(forest) = namespace.forest else { return Scan.nearest(snapshot, query) };
-        let wanted = snapshot.rescored(query);
+        let wanted = snapshot.listed(query);
         let reader = Reader::open(read.txn, forest.index, read.tables.ann).stored("ann")?;
         let mut search = reader.nns(wanted);
         if let Some(nodes) = NonZeroUsize::new(wanted.saturating_mul(NODES_A_HIT)) {
@@ -107,14 +106,14 @@ impl Index for Arroy {
         let found: Vec<(u32, f32)> = search.by_vector(read.txn, query.vector).stored("ann")?;
         let found = found.into_iter().map(|(item, _)| item);
         let mut items: Vec<u32> = found.filter(|item| snapshot.is_live(*item)).collect();
-        let mut beyond = Shortlist::new(wanted, namespace.dimensions);
+        let mut beyond = snapshot.shortlist(query);
         scan_from(snapshot, query, forest.covered, &mut beyond)?;
-        items.extend(beyond.into_items());
+        items.extend(beyond.finish().iter().map(|listed| listed.item));
         // Trees full of forgotten items may leave too few.
         if (items.len() as u64) < (query.wanted as u64).min(namespace.vectors) {
             return Scan.nearest(snapshot, query);
         }
-        snapshot.score(query, items)
+        snapshot.score(query, &items)
     }
 }
 

@@ -86,15 +86,20 @@ pub(super) struct Ivf;
 impl Index for Ivf {
     fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
         let Some(lists) = Lists::of(snapshot.namespace) else { return Scan.nearest(snapshot, query) };
-        let mut list = Shortlist::new(snapshot.rescored(query), snapshot.namespace.dimensions);
+        let mut list = snapshot.shortlist(query);
         scan_nearest(snapshot, query, lists, &mut list)?;
         scan_from(snapshot, query, lists.covered, &mut list)?;
-        snapshot.score(query, list.into_items())
+        snapshot.score_listed(query, list)
     }
 }
 
 /// Scans the lists whose centroids are nearest to the query, until enough codes were compared.
-fn scan_nearest(snapshot: &Snapshot<'_, '_>, query: &Query<'_>, lists: Lists, list: &mut Shortlist) -> Result<()> {
+fn scan_nearest<'t>(
+    snapshot: &Snapshot<'_, 't>,
+    query: &Query<'_>,
+    lists: Lists,
+    list: &mut Shortlist<'t>,
+) -> Result<()> {
     let (read, namespace) = (snapshot.read, snapshot.namespace);
     let centroids = lists::centroids(read, namespace, lists.version, lists.count)?;
     let rows: Vec<&[u8]> = centroids.chunks_exact(namespace.dimensions * 4).collect();
@@ -127,7 +132,7 @@ fn scan_nearest(snapshot: &Snapshot<'_, '_>, query: &Query<'_>, lists: Lists, li
         masks.resize(codes.len().div_ceil(super::kernel::LANES), u8::MAX);
         found.clear();
         snapshot.isa.near(codes.groups, &code, &masks, list.bound(), &mut found);
-        list.take(&found, |place| {
+        list.take(&found, codes.groups, |place| {
             let item = codes.item(place)?;
             let admitted = query.admitted.is_none_or(|admitted| admitted.contains(item));
             (admitted && snapshot.is_live(item)).then_some(item)

@@ -4,6 +4,7 @@
 
 mod change;
 mod codes;
+mod estimate;
 mod forest;
 mod ivf;
 mod ivf_build;
@@ -24,10 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use change::NewVectors;
 use codes::{Codes, Quantiser};
+use estimate::Estimator;
 pub(super) use forest::Forest;
 pub(super) use ivf::Lists;
 use kernel::Isa;
 use rows::RowReader;
+use shortlist::Shortlist;
 
 use super::{
     RecallConfig,
@@ -44,19 +47,21 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 struct Effort {
     recall: f64,
-    /// Vectors that are compared exactly, and as many more for each that is wanted.
+    /// Codes that are guessed again by an [`Estimator`], and as many more for each item that is wanted.
+    listed: (usize, usize),
+    /// Vectors that are compared exactly, and as many more for each item that is wanted.
     rescored: (usize, usize),
     /// Part of the codes in lists that are scanned.
     scanned: f64,
 }
 
 const EFFORTS: [Effort; 6] = [
-    Effort { recall: 0.9, rescored: (40, 2), scanned: 0.06 },
-    Effort { recall: 0.95, rescored: (80, 3), scanned: 0.1 },
-    Effort { recall: 0.98, rescored: (130, 3), scanned: 0.17 },
-    Effort { recall: 0.99, rescored: (200, 4), scanned: 0.25 },
-    Effort { recall: 0.995, rescored: (300, 5), scanned: 0.35 },
-    Effort { recall: 1.0, rescored: (700, 8), scanned: 0.6 },
+    Effort { recall: 0.9, listed: (60, 4), rescored: (10, 2), scanned: 0.07 },
+    Effort { recall: 0.95, listed: (100, 5), rescored: (15, 2), scanned: 0.12 },
+    Effort { recall: 0.98, listed: (200, 6), rescored: (30, 3), scanned: 0.2 },
+    Effort { recall: 0.99, listed: (320, 8), rescored: (40, 4), scanned: 0.28 },
+    Effort { recall: 0.995, listed: (600, 10), rescored: (60, 6), scanned: 0.4 },
+    Effort { recall: 1.0, listed: (1_400, 20), rescored: (150, 10), scanned: 0.65 },
 ];
 /// Bits of a code that tell vectors apart as well as was measured.
 const WELL_TOLD: usize = 256;
@@ -150,8 +155,9 @@ impl<'a, 't> Snapshot<'a, 't> {
 
     fn compare_all(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
         let live = self.codes.iter().flat_map(Codes::items);
-        let items = live.filter(|item| query.admitted.is_none_or(|admitted| admitted.contains(*item))).collect();
-        self.score(query, items)
+        let live = live.filter(|item| query.admitted.is_none_or(|admitted| admitted.contains(*item)));
+        let items: Vec<u32> = live.collect();
+        self.score(query, &items)
     }
 
     /// The nearest of the items that have no code yet.
@@ -174,9 +180,28 @@ impl<'a, 't> Snapshot<'a, 't> {
         Ok(found)
     }
 
+    /// An empty list of as many codes as the query is to look at.
+    fn shortlist(&self, query: &Query<'_>) -> Shortlist<'t> {
+        Shortlist::new(self.listed(query), self.namespace.dimensions)
+    }
+
+    /// The best of those listed: all guessed again, and the best of them compared exactly.
+    fn score_listed(&mut self, query: &Query<'_>, list: Shortlist<'t>) -> Result<Vec<(f32, u32)>> {
+        let rescored = self.rescored(query);
+        let listed = list.finish();
+        if listed.len() <= rescored {
+            return self.score(query, &listed.iter().map(|listed| listed.item).collect::<Vec<_>>());
+        }
+        let estimator = Estimator::new(query.vector);
+        let mut guessed: Vec<(f32, u32)> =
+            listed.iter().map(|listed| (estimator.estimate(listed.groups, listed.place), listed.item)).collect();
+        guessed.select_nth_unstable_by(rescored, |a, b| b.0.total_cmp(&a.0));
+        self.score(query, &guessed[..rescored].iter().map(|(_, item)| *item).collect::<Vec<_>>())
+    }
+
     /// The best of `items`, compared exactly.
-    fn score(&mut self, query: &Query<'_>, items: Vec<u32>) -> Result<Vec<(f32, u32)>> {
-        let mut found = self.cosines(query.vector, &items)?;
+    fn score(&mut self, query: &Query<'_>, items: &[u32]) -> Result<Vec<(f32, u32)>> {
+        let mut found = self.cosines(query.vector, items)?;
         best(&mut found, query.wanted);
         Ok(found)
     }
@@ -221,9 +246,17 @@ impl<'a, 't> Snapshot<'a, 't> {
         *enough.unwrap_or(&EFFORTS[EFFORTS.len() - 1])
     }
 
+    /// So many codes are to be guessed again for the recall that is wanted.
+    fn listed(&self, query: &Query<'_>) -> usize {
+        self.effort_of(query, self.effort().listed)
+    }
+
     /// So many vectors are to be compared exactly for the recall that is wanted.
     fn rescored(&self, query: &Query<'_>) -> usize {
-        let (first, each) = self.effort().rescored;
+        self.effort_of(query, self.effort().rescored)
+    }
+
+    fn effort_of(&self, query: &Query<'_>, (first, each): (usize, usize)) -> usize {
         // Codes of few bits tell less; then the vectors are short, and comparing more of them costs the same.
         let short = (WELL_TOLD / self.namespace.dimensions.max(1)).max(1);
         (first + each * query.wanted).saturating_mul(short)

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::error::Result;
 
-/// Items that a filter leaves are compared exactly, without looking at codes, up to so many times those that would be.
-const DIRECT: usize = 4;
+/// Up to so many items that a filter leaves are compared exactly, without looking at codes.
+const DIRECT: usize = 1_024;
 
 /// Blocks between two looks at the deadline.
 const CHECK_EVERY: usize = 64;
@@ -21,25 +21,24 @@ pub(super) struct Scan;
 
 impl Index for Scan {
     fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
-        let wanted = snapshot.rescored(query);
         if let Some(admitted) = query.admitted
-            && admitted.len() <= (wanted * DIRECT) as u64
+            && admitted.len() <= (snapshot.rescored(query).max(DIRECT)) as u64
         {
             let live: Vec<u32> = admitted.iter().filter(|item| snapshot.is_live(*item)).collect();
-            return snapshot.score(query, live);
+            return snapshot.score(query, &live);
         }
-        let mut list = Shortlist::new(wanted, snapshot.namespace.dimensions);
+        let mut list = snapshot.shortlist(query);
         scan_from(snapshot, query, 0, &mut list)?;
-        snapshot.score(query, list.into_items())
+        snapshot.score_listed(query, list)
     }
 }
 
 /// Scans the codes of all items from `first` on.
-pub(super) fn scan_from(
-    snapshot: &Snapshot<'_, '_>,
+pub(super) fn scan_from<'t>(
+    snapshot: &Snapshot<'_, 't>,
     query: &Query<'_>,
     first: u32,
-    list: &mut Shortlist,
+    list: &mut Shortlist<'t>,
 ) -> Result<()> {
     let mut found = Vec::with_capacity(BLOCK as usize);
     let mut masks = [0; LIVE];
@@ -55,7 +54,7 @@ pub(super) fn scan_from(
         }
         found.clear();
         snapshot.isa.near(block.groups, &code, &masks, list.bound(), &mut found);
-        list.take(&found, |place| Some(block.first + place));
+        list.take(&found, block.groups, |place| Some(block.first + place));
     }
     Ok(())
 }

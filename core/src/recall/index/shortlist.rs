@@ -2,30 +2,35 @@
 
 use super::kernel::Near;
 
+/// An item whose code is near, and where the code is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed<'t> {
+    distance: u32,
+    pub(super) item: u32,
+    /// The groups among which its code is, and its place there.
+    pub(super) groups: &'t [u8],
+    pub(super) place: u32,
+}
+
 /// About so many of the nearest codes. What is farther than them is dropped as the scan goes on, by counts of distances.
 #[derive(Debug)]
-pub(super) struct Shortlist {
+pub(super) struct Shortlist<'t> {
     wanted: usize,
     bound: u32,
     /// How many of each distance are kept.
     counts: Vec<u32>,
-    kept: Vec<(u32, u32)>,
+    kept: Vec<Listed<'t>>,
     /// So many, and it is time to drop some.
     limit: usize,
 }
 
-impl Shortlist {
+impl<'t> Shortlist<'t> {
     /// For `wanted` codes of `bits` bits.
     pub(super) fn new(wanted: usize, bits: usize) -> Self {
         let wanted = wanted.max(1);
         let limit = wanted.saturating_mul(2);
-        Self {
-            wanted,
-            bound: bits as u32,
-            counts: vec![0; bits + 1],
-            kept: Vec::with_capacity(limit.min(4_096)),
-            limit,
-        }
+        let kept = Vec::with_capacity(limit.min(4_096));
+        Self { wanted, bound: bits as u32, counts: vec![0; bits + 1], kept, limit }
     }
 
     /// Codes farther than this are not wanted.
@@ -33,8 +38,8 @@ impl Shortlist {
         self.bound
     }
 
-    /// Takes what is near enough, and of what `item` gives the item.
-    pub(super) fn take(&mut self, found: &[Near], item: impl Fn(u32) -> Option<u32>) {
+    /// Takes what was found near enough among `groups`, and of what `item` gives the item.
+    pub(super) fn take(&mut self, found: &[Near], groups: &'t [u8], item: impl Fn(u32) -> Option<u32>) {
         for near in found {
             if near.distance > self.bound {
                 continue;
@@ -42,7 +47,7 @@ impl Shortlist {
             let Some(item) = item(near.place) else { continue };
             if let Some(count) = self.counts.get_mut(near.distance as usize) {
                 *count += 1;
-                self.kept.push((near.distance, item));
+                self.kept.push(Listed { distance: near.distance, item, groups, place: near.place });
             }
             if self.kept.len() >= self.limit {
                 self.drop_farthest();
@@ -60,19 +65,19 @@ impl Shortlist {
         let Some(bound) = enough else { return };
         self.bound = bound as u32;
         self.counts[bound + 1..].fill(0);
-        self.kept.retain(|(distance, _)| *distance <= bound as u32);
+        self.kept.retain(|listed| listed.distance <= bound as u32);
         // Many may be equally far.
         self.limit = self.kept.len() + self.wanted;
     }
 
-    /// The items that are left: at least as many as wanted where there are so many, and at most twice as many.
-    pub(super) fn into_items(mut self) -> Vec<u32> {
+    /// Those that are left: at least as many as wanted where there are so many, and at most twice as many.
+    pub(super) fn finish(mut self) -> Vec<Listed<'t>> {
         self.drop_farthest();
         if self.kept.len() > 2 * self.wanted {
             self.kept.select_nth_unstable(2 * self.wanted);
             self.kept.truncate(2 * self.wanted);
         }
-        self.kept.into_iter().map(|(_, item)| item).collect()
+        self.kept
     }
 }
 
@@ -89,13 +94,13 @@ mod tests {
             let mut list = Shortlist::new(wanted, 64);
             let near: Vec<_> = distances.iter().zip(0..).map(|(distance, place)| Near { distance: *distance, place }).collect();
             for part in near.chunks(part) {
-                list.take(part, |place| (place % 5 != 0).then_some(place + 7));
+                list.take(part, &[], |place| (place % 5 != 0).then_some(place + 7));
             }
             let mut admitted: Vec<_> = near.iter().filter(|near| near.place % 5 != 0).collect();
             admitted.sort_by_key(|near| near.distance);
             let last = admitted.get(wanted - 1).or(admitted.last()).map_or(0, |near| near.distance);
             let within = admitted.iter().filter(|near| near.distance <= last).count();
-            let items = list.into_items();
+            let items: Vec<u32> = list.finish().into_iter().map(|listed| listed.item).collect();
             prop_assert_eq!(items.len(), within.min(2 * wanted));
             let farthest = items.iter().map(|item| distances[*item as usize - 7]).max().unwrap_or(0);
             prop_assert!(farthest <= last);
