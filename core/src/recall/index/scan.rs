@@ -5,6 +5,7 @@ use roaring::RoaringBitmap;
 use super::{
     Index, Query, Snapshot,
     codes::{BLOCK, Codes, LIVE},
+    kernel::{GROUP_WORD, LANES},
     shortlist::Shortlist,
 };
 use crate::error::Result;
@@ -12,6 +13,8 @@ use crate::error::Result;
 /// Up to so many items that a filter leaves are compared exactly, without looking at codes.
 const DIRECT: usize = 1_024;
 
+/// Codes that are scanned with one bound.
+const AT_ONCE: usize = 256;
 /// Blocks between two looks at the deadline.
 const CHECK_EVERY: usize = 64;
 
@@ -40,7 +43,7 @@ pub(super) fn scan_from<'t>(
     first: u32,
     list: &mut Shortlist<'t>,
 ) -> Result<()> {
-    let mut found = Vec::with_capacity(BLOCK as usize);
+    let mut found = Vec::with_capacity(AT_ONCE);
     let mut masks = [0; LIVE];
     let code = snapshot.code(query);
     let from = snapshot.codes.partition_point(|block| block.first + (BLOCK - 1) < first);
@@ -52,9 +55,15 @@ pub(super) fn scan_from<'t>(
         if !restrict(&mut masks, block, query.admitted, first) {
             continue;
         }
-        found.clear();
-        snapshot.isa.near(block.groups, &code, &masks, list.bound(), &mut found);
-        list.take(&found, block.groups, |place| Some(block.first + place));
+        // In parts, so that what the first leave out is not looked at in the next.
+        let part = AT_ONCE / LANES * code.len() * GROUP_WORD;
+        for ((groups, masks), first) in
+            block.groups.chunks(part).zip(masks.chunks(AT_ONCE / LANES)).zip((block.first..).step_by(AT_ONCE))
+        {
+            found.clear();
+            snapshot.isa.near(groups, &code, masks, list.bound(), &mut found);
+            list.take(&found, groups, |place| Some(first + place));
+        }
     }
     Ok(())
 }

@@ -12,25 +12,24 @@ pub(super) struct Listed<'t> {
     pub(super) place: u32,
 }
 
-/// About so many of the nearest codes. What is farther than them is dropped as the scan goes on, by counts of distances.
+/// About so many of the nearest codes. What is farther than them is not taken as the scan goes on, by counts of distances.
 #[derive(Debug)]
 pub(super) struct Shortlist<'t> {
     wanted: usize,
+    /// The least distance up to which there are as many as wanted.
     bound: u32,
-    /// How many of each distance are kept.
-    counts: Vec<u32>,
-    kept: Vec<Listed<'t>>,
-    /// So many, and it is time to drop some.
-    limit: usize,
+    /// How many were taken of each distance, and how many of them are within the bound.
+    counts: Vec<usize>,
+    within: usize,
+    taken: Vec<Listed<'t>>,
 }
 
 impl<'t> Shortlist<'t> {
     /// For `wanted` codes of `bits` bits.
     pub(super) fn new(wanted: usize, bits: usize) -> Self {
         let wanted = wanted.max(1);
-        let limit = wanted.saturating_mul(2);
-        let kept = Vec::with_capacity(limit.min(4_096));
-        Self { wanted, bound: bits as u32, counts: vec![0; bits + 1], kept, limit }
+        let taken = Vec::with_capacity(wanted.saturating_mul(4).min(4_096));
+        Self { wanted, bound: bits as u32, counts: vec![0; bits + 1], within: 0, taken }
     }
 
     /// Codes farther than this are not wanted.
@@ -45,39 +44,26 @@ impl<'t> Shortlist<'t> {
                 continue;
             }
             let Some(item) = item(near.place) else { continue };
-            if let Some(count) = self.counts.get_mut(near.distance as usize) {
-                *count += 1;
-                self.kept.push(Listed { distance: near.distance, item, groups, place: near.place });
-            }
-            if self.kept.len() >= self.limit {
-                self.drop_farthest();
+            self.taken.push(Listed { distance: near.distance, item, groups, place: near.place });
+            self.counts[near.distance as usize] += 1;
+            self.within += 1;
+            while self.within - self.counts[self.bound as usize] >= self.wanted {
+                self.within -= self.counts[self.bound as usize];
+                self.bound -= 1;
             }
         }
     }
 
-    fn drop_farthest(&mut self) {
-        let mut within = 0;
-        // The least distance up to which there are enough; none when there are too few.
-        let enough = self.counts.iter().position(|count| {
-            within += *count as usize;
-            within >= self.wanted
-        });
-        let Some(bound) = enough else { return };
-        self.bound = bound as u32;
-        self.counts[bound + 1..].fill(0);
-        self.kept.retain(|listed| listed.distance <= bound as u32);
-        // Many may be equally far.
-        self.limit = self.kept.len() + self.wanted;
-    }
-
-    /// Those that are left: at least as many as wanted where there are so many, and at most twice as many.
+    /// Those that are left: at least as many as wanted where there are so many, and at most twice as many: many may be
+    /// equally far.
     pub(super) fn finish(mut self) -> Vec<Listed<'t>> {
-        self.drop_farthest();
-        if self.kept.len() > 2 * self.wanted {
-            self.kept.select_nth_unstable(2 * self.wanted);
-            self.kept.truncate(2 * self.wanted);
+        let bound = self.bound;
+        self.taken.retain(|listed| listed.distance <= bound);
+        if self.taken.len() > 2 * self.wanted {
+            self.taken.select_nth_unstable(2 * self.wanted);
+            self.taken.truncate(2 * self.wanted);
         }
-        self.kept
+        self.taken
     }
 }
 
