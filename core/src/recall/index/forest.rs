@@ -220,16 +220,13 @@ fn live_rows(read: &Read<'_>, namespace: &Namespace, first: u32) -> Result<Vec<(
 
 /// One step of taking a forest away.
 pub(super) fn step(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
-    match namespace.ann {
-        Some(index) => {
-            if remove_rows(write, index, REMOVED_AT_ONCE)? {
-                namespace.ann = None;
-            }
-        }
-        None => {
-            namespace.ann = namespace.forest.take().map(|forest| forest.index);
-            namespace.ann_until_ms = 0;
-        }
+    let Some(index) = namespace.ann else {
+        namespace.ann = namespace.forest.take().map(|forest| forest.index);
+        namespace.ann_until_ms = 0;
+        return Ok(());
+    };
+    if remove_rows(write, index, REMOVED_AT_ONCE)? {
+        namespace.ann = None;
     }
     Ok(())
 }

@@ -32,6 +32,9 @@ const BLOCKS_A_FOLD: u32 = 2;
 /// An item and its code.
 type Coded = (u32, Vec<u64>);
 
+/// The centroids, one after the other, and the list of each.
+type Built = (Vec<f32>, Vec<Vec<Coded>>);
+
 /// What is read, computed and written for the lists of one version.
 struct Build {
     store: Store,
@@ -97,7 +100,7 @@ fn put_in_place(
 
 impl Build {
     /// The centroids and the lists; none when the process is closing.
-    fn compute(&self) -> Result<Option<(Vec<f32>, Vec<Vec<Coded>>)>> {
+    fn compute(&self) -> Result<Option<Built>> {
         let (isa, dimensions) = (Isa::detect(), self.namespace.dimensions);
         // A fixed seed: the same vectors give the same lists.
         let mut rng = StdRng::seed_from_u64(u64::from(self.lists.version));

@@ -57,7 +57,9 @@ fn normalise(vector: &mut [f32]) -> bool {
     if length <= 0.0 {
         return false;
     }
-    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    for x in vector {
+        *x = (f64::from(*x) / length) as f32;
+    }
     true
 }
 

@@ -59,7 +59,7 @@ const EFFORTS: [Effort; 6] = [
     Effort { recall: 0.9, listed: (60, 4), rescored: (10, 2), scanned: 0.08 },
     Effort { recall: 0.95, listed: (100, 5), rescored: (15, 2), scanned: 0.14 },
     Effort { recall: 0.98, listed: (200, 6), rescored: (30, 3), scanned: 0.22 },
-    Effort { recall: 0.99, listed: (320, 8), rescored: (40, 4), scanned: 0.33 },
+    Effort { recall: 0.99, listed: (350, 8), rescored: (60, 5), scanned: 0.33 },
     Effort { recall: 0.995, listed: (600, 10), rescored: (60, 6), scanned: 0.45 },
     Effort { recall: 1.0, listed: (1_400, 20), rescored: (150, 10), scanned: 0.65 },
 ];

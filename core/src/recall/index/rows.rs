@@ -32,7 +32,7 @@ pub(super) fn sealed(namespace: &Namespace) -> u32 {
 struct Rows<'t> {
     /// Which items have a row.
     present: &'t [u8],
-    rows: &'t [u8],
+    values: &'t [u8],
     /// All have: then nothing has to be counted.
     full: bool,
 }
@@ -45,7 +45,11 @@ impl<'t> Rows<'t> {
         // Nearly always all are there, and then there is nothing to be counted.
         let full = rows.len() == items * row;
         let count = || present.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
-        if full || rows.len() == count() * row { Ok(Self { present, rows, full }) } else { Err(malformed("rows")) }
+        if full || rows.len() == count() * row {
+            Ok(Self { present, values: rows, full })
+        } else {
+            Err(malformed("rows"))
+        }
     }
 
     fn get(&self, at: usize, dimensions: usize) -> Option<&'t [u8]> {
@@ -60,7 +64,7 @@ impl<'t> Rows<'t> {
             (before + (byte & ((1 << (at % 8)) - 1)).count_ones()) as usize
         };
         let bytes = dimensions * 4;
-        self.rows.get(row * bytes..(row + 1) * bytes)
+        self.values.get(row * bytes..(row + 1) * bytes)
     }
 }
 
@@ -155,19 +159,18 @@ impl<'t> RowReader<'t> {
             return row.map(|row| self.checked(row)).transpose();
         }
         let number = (item / self.items) as usize;
-        let block = match self.blocks.get(number).copied().flatten() {
-            Some(block) => block,
-            None => {
-                let key = self.namespace.item_key(item / self.items * self.items);
-                let block = match self.read.tables.rows.get_unverified(self.read.txn, &key)? {
-                    Some(value) => Block::There(Rows::parse(value, self.namespace.dimensions)?),
-                    None => Block::Missing,
-                };
-                if let Some(slot) = self.blocks.get_mut(number) {
-                    *slot = Some(block);
-                }
-                block
+        let block = if let Some(block) = self.blocks.get(number).copied().flatten() {
+            block
+        } else {
+            let key = self.namespace.item_key(item / self.items * self.items);
+            let block = match self.read.tables.rows.get_unverified(self.read.txn, &key)? {
+                Some(value) => Block::There(Rows::parse(value, self.namespace.dimensions)?),
+                None => Block::Missing,
+            };
+            if let Some(slot) = self.blocks.get_mut(number) {
+                *slot = Some(block);
             }
+            block
         };
         Ok(match block {
             Block::There(rows) => rows.get((item % self.items) as usize, self.namespace.dimensions),
