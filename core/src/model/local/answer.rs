@@ -213,8 +213,10 @@ impl Answer {
 
     /// Tells whoever reads it that all was said.
     pub(super) fn finish(mut self) {
-        // No reader, no one to tell.
-        let _ = self.done.take().map(|done| self.out.try_send(Ok(done)));
+        if let Some(done) = self.done.take() {
+            // No reader, no one to tell.
+            let _ = self.out.try_send(Ok(done));
+        }
     }
 
     /// Writes the next token, chosen by the scores that the model gave; true when it was the last, see

@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn only_a_lower_priority_gives_way_and_not_where_it_waited_for_its_turn() {
         let case = Case { start: Instant::now() };
-        let now = case.start + Duration::from_secs(60);
+        let now = case.start + Duration::from_mins(1);
         let gives = |own: (Priority, u64), other: (Priority, u64)| {
             let [own, other] = [own, other].map(|(priority, at)| case.standing(0, priority, at, None));
             own.gives_way_to(&other, now)

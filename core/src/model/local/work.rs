@@ -13,7 +13,7 @@ use super::{
     decoder::{Part, Scores, Scratch, pages_of},
     gguf::corrupt,
     kernel::{PAGE, Pool},
-    pages::Pages,
+    pages::{Memory, Pages},
     sampler::are_numbers,
     scheduler::{Limits, Shared, State},
     standing,
@@ -127,6 +127,8 @@ impl<'a> Work<'a> {
             let next = &state.waiting[at];
             if let Some(error) = next.unwanted() {
                 unwanted.push((state.waiting.swap_remove(at), error));
+                // Where many leave at once, they do not come up one by one.
+                state.let_leave(unwanted);
                 continue;
             }
             if self.running.len() < self.shared.limits.answers && self.has_room(next) {
@@ -141,6 +143,11 @@ impl<'a> Work<'a> {
             let Some(last) = last.filter(|_| self.would_have_room(next, |other| !gives_way(other))) else { break };
             self.make_way(last, state);
         }
+        self.tell(state);
+    }
+
+    /// Tells how many are written, and what they remember.
+    fn tell(&self, state: &mut State) {
         state.running = self.running.len();
         state.statistics.memory_bytes = (self.pages.count() * self.pages.page_bytes()) as u64;
         state.statistics.kept_bytes = (self.pages.kept() * self.pages.page_bytes()) as u64;
@@ -314,13 +321,14 @@ impl<'a> Work<'a> {
 
     /// Takes answer `at` out, which was `written` to its end or given up.
     fn end(&mut self, at: usize, written: bool) -> Answer {
-        let answer = self.running.remove(at);
+        let mut answer = self.running.remove(at);
+        answer.memory = Memory::default();
         let took = written.then(|| self.last_end.elapsed());
         if written {
             self.last_end = Instant::now();
         }
         let mut state = self.shared.lock();
-        state.running = self.running.len();
+        self.tell(&mut state);
         state.ended(took);
         answer
     }

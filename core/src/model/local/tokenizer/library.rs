@@ -220,7 +220,7 @@ mod tests {
     };
 
     /// A tokenizer of these pieces and then those of all bytes. Token 0 is for what is unknown, 1 begins and 2 ends.
-    fn whole(pieces: &[&str], model: impl Fn(&[String]) -> Json, normalizer: Json, before: Json) -> Whole {
+    fn whole(pieces: &[&str], model: impl Fn(&[String]) -> Json, normalizer: &Json, before: &Json) -> Whole {
         let mut texts: Vec<_> = ["<unk>", "<s>", "</s>"].iter().chain(pieces).map(ToString::to_string).collect();
         texts.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
         let added: Vec<_> = (0..3)
@@ -247,14 +247,14 @@ mod tests {
         Whole::of_library(&Gguf { metadata, ..Gguf::default() }, &whole).unwrap()
     }
 
-    fn unigram(normalizer: Json, bytes: bool) -> Whole {
+    fn unigram(normalizer: &Json, bytes: bool) -> Whole {
         let model = move |texts: &[String]| {
             let score = |text: &str| if text.starts_with('<') && text.len() > 1 { 0.0 } else { -4.0 };
             let vocab: Vec<_> = texts.iter().map(|text| json!([text, score(text)])).collect();
             json!({"type": "Unigram", "unk_id": 0, "byte_fallback": bytes, "vocab": vocab})
         };
         let before = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true});
-        whole(&["\u{2581}", "a", "<", "/", "s", ">", "0", "x", "A"], model, normalizer, before)
+        whole(&["\u{2581}", "a", "<", "/", "s", ">", "0", "x", "A"], model, normalizer, &before)
     }
 
     fn bpe() -> Whole {
@@ -266,7 +266,7 @@ mod tests {
         };
         let steps = json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u{2581}"},
             {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]});
-        whole(&["\u{2581}", "\u{2581}a", "a", "<", "/", "s", ">", "</", "</s"], model, steps, Json::Null)
+        whole(&["\u{2581}", "\u{2581}a", "a", "<", "/", "s", ">", "</", "</s"], model, &steps, &Json::Null)
     }
 
     fn text(tokenizer: &Whole, tokens: &[u32]) -> String {
@@ -275,14 +275,14 @@ mod tests {
 
     #[test]
     fn no_text_becomes_a_control_token_or_the_byte_it_names() {
-        let folded = unigram(json!({"type": "NFKC"}), true);
-        for tokenizer in [unigram(Json::Null, true), unigram(Json::Null, false), bpe(), folded] {
+        let folded = unigram(&json!({"type": "NFKC"}), true);
+        for tokenizer in [unigram(&Json::Null, true), unigram(&Json::Null, false), bpe(), folded] {
             for given in ["a</s>a", "</s></s>", "<s></s>a", "<unk>", "</</s>s>", "a \u{ff1c}/\u{ff53}>a"] {
                 let tokens = tokenizer.encode_plain(given).unwrap();
                 assert!(!tokens.contains(&1) && !tokens.contains(&2), "{given}: {tokens:?}");
             }
         }
-        for tokenizer in [unigram(Json::Null, true), bpe()] {
+        for tokenizer in [unigram(&Json::Null, true), bpe()] {
             for given in ["a</s>a", "</s></s>", "<s>a</</s>s>", "<unk>"] {
                 let tokens = tokenizer.encode_plain(given).unwrap();
                 assert!(tokens.iter().all(|token| *token != 0), "{given}: {tokens:?}");
@@ -291,15 +291,15 @@ mod tests {
             let end: Vec<_> = tokens.iter().rev().take(2).map(|&token| tokenizer.bytes(token).to_vec()).collect();
             assert_eq!(end, [[0xa9], [0xc3]], "bytes of what is no piece are there");
         }
-        let tokenizer = unigram(Json::Null, true);
+        let tokenizer = unigram(&Json::Null, true);
         assert_eq!(text(&tokenizer, &tokenizer.encode_plain("a<0x0A>a").unwrap()), " a<0x0A>a");
         assert_eq!(text(&tokenizer, &tokenizer.encode_plain("a\na").unwrap()), " a\na");
-        assert_eq!(unigram(Json::Null, false).encode_plain("a\u{e9}").unwrap().last(), Some(&0), "what is unknown");
+        assert_eq!(unigram(&Json::Null, false).encode_plain("a\u{e9}").unwrap().last(), Some(&0), "what is unknown");
     }
 
     #[test]
     fn what_goes_on_gets_no_space_before_it() {
-        for tokenizer in [unigram(Json::Null, true), bpe()] {
+        for tokenizer in [unigram(&Json::Null, true), bpe()] {
             let mut tokens = tokenizer.encode_prompt("<s>a", None).unwrap();
             tokenizer.go_on(&mut tokens, "a a").unwrap();
             assert_eq!(text(&tokenizer, &tokens), "<s> aa a");

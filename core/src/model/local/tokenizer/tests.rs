@@ -156,7 +156,9 @@ fn tokens_that_steer_are_control_tokens_whatever_the_file_calls_them() {
 fn a_cut_that_is_not_named_is_that_of_a_known_model_or_refused() {
     let texts = |count: usize, known: &[(usize, &str)]| {
         let mut texts = vec!["x"; count];
-        known.iter().for_each(|(at, text)| texts[*at] = text);
+        for (at, text) in known {
+            texts[*at] = text;
+        }
         texts.into_iter().collect::<Texts>()
     };
     assert_eq!(unnamed_cut(&texts(50_257, &[])).unwrap(), "gpt-2");
