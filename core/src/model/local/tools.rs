@@ -385,7 +385,7 @@ impl CallParser {
             Some(name) => self.call_of(&name, &self.held[opening..end]).into_iter().collect(),
             None => self.calls_in(&self.held[opening..end]),
         };
-        calls.truncate(self.most);
+        calls.truncate(self.most.saturating_sub(self.calls));
         let rest = self.held.split_off(end);
         if calls.is_empty() {
             self.at = Place::InText;
