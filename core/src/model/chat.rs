@@ -329,7 +329,9 @@ impl ChatRequest {
             bytes += message.content.len() + 12;
             images += message.images.len() as u64;
             let calls = message.tool_calls.iter();
-            bytes += calls.map(|call| call.name.len() + call.arguments.to_string().len() + 24).sum::<usize>();
+            let beside = |call: &ToolCall| call.extra_content.as_ref().map_or(0, |more| more.to_string().len());
+            bytes +=
+                calls.map(|call| call.name.len() + call.arguments.to_string().len() + beside(call) + 24).sum::<usize>();
         }
         for tool in &self.tools {
             bytes += tool.name.len() + tool.description.len() + tool.parameters.to_string().len() + 24;

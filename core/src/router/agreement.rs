@@ -44,7 +44,9 @@ impl Walk {
             };
             if end.is_ok() {
                 count += 1.0;
-                same += f64::from(u8::from(same_result(&own, &live.text) == Some(true)));
+                // As the answer itself was read.
+                let other = self.form.read(&live.text).unwrap_or_default();
+                same += f64::from(u8::from(same_result(&own, &other) == Some(true)));
             }
             spent = spent + self.close(live, outcome, tokens);
         }

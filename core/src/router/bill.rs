@@ -129,6 +129,14 @@ impl Bill {
         self.unseen = tokens;
     }
 
+    /// The model said what it took, and that is booked later: no more is held than it cost.
+    pub(super) fn hold_what_is_known(&mut self) {
+        if let Some((usage, cost)) = self.known {
+            let entry = self.entry(usage, Paid { cost, reference_cost: NanoUsd::ZERO });
+            self.holds.shrink(cost, &entry);
+        }
+    }
+
     /// The model has begun: from here on the request is paid for.
     pub(super) fn begin(&mut self) {
         self.begun = true;

@@ -45,17 +45,19 @@ impl Cascade {
 /// An answer that was doubted.
 pub(super) struct Doubted {
     answer: Kept,
+    agreement: Option<f64>,
     /// Open until it is known whether the answer stands.
     bill: Option<Bill>,
 }
 
 impl Doubted {
     /// Takes the bill of the answer; gives it back when there is one already.
-    pub(super) fn keep(&mut self, bill: Bill) -> std::result::Result<NanoUsd, Bill> {
+    pub(super) fn keep(&mut self, mut bill: Bill) -> std::result::Result<NanoUsd, Bill> {
         if self.bill.is_some() {
             return Err(bill);
         }
         let cost = bill.cost(&self.answer.usage);
+        bill.hold_what_is_known();
         self.bill = Some(bill);
         Ok(cost)
     }
@@ -98,7 +100,7 @@ impl Walk {
             usage: live.bill.usage(),
         };
         // One that was doubted before is booked as it goes.
-        self.doubted = Some(Doubted { answer, bill: None });
+        self.doubted = Some(Doubted { answer, agreement: live.agreement, bill: None });
         // A cheaper model would be doubted too.
         let first = self.steps.pop_front();
         self.steps.retain(dearer);
@@ -118,9 +120,9 @@ impl Walk {
 
     /// The answer that was doubted, when nothing better came: it is paid for and judged as any other.
     pub(super) async fn doubted_reply(&mut self) -> Result<Option<Box<GenerateReply>>> {
-        let Some(Doubted { answer, bill: Some(bill) }) = self.doubted.take() else { return Ok(None) };
+        let Some(Doubted { answer, agreement, bill: Some(bill) }) = self.doubted.take() else { return Ok(None) };
         let own = bill.cost(&answer.usage);
-        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, (own, None));
+        let remember = self.engine.remember(&self.cx, &self.id, &self.decision.request, &answer, (own, agreement));
         let (paid, ()) = tokio::join!(bill.pay(answer.usage), remember);
         let reference_cost = paid?.reference_cost;
         let Kept { text, tool_calls, logprobs, finish_reason, model, usage } = answer;

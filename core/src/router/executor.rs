@@ -57,7 +57,7 @@ pub(super) struct Walk {
     pub(super) steps: VecDeque<Step>,
     pub(super) mode: Mode,
     /// The form that the answer must have.
-    form: Form,
+    pub(super) form: Form,
     /// What was wrong with the form of the last answer, for its model to mend.
     pub(super) repair: Option<Repair>,
     /// Whether the model that is tried was told so before.
@@ -567,7 +567,7 @@ impl Walk {
 }
 
 /// Whether the model may think where nobody sees it: as it likes, but for Claude, which does when it is told to.
-fn may_think(profile: &ModelProfile, request: &ChatRequest) -> bool {
+pub(super) fn may_think(profile: &ModelProfile, request: &ChatRequest) -> bool {
     profile.capabilities.reasoning
         && match request.sampling.reasoning_effort {
             Some(effort) => effort != ReasoningEffort::None,

@@ -18,6 +18,8 @@ use crate::{
 
 const REPLY: u8 = b'r';
 const LABEL: u8 = b'l';
+/// The key of the number of the next judgement.
+const NEXT: &[u8] = b"n";
 /// Bytes of a key of a judgement before its tenant.
 const NUMBERED: usize = 9;
 /// Old replies that every new one looks at, so that what can no longer be judged does not stay.
@@ -108,7 +110,9 @@ pub(super) fn judge(
     let record = Record { outcomes, ..reply.record };
     table.delete(write.txn, &key)?;
     let last = table.last(write.txn, &[LABEL])?.and_then(|(key, _)| number(key));
-    let next = last.map_or(0, |last| last + 1);
+    // What was forgotten had a number too, by which it was learned.
+    let next = table.get_json::<u64>(write.txn, NEXT)?.unwrap_or(0).max(last.map_or(0, |last| last + 1));
+    table.put_json(write.txn, NEXT, &(next + 1))?;
     // The reply's key without its first byte names whose judgement it is.
     table.put_json(write.txn, &[&[LABEL], next.to_be_bytes().as_slice(), &key[1..]].concat(), &record)?;
     Ok(Some((next, record)))
@@ -167,11 +171,11 @@ pub(super) fn forget(write: &mut Write<'_, '_>, tenant: &str, id: Option<&str>) 
 /// The newest replies of `tenant` of which two answers are kept.
 pub(super) fn shadowed(read: &Read<'_>, tenant: &str, most: usize) -> Result<Vec<Shadowed>> {
     let (table, whose) = (&read.tables.learning, reply_key(tenant, ""));
-    let mut found = Vec::new();
+    let (mut found, now) = (Vec::new(), now_ms());
     for row in table.prefix(read.txn, &whose)? {
         let (key, value) = row?;
         let reply: Judgeable = table.parse(value)?;
-        let Some(given) = &reply.given else { continue };
+        let Some(given) = reply.given.as_ref().filter(|_| reply.until_ms >= now) else { continue };
         let text = |beside: bool| {
             let mut outcomes = reply.record.outcomes.iter();
             outcomes.find(|(model, _)| reply.is_beside(model) == beside)

@@ -97,14 +97,15 @@ impl ChatModel for Retried {
 /// Waits for the first piece of an answer that is given out, so that a failure before it is one of the call.
 async fn begun(called: Result<ChatStream>) -> Result<ChatStream> {
     let mut rest = called?;
-    let (mut hidden, mut told) = (0, None);
+    let (mut hidden, mut told, mut paid_by) = (0, None, None);
     loop {
         match rest.next().await {
             Some(Ok(Delta::Progress { bytes })) => hidden += bytes,
             Some(Ok(Delta::Usage { usage, whole })) => told = Some(Delta::Usage { usage, whole }),
+            Some(Ok(Delta::PaidBy { key })) => paid_by = Some(Delta::PaidBy { key }),
             Some(Ok(first)) => {
                 let progress = (hidden > 0).then_some(Delta::Progress { bytes: hidden });
-                let before = progress.into_iter().chain(told).chain([first]).map(Ok);
+                let before = paid_by.into_iter().chain(progress).chain(told).chain([first]).map(Ok);
                 return Ok(stream::iter(before).chain(rest).boxed());
             }
             Some(Err(error)) => return Err(error),

@@ -306,7 +306,7 @@ async fn the_dearest_model_is_asked_beside_and_both_answers_are_judged_together(
 #[tokio::test]
 async fn what_is_forgotten_is_not_learned_again() {
     let folder = tempfile::tempdir().unwrap();
-    let cheap = Scripted::local("cheap").says(&["a"]).says(&["b"]).says(&["c"]).says(&["d"]);
+    let cheap = Scripted::local("cheap").says(&["a"]).says(&["b"]).says(&["c"]).says(&["d"]).says(&["e"]);
     let rig = rig(&folder, learning(), vec![cheap]);
     rig.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
     let bob = Context::new().tenant("bob");
@@ -322,6 +322,17 @@ async fn what_is_forgotten_is_not_learned_again() {
     assert_eq!(rig.engine.forget(&rig.cx, Some(&ids[0])).await.unwrap(), 1);
     assert_eq!(rig.engine.forget(&bob, None).await.unwrap(), 2, "one that was judged and one that could be");
     assert_eq!(rig.engine.feedback(&bob, &ids[3], 1.0).await.unwrap_err().kind(), ErrorKind::NotFound);
+    // A number that was used is not used again: what is told from now on is learned, and after opening too.
+    let reply = rig.engine.generate(&rig.cx, ask("3 + 4?")).await.unwrap();
+    let known = |engine: &RouterEngine| {
+        let plan = engine.learning().learned.route(&asked(), &[state("cheap")]).unwrap();
+        plan.steps[0].reason.clone()
+    };
+    let before = known(&rig.engine);
+    assert!(before.contains("from 3 labels"), "{before}");
+    rig.engine.forget(&rig.cx, Some(&ids[1])).await.unwrap();
+    rig.engine.feedback(&rig.cx, &reply.id, 1.0).await.unwrap();
+    assert!(known(&rig.engine).contains("from 4 labels"), "{}", known(&rig.engine));
     assert_eq!(rig.engine.train(&rig.cx, Vec::new()).await.unwrap(), 1);
     let rows = rig.store.read(|read| Ok(read.tables.learning.keys(read.txn, b"l")?.count())).unwrap();
     assert_eq!(rows, 1);
@@ -395,24 +406,41 @@ async fn a_doubted_answer_stands_when_the_deadline_passes_before_a_better_one_co
 async fn vectors_of_another_embedder_are_left_out_and_what_cannot_be_read_is_learned_again() {
     let folder = tempfile::tempdir().unwrap();
     let one = rig(&folder, learning(), vec![Scripted::local("cheap")]);
+    one.engine.set_embedder(Arc::new(crate::team::scripted::WordEmbedder::new()));
+    let parts = one.engine.embedder().unwrap().profile().dimensions;
     let of = |embedder: &str, parts: usize| Record {
         embedding: Some(vec![0.5; parts]),
         embedder: Some(embedder.into()),
         ..record("a?", ("a", 1.0), 1.0)
     };
-    let rows = [of("before", 2), of("now", 3)];
+    let rows = [of("before", parts), of("words", parts + 1), of("words", parts)];
     let kept = one.store.write(move |write| {
-        for (id, record) in ["1", "2"].into_iter().zip(rows.clone()) {
+        for (id, record) in ["1", "2", "3"].into_iter().zip(rows.clone()) {
             labels::keep(write, "", id, &Judgeable { until_ms: u64::MAX, record, given: None })?;
             labels::judge(write, ("", id), 1.0, None)?;
         }
-        let snapshot = Snapshot { labels: 2, learned: "of another version".into() };
+        let snapshot = Snapshot { labels: 3, learned: "of another version".into() };
         write.tables.learning.put_json(write.txn, SNAPSHOT, &snapshot)?;
         write.tables.learning.put_json(write.txn, TRAINING, &"t")
     });
     kept.await.unwrap();
     one.engine.begin_to_learn(false, Runtime::default()).await.unwrap();
     let plan = one.engine.learning().learned.route(&asked(), &[state("cheap")]).unwrap();
-    assert!(plan.steps[0].reason.contains("from 2 labels"), "{}", plan.steps[0].reason);
-    assert_eq!(one.engine.train(&one.cx, Vec::new()).await.unwrap(), 2);
+    assert!(plan.steps[0].reason.contains("from 3 labels"), "{}", plan.steps[0].reason);
+    assert_eq!(one.engine.train(&one.cx, Vec::new()).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_doubted_answer_holds_no_more_than_it_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let cascade = LearningConfig { cascade: true, ..learning() };
+    let models = vec![Scripted::remote("cheap", 1).says(&[WRONG]), Scripted::remote("dear", 1000).says(&["9"])];
+    let rig = rig(&folder, cascade, models);
+    let (chat, _) = crate::router::prepare::chat_request(ask(QUESTION)).unwrap();
+    let most = |model: &Scripted| model.profile().price.most(model.most_tokens(&chat).unwrap().max(10), 100);
+    // Enough for what the first took and the most of the second, not for the most of both.
+    let enough = most(&rig.models[1]) + NanoUsd(11);
+    assert!(enough < most(&rig.models[0]) + most(&rig.models[1]));
+    let reply = rig.engine.generate(&rig.cx.clone().at_most(enough), ask(QUESTION)).await.unwrap();
+    assert_eq!(reply.model, "dear");
 }

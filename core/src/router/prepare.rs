@@ -30,7 +30,6 @@ impl RouterEngine {
         request: ChatRequest,
         mut asked: RouteRequest,
     ) -> Result<Prepared> {
-        asked.prompt = request.messages.iter().rfind(|message| message.role == Role::User).map(|m| m.content.clone());
         if self.config().learning.enabled {
             if let Some(prompt) = &asked.prompt {
                 // Every request would be sent to an embedder outside, and paid for.
@@ -135,9 +134,10 @@ pub(super) fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, Rou
     needs.grammar |= response_format.needs_grammar();
     needs.images |= messages.iter().any(|message| !message.images.is_empty());
     needs.reasoning |= sampling.reasoning_effort.is_some_and(|effort| effort != ReasoningEffort::None);
+    let prompt = messages.iter().rfind(|message| message.role == Role::User).map(|message| message.content.clone());
     let request = ChatRequest { messages, tools, tool_choice, parallel_tool_calls, response_format, sampling };
     request.validate().map_err(|e| e.during("RouterEngine::generate"))?;
-    Ok((request, RouteRequest { needs, tag, ..RouteRequest::default() }))
+    Ok((request, RouteRequest { needs, tag, prompt, ..RouteRequest::default() }))
 }
 
 /// What `request` is for `model`: its tokens, and those its answer may have. They are estimated where the model cannot

@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use super::{
-    RouterEngine,
+    LedgerEntry, RouterEngine,
     attempt::{Live, Step, TimeLeft},
     bill::{Bill, Charge},
     breaker::Outcome,
-    executor::worst,
+    executor::{may_think, worst},
     labels, learn,
     prepare::Prepared,
     single::tell_breaker,
@@ -73,6 +73,18 @@ impl Shadow {
         let model = std::sync::Arc::clone(&step.model);
         let profile = model.profile();
         let tokens = step.input_tokens + step.max_output_tokens;
+        let most = worst(&step, &request);
+        let entry = LedgerEntry {
+            tenant: cx.tenant.to_string(),
+            tag: tag.clone(),
+            model: profile.id.clone(),
+            key: profile.key.clone(),
+            cost: most,
+            ..LedgerEntry::default()
+        };
+        if !engine.budgets().is_within_soft(&entry).await? {
+            return Ok(());
+        }
         let leave = engine.admission().enter(cx, profile, tokens, std::time::Duration::ZERO).await?;
         let charge = Charge {
             id,
@@ -81,11 +93,14 @@ impl Shadow {
             key: profile.key.as_deref(),
             price: &profile.price,
             input_tokens: step.input_tokens,
-            most: worst(&step, &request),
+            most,
             decision: None,
         };
         let mut bill = Bill::open(engine, cx, charge).await?;
         bill.is_shadow();
+        if may_think(profile, &request) {
+            bill.may_think(step.max_output_tokens);
+        }
         request.sampling.max_tokens = Some(u32::try_from(step.max_output_tokens).unwrap_or(u32::MAX));
         let left = TimeLeft { total: engine.timeout(), first: None, idle: None };
         let mut live = Live::new(cx, step, request, left, (leave, bill), None);

@@ -166,13 +166,31 @@ impl Holds {
             hold.settle(spent);
         }
         let Some(mut kept) = self.kept.take() else { return };
-        let Some(store) = kept.store.take().filter(|_| staged) else { return };
-        let held = &kept.held.0;
+        if let Some(store) = kept.store.take().filter(|_| staged) {
+            kept.shrink(Some(&store), spent, entry);
+        }
+    }
+}
+
+impl Holds {
+    /// What it cost is known, and is written down later: what is left over is given back.
+    pub(super) fn shrink(&mut self, spent: NanoUsd, entry: &LedgerEntry) {
+        for hold in self.call.drain(..) {
+            hold.settle(spent);
+        }
+        let Some(kept) = &self.kept else { return };
+        kept.shrink(kept.store.as_ref(), spent, entry);
+    }
+}
+
+impl Kept {
+    fn shrink(&self, store: Option<&Store>, spent: NanoUsd, entry: &LedgerEntry) {
+        let held = &self.held.0;
         let before = held.amount.swap(spent.0, Ordering::Relaxed);
         held.add(spent.0 - before);
-        if let Form::Written(number) = &held.form {
+        if let (Form::Written(number), Some(store)) = (&held.form, store) {
             let (number, entry) = (*number, entry.clone());
-            // Killed before its task ends, what the call took is known all the same.
+            // Killed before it is written down, what the call took is known all the same.
             store.enqueue_soon(vec![Box::new(move |write| rows::shrink(write, &number, &entry))]);
         }
     }
@@ -301,6 +319,24 @@ impl Budgets {
             }
         }
         Ok(false)
+    }
+
+    /// Whether every budget that pays for `entry` stays within its soft limit when it costs what it says.
+    pub(super) async fn is_within_soft(&self, entry: &LedgerEntry) -> Result<bool> {
+        let ours: Vec<_> =
+            self.all.iter().filter(|budget| budget.soft.is_some() && budget.scope.covers(entry)).collect();
+        if ours.is_empty() {
+            return Ok(true);
+        }
+        self.ready().await?;
+        let now = self.now_ms();
+        for budget in ours {
+            let taken = self.taken(budget, now)?;
+            if budget.soft.is_some_and(|soft| taken + entry.cost > soft) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// How each budget stands now.
