@@ -72,7 +72,7 @@ mod tests {
                 let got = Estimator::new(&query).estimate(&groups, place as u32);
                 assert!((got - expected).abs() < 1e-4, "{dimensions}: {got} {expected}");
             }
-            assert_eq!(Estimator::new(&query).estimate(&groups, 16), f32::NEG_INFINITY);
+            assert!(Estimator::new(&query).estimate(&groups, 16) < -1e30, "outside");
         }
     }
 }
