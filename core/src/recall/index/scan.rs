@@ -1,6 +1,8 @@
 //! Scanning all codes, and comparing the nearest exactly.
 
-use roaring::RoaringBitmap;
+use std::iter::Peekable;
+
+use roaring::bitmap::Iter;
 
 use super::{
     Index, Query, Snapshot,
@@ -46,13 +48,14 @@ pub(super) fn scan_from<'t>(
     let mut found = Vec::with_capacity(AT_ONCE);
     let mut masks = [0; LIVE];
     let code = snapshot.code(query);
+    let mut admitted = query.admitted.map(|admitted| admitted.range(first..).peekable());
     let from = snapshot.codes.partition_point(|block| block.first + (BLOCK - 1) < first);
     for (at, block) in snapshot.codes[from..].iter().enumerate() {
         if at % CHECK_EVERY == 0 {
             snapshot.cx.check()?;
         }
         masks.copy_from_slice(block.live);
-        if !restrict(&mut masks, block, query.admitted, first) {
+        if !restrict(&mut masks, block, admitted.as_mut(), first) {
             continue;
         }
         // In parts, so that what the first leave out is not looked at in the next.
@@ -68,14 +71,16 @@ pub(super) fn scan_from<'t>(
     Ok(())
 }
 
-/// Leaves the items that are admitted, from `first` on; says whether any is left.
-fn restrict(masks: &mut [u8; LIVE], block: &Codes<'_>, admitted: Option<&RoaringBitmap>, first: u32) -> bool {
+/// Leaves the items that are `admitted`, an iterator in order that stands at or before the block, from `first` on; says
+/// whether any is left.
+fn restrict(masks: &mut [u8; LIVE], block: &Codes<'_>, admitted: Option<&mut Peekable<Iter<'_>>>, first: u32) -> bool {
     if let Some(admitted) = admitted {
         let mut allowed = [0; LIVE];
         let mut any = false;
-        for item in admitted.range(block.first..=block.first + (BLOCK - 1)) {
-            let at = (item - block.first) as usize;
-            allowed[at / 8] |= 1 << (at % 8);
+        while let Some(item) = admitted.next_if(|item| *item <= block.first + (BLOCK - 1)) {
+            // Those before belong to blocks without codes.
+            let Some(at) = item.checked_sub(block.first) else { continue };
+            allowed[at as usize / 8] |= 1 << (at % 8);
             any = true;
         }
         if !any {
