@@ -65,6 +65,8 @@ const EFFORTS: [Effort; 6] = [
 ];
 /// Bits of a code that tell vectors apart as well as was measured.
 const WELL_TOLD: usize = 256;
+/// Vectors with which the part of the lists was measured.
+const MEASURED_WITH: f64 = 100_000.0;
 /// A filter that keeps less of the vectors than this is served by the scan, whatever the index.
 const STRICT: f64 = 0.2;
 
@@ -262,9 +264,11 @@ impl<'a, 't> Snapshot<'a, 't> {
         (first + each * query.wanted).saturating_mul(short)
     }
 
-    /// Such a part of the codes in lists is to be scanned for the recall that is wanted.
+    /// Such a part of the codes in lists is to be scanned for the recall that is wanted. Fewer vectors have fewer lists, of
+    /// which a larger part is near a query.
     fn scanned(&self) -> f64 {
-        self.effort().scanned
+        let fewer = MEASURED_WITH / self.namespace.vectors.max(1) as f64;
+        self.effort().scanned * fewer.powf(0.2).max(1.0)
     }
 }
 
