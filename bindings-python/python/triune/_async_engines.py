@@ -278,7 +278,7 @@ class AsyncRouter:
 
     async def forget(self, reply_id: str | None = None, /, **call: Unpack[CallOptions]) -> int:
         """See `Router.forget`."""
-        return await self._do(ask.forget(reply_id), call)
+        return await self._do(ask.forget_judged(reply_id), call)
 
     async def train(self, records: Iterable[JudgedPrompt] = (), /, **call: Unpack[CallOptions]) -> int:
         """See `Router.train`."""

@@ -300,7 +300,7 @@ class Router:
     def forget(self, reply_id: str | None = None, /, **call: Unpack[CallOptions]) -> int:
         """Removes what is kept of a reply to learn from, or of all replies of the tenant: prompts, answers and judgements.
         Says of how many. What was learned from them stays until `train` is called."""
-        return self._do(ask.forget(reply_id), call)
+        return self._do(ask.forget_judged(reply_id), call)
 
     def train(self, records: Iterable[JudgedPrompt] = (), /, **call: Unpack[CallOptions]) -> int:
         """Learns anew from `records` and all feedback so far: what to expect of models, how much to doubt answers, and what

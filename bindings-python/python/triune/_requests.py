@@ -225,7 +225,7 @@ def shadowed(limit: int) -> Request[list[Shadowed]]:
     return Request("router", body, lambda data: read_list(Shadowed.from_json, data))
 
 
-def forget(reply_id: str | None) -> Request[int]:
+def forget_judged(reply_id: str | None) -> Request[int]:
     return Request("router", present(do="forget", id=reply_id), lambda data: int(data["replies"]))
 
 
