@@ -51,15 +51,17 @@ pub(super) struct Doubted {
 }
 
 impl Doubted {
-    /// Takes the bill of the answer; gives it back when there is one already.
-    pub(super) fn keep(&mut self, mut bill: Bill) -> std::result::Result<NanoUsd, Bill> {
-        if self.bill.is_some() {
-            return Err(bill);
-        }
+    /// Whether the bill of the answer is not here yet.
+    pub(super) fn wants_bill(&self) -> bool {
+        self.bill.is_none()
+    }
+
+    /// Takes the bill of the answer; says what it cost.
+    pub(super) fn keep(&mut self, mut bill: Bill) -> NanoUsd {
         let cost = bill.cost(&self.answer.usage);
         bill.hold_what_is_known();
         self.bill = Some(bill);
-        Ok(cost)
+        cost
     }
 }
 

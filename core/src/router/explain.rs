@@ -23,7 +23,7 @@ impl RouterEngine {
         let (seconds, nanos) = written.to_unix();
         let since_ms = Some(seconds * 1000 + u64::from(nanos) / 1_000_000);
         let tenant = Some(cx.tenant.to_string());
-        let query = LedgerQuery { since_ms, tenant, ..LedgerQuery::default() };
+        let query = LedgerQuery { tenant, since_ms, ..LedgerQuery::default() };
         let mut entries = self.entries_of(cx, query, id.to_owned()).await?;
         // As they happened.
         entries.reverse();

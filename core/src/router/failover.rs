@@ -7,7 +7,6 @@ use super::{
     admission::in_ms,
     attempt::Live,
     backoff::{Backoff, retry_after},
-    bill::Bill,
     breaker::Outcome,
     executor::{Mode, Walk},
     seam,
@@ -123,11 +122,10 @@ impl Walk {
             latency_ms = live.latency_ms();
             live.span.record("error.type", error.code());
             tell_breaker(&self.cx, &model, live.leave.record(outcome, None, Instant::now()));
-            let not_kept = match &mut self.doubted {
+            cost = match self.doubted.as_mut().filter(|doubted| doubted.wants_bill()) {
                 Some(doubted) => doubted.keep(live.bill),
-                None => Err(live.bill),
+                None => live.bill.give_up(),
             };
-            cost = not_kept.unwrap_or_else(Bill::give_up);
             self.wasted = self.wasted + cost;
         }
         let code = Some(error.code().to_owned());

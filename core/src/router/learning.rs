@@ -258,12 +258,12 @@ impl Learning {
 
     /// Learns anew from `records` and all judgements. Blocks. Gives what is to be written down, and how many there were.
     /// Vectors of judgements that another embedder than `embedder` made are left out: they are of another space.
-    fn train(&self, records: Vec<Record>, embedder: Option<(String, usize)>) -> Result<(Snapshot, usize)> {
+    fn train(&self, records: Vec<Record>, embedder: Option<&(String, usize)>) -> Result<(Snapshot, usize)> {
         let labels = self.store.read(|read| labels::since(read, 0))?;
         let below = labels.last().map_or(0, |(last, _)| last + 1);
         let of_this_space = |(_, mut record): (u64, Record)| {
             let of = record.embedder.as_deref().zip(record.embedding.as_ref().map(Vec::len));
-            let now = embedder.as_ref().map(|(id, dimensions)| (id.as_str(), *dimensions));
+            let now = embedder.map(|(id, dimensions)| (id.as_str(), *dimensions));
             record.embedding.take_if(|_| of != now);
             record
         };
@@ -370,7 +370,7 @@ impl RouterEngine {
         let learning = Arc::clone(self.learning());
         let embedder =
             self.embedder().ok().map(|embedder| (embedder.profile().id.clone(), embedder.profile().dimensions));
-        let (snapshot, count) = cx.run(blocking(move || learning.train(records, embedder))).await?;
+        let (snapshot, count) = cx.run(blocking(move || learning.train(records, embedder.as_ref()))).await?;
         let training = uuid::Uuid::now_v7().simple().to_string();
         let mark = training.clone();
         let kept = self.learning().store.write(move |write| {

@@ -175,6 +175,16 @@ async fn a_call_of_a_tool_is_not_doubted_for_saying_nothing() {
     assert_eq!((reply.model.as_str(), reply.tool_calls.len()), ("cheap", 1));
 }
 
+/// Keeps the last prompt that it saw.
+#[derive(Debug)]
+struct Seen(std::sync::Mutex<Option<String>>);
+impl crate::router::Router for Seen {
+    fn route(&self, request: &RouteRequest, models: &[crate::router::ModelState]) -> Result<crate::router::RoutePlan> {
+        *self.0.lock().unwrap() = request.prompt.clone();
+        CheapestRouter.route(request, models)
+    }
+}
+
 #[tokio::test]
 async fn prompts_are_not_in_the_ledger_and_a_replay_knows_them_as_long_as_they_can_be_judged() {
     let folder = tempfile::tempdir().unwrap();
@@ -183,18 +193,6 @@ async fn prompts_are_not_in_the_ledger_and_a_replay_knows_them_as_long_as_they_c
     let entries = rig.engine.ledger(&rig.cx, LedgerQuery::default()).await.unwrap();
     assert!(!serde_json::to_string(&entries).unwrap().contains("secret"));
 
-    #[derive(Debug)]
-    struct Seen(std::sync::Mutex<Option<String>>);
-    impl crate::router::Router for Seen {
-        fn route(
-            &self,
-            request: &RouteRequest,
-            models: &[crate::router::ModelState],
-        ) -> Result<crate::router::RoutePlan> {
-            *self.0.lock().unwrap() = request.prompt.clone();
-            CheapestRouter.route(request, models)
-        }
-    }
     let seen = Arc::new(Seen(std::sync::Mutex::default()));
     let models = rig.models.iter().map(|model| Arc::new(model.profile().clone())).collect();
     let replay = rig.engine.replay(&rig.cx, LedgerQuery::default(), seen.clone(), models).await.unwrap();

@@ -30,11 +30,11 @@ impl RouterEngine {
         request: ChatRequest,
         mut asked: RouteRequest,
     ) -> Result<Prepared> {
-        if self.config().learning.enabled {
-            if let Some(prompt) = &asked.prompt {
-                // Every request would be sent to an embedder outside, and paid for.
-                asked.embedding = self.meaning(cx, prompt, true).await?.map(|meaning| meaning.vector);
-            }
+        if self.config().learning.enabled
+            && let Some(prompt) = &asked.prompt
+        {
+            // Every request would be sent to an embedder outside, and paid for.
+            asked.embedding = self.meaning(cx, prompt, true).await?.map(|meaning| meaning.vector);
         }
         asked.thrifty = self.budgets().is_thrifty(&cx.tenant, asked.tag.as_deref()).await?;
         let tools = request.tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len());
@@ -137,7 +137,7 @@ pub(super) fn chat_request(request: GenerateRequest) -> Result<(ChatRequest, Rou
     let prompt = messages.iter().rfind(|message| message.role == Role::User).map(|message| message.content.clone());
     let request = ChatRequest { messages, tools, tool_choice, parallel_tool_calls, response_format, sampling };
     request.validate().map_err(|e| e.during("RouterEngine::generate"))?;
-    Ok((request, RouteRequest { needs, tag, prompt, ..RouteRequest::default() }))
+    Ok((request, RouteRequest { needs, prompt, tag, ..RouteRequest::default() }))
 }
 
 /// What `request` is for `model`: its tokens, and those its answer may have. They are estimated where the model cannot

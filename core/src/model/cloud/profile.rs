@@ -68,7 +68,7 @@ pub(super) fn profile(config: &ModelConfig, prices: &Prices, seller: Seller, off
 /// A digest: an address may have a password in it.
 fn revision(name: &str, base_url: Option<&str>) -> String {
     let digest = Sha256::digest(format!("{name}\n{}", base_url.unwrap_or_default()));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest.first_chunk::<8>().map_or_else(String::new, |first| format!("{:016x}", u64::from_be_bytes(*first)))
 }
 
 /// What the key is called that settings give: its variable, or `api_key` where it stands in the settings themselves.
