@@ -16,7 +16,7 @@ use super::{
     Index, Query, Snapshot,
     codes::{BLOCK, Codes, numbers},
     now_ms,
-    rows::RowReader,
+    rows::{self, RowReader},
     scan::{Scan, scan_from},
 };
 use crate::{
@@ -79,7 +79,8 @@ pub(super) fn due(config: &RecallConfig, namespace: &Namespace, now_ms: u64) -> 
             let beyond = u64::from(namespace.coded.saturating_sub(forest.covered));
             let dead = (forest.held + beyond).saturating_sub(namespace.vectors);
             let worn = beyond.max(dead);
-            let due = worn as f64 > WORN * forest.held as f64 && worn >= config.pending_limit as u64;
+            let due =
+                worn as f64 > WORN * forest.held as f64 && worn >= config.pending_limit.max(BLOCK as usize) as u64;
             due.then_some(Due::Build)
         }
         None => (wanted && namespace.sampled > 0 && namespace.vectors > config.scan_limit as u64).then_some(Due::Build),
@@ -119,18 +120,34 @@ impl Index for Arroy {
 
 /// Builds a forest and puts it in the place of the one there is.
 pub(super) async fn build(store: &Store, closing: &CancellationToken, name: &str) -> Result<()> {
-    let reserved = name.to_owned();
-    let begun = store
+    match begin(store, name).await? {
+        Some((namespace, index)) => finish(store, closing, name, (namespace, index)).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes an index of arroy for a forest of the namespace as it is now; none when it is gone.
+pub(super) async fn begin(store: &Store, name: &str) -> Result<Option<(Namespace, u16)>> {
+    let name = name.to_owned();
+    store
         .write(move |write| {
-            let Some(mut namespace) = namespace::find_in(write, &reserved)? else { return Ok(None) };
+            let Some(mut namespace) = namespace::find_in(write, &name)? else { return Ok(None) };
             let index = namespace::take_index(write)?;
             namespace.ann = Some(index);
             namespace.ann_until_ms = now_ms() + LEASE_MS;
-            namespace::keep(write, &reserved, &namespace)?;
+            namespace::keep(write, &name, &namespace)?;
             Ok(Some((namespace, index)))
         })
-        .await?;
-    let Some((namespace, index)) = begun else { return Ok(()) };
+        .await
+}
+
+/// Grows the forest that was begun, copies it and puts it in its place.
+pub(super) async fn finish(
+    store: &Store,
+    closing: &CancellationToken,
+    name: &str,
+    (namespace, index): (Namespace, u16),
+) -> Result<()> {
     let (reader, stop, plan) = (store.clone(), closing.clone(), namespace.clone());
     let grown = blocking(move || grow(&reader, &stop, &plan, index)).await?;
     let Some((scratch, held)) = grown else { return Ok(()) };
@@ -153,7 +170,7 @@ pub(super) async fn build(store: &Store, closing: &CancellationToken, name: &str
     };
     let (read, written) = tokio::join!(copying, copied);
     written.and(read)?;
-    let (name, forest) = (name.to_owned(), Forest { index, covered: namespace.coded, held });
+    let (name, forest) = (name.to_owned(), Forest { index, covered: rows::sealed(&namespace), held });
     store.write(move |write| put_in_place(write, &name, namespace.ns, forest)).await
 }
 
@@ -180,7 +197,7 @@ fn grow(
     let mut writer = Writer::new(scratch.forests(), index, namespace.dimensions);
     writer.set_tmpdir(scratch.folder());
     let mut held = 0;
-    for first in (0..namespace.coded).step_by(BLOCK as usize) {
+    for first in (0..rows::sealed(namespace)).step_by(BLOCK as usize) {
         if closing.is_cancelled() {
             return Ok(None);
         }
@@ -203,14 +220,17 @@ fn grow(
     Ok(built.then_some((scratch, held)))
 }
 
-/// The vectors of the block of codes that begins with item `first`.
+/// The vectors of the block of codes that begins with item `first`, without those that wait for a block of rows: they may
+/// move there meanwhile, where a reader that only knows this namespace does not look.
 fn live_rows(read: &Read<'_>, namespace: &Namespace, first: u32) -> Result<Vec<(u32, Vec<f32>)>> {
     let Some(stored) = read.tables.codes.get_unverified(read.txn, &namespace.item_key(first))? else {
         return Ok(Vec::new());
     };
     let mut reader = RowReader::new(read, namespace);
     let mut rows = Vec::new();
-    for item in Codes::parse(first, stored, namespace.dimensions)?.items().filter(|item| *item < namespace.coded) {
+    for item in
+        Codes::parse(first, stored, namespace.dimensions)?.items().filter(|item| *item < rows::sealed(namespace))
+    {
         if let Some(row) = reader.get(item)? {
             rows.push((item, numbers(row).collect()));
         }

@@ -59,7 +59,8 @@ impl Lists {
         let dead = (self.held + beyond).saturating_sub(namespace.vectors).min(self.held);
         namespace.vectors > self.built.saturating_mul(OUTGROWN)
             || namespace.vectors < self.built / OUTGROWN
-            || dead as f64 > DEAD * self.held as f64
+            // The last block is in no list of theirs even when they were built a moment ago, and may be without vectors.
+            || dead >= u64::from(BLOCK) && dead as f64 > DEAD * self.held as f64
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     ivf::Lists,
     kernel::Isa,
     kmeans, lists,
-    rows::RowReader,
+    rows::{self, RowReader},
 };
 use crate::{
     error::Result,
@@ -36,7 +36,8 @@ type Coded = (u32, Vec<u64>);
 type Built = (Vec<f32>, Vec<Vec<Coded>>);
 
 /// What is read, computed and written for the lists of one version.
-struct Build {
+#[derive(Clone)]
+pub(super) struct Build {
     store: Store,
     closing: CancellationToken,
     namespace: Namespace,
@@ -45,39 +46,10 @@ struct Build {
 
 /// Builds the lists anew, beside those there are, and puts them in their place at once.
 pub(super) async fn build(store: &Store, closing: &CancellationToken, name: &str) -> Result<()> {
-    let reserved = name.to_owned();
-    let begun = store
-        .write(move |write| {
-            let Some(mut namespace) = namespace::find_in(write, &reserved)? else { return Ok(None) };
-            namespace.lists_version += 1;
-            // What a builder that was killed left behind.
-            lists::remove_others(write, &namespace, namespace.lists.map(|lists| lists.version))?;
-            namespace::keep(write, &reserved, &namespace)?;
-            Ok(Some(namespace))
-        })
-        .await?;
-    let Some(namespace) = begun else { return Ok(()) };
-    let lists = Lists {
-        version: namespace.lists_version,
-        covered: namespace.coded,
-        mean: namespace.mean,
-        built: namespace.vectors,
-        ..Lists::default()
-    };
-    let build = Build { store: store.clone(), closing: closing.clone(), namespace: namespace.clone(), lists };
-    let Some((centroids, all)) = blocking(move || build.compute()).await? else { return Ok(()) };
-    let lists = Lists { count: all.len() as u32, held: all.iter().map(|list| list.len() as u64).sum(), ..lists };
-    for (at, part) in all.chunks(LISTS_A_WRITE).enumerate() {
-        let (part, namespace) = (part.to_vec(), namespace.clone());
-        let write_part = move |write: &mut Write<'_, '_>| {
-            (0..).zip(&part).try_for_each(|(next, list)| {
-                lists::write_list(write, &namespace, lists.version, (at * LISTS_A_WRITE) as u32 + next, list)
-            })
-        };
-        store.write(write_part).await?;
+    match Build::begin(store, closing, name).await? {
+        Some(build) => build.finish(name).await,
+        None => Ok(()),
     }
-    let name = name.to_owned();
-    store.write(move |write| put_in_place(write, &name, &namespace, lists, &centroids)).await
 }
 
 fn put_in_place(
@@ -99,6 +71,47 @@ fn put_in_place(
 }
 
 impl Build {
+    /// Takes a version for the lists of the namespace as it is now; none when it is gone.
+    pub(super) async fn begin(store: &Store, closing: &CancellationToken, name: &str) -> Result<Option<Self>> {
+        let name = name.to_owned();
+        let reserve = move |write: &mut Write<'_, '_>| {
+            let Some(mut namespace) = namespace::find_in(write, &name)? else { return Ok(None) };
+            namespace.lists_version += 1;
+            // What a builder that was killed left behind.
+            lists::remove_others(write, &namespace, namespace.lists.map(|lists| lists.version))?;
+            namespace::keep(write, &name, &namespace)?;
+            Ok(Some(namespace))
+        };
+        let Some(namespace) = store.write(reserve).await? else { return Ok(None) };
+        let lists = Lists {
+            version: namespace.lists_version,
+            // Vectors after this one may move, while it is built, to where who only knows this namespace does not look.
+            covered: rows::sealed(&namespace),
+            mean: namespace.mean,
+            built: namespace.vectors,
+            ..Lists::default()
+        };
+        Ok(Some(Self { store: store.clone(), closing: closing.clone(), namespace, lists }))
+    }
+
+    /// Builds the lists, writes them in small transactions, and puts them in their place.
+    pub(super) async fn finish(self, name: &str) -> Result<()> {
+        let Self { store, namespace, lists, .. } = self.clone();
+        let Some((centroids, all)) = blocking(move || self.compute()).await? else { return Ok(()) };
+        let lists = Lists { count: all.len() as u32, held: all.iter().map(|list| list.len() as u64).sum(), ..lists };
+        for (at, part) in all.chunks(LISTS_A_WRITE).enumerate() {
+            let (part, namespace) = (part.to_vec(), namespace.clone());
+            let write_part = move |write: &mut Write<'_, '_>| {
+                (0..).zip(&part).try_for_each(|(next, list)| {
+                    lists::write_list(write, &namespace, lists.version, (at * LISTS_A_WRITE) as u32 + next, list)
+                })
+            };
+            store.write(write_part).await?;
+        }
+        let name = name.to_owned();
+        store.write(move |write| put_in_place(write, &name, &namespace, lists, &centroids)).await
+    }
+
     /// The centroids and the lists; none when the process is closing.
     fn compute(&self) -> Result<Option<Built>> {
         let (isa, dimensions) = (Isa::detect(), self.namespace.dimensions);

@@ -224,7 +224,7 @@ async fn lists_take_in_what_is_new_and_let_go_what_is_gone() {
     let mut all = stored(&store, &mut topics, 4_000).await;
     settle(&store, &config).await;
     let built = lists(&store).unwrap();
-    assert_eq!((built.covered, built.held), (4_000, 4_000));
+    assert_eq!((built.covered, built.held), (3_072, 3_072), "whole blocks");
     // About one topic: its lists grow long and are parted.
     let about = topics.vector();
     for at in 0..2_500 {
@@ -248,7 +248,10 @@ async fn lists_take_in_what_is_new_and_let_go_what_is_gone() {
     assert!(part > 0.95, "forgotten items take no places: {part}");
     settle(&store, &config).await;
     let again = lists(&store).unwrap();
-    assert!(again.version > built.version && again.held == all.len() as u64, "{again:?}");
+    assert!(
+        again.version > built.version && (all.len() - 1_024..=all.len()).contains(&(again.held as usize)),
+        "{again:?}"
+    );
     let versions = |read: &Read<'_>| {
         let keys = read.tables.lists.keys(read.txn, b"")?.collect::<Result<Vec<_>>>()?;
         Ok(keys.iter().map(|key| key[4..8].to_vec()).collect::<std::collections::BTreeSet<_>>().len())
@@ -277,6 +280,31 @@ async fn lists_that_another_process_replaced_are_not_written_to() {
 }
 
 #[tokio::test]
+async fn what_is_stored_while_an_index_is_built_is_found_and_hides_nothing() {
+    for index in [IndexChoice::Ivf, IndexChoice::Arroy] {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut topics, closing) = (open(folder.path()), Topics::new(21, 64), CancellationToken::new());
+        let config = RecallConfig { index, scan_limit: 2_000, ..RecallConfig::default() };
+        let mut all = stored(&store, &mut topics, 3_000).await;
+        let lists = ivf_build::Build::begin(&store, &closing, "default").await.unwrap().unwrap();
+        let forest = forest::begin(&store, "default").await.unwrap().unwrap();
+        // They fill the last block, whose vectors move.
+        let new: Vec<(String, Vec<f32>)> = (0..1_500).map(|at| (format!("new{at}"), topics.vector())).collect();
+        change(&store, new.iter().map(|(id, vector)| item(id, Some(vector))).collect(), vec![]).await;
+        all.extend(new);
+        match index {
+            IndexChoice::Ivf => lists.finish("default").await.unwrap(),
+            _ => forest::finish(&store, &closing, "default", forest).await.unwrap(),
+        }
+        let known = store.read(|read| namespace::find(read, "default")).unwrap().unwrap();
+        assert!(known.lists.is_some() || known.forest.is_some());
+        let missing =
+            all.iter().filter(|(id, vector)| found(&store, &config, vector, 1, None) != [(*id).clone()]).count();
+        assert!(missing < 10, "{index:?}: {missing} are not found by their own vector");
+    }
+}
+
+#[tokio::test]
 async fn a_forest_is_grown_beside_the_one_that_serves() {
     let folder = tempfile::tempdir().unwrap();
     let (store, mut topics) = (open(folder.path()), Topics::new(10, 64));
@@ -289,7 +317,7 @@ async fn a_forest_is_grown_beside_the_one_that_serves() {
     assert!(first.forest.is_some() && first.ann.is_none());
     assert!(recall_at_10(&store, &config, &mut topics, &all) > 0.97);
     // Not in the trees yet, and gone from them: both count at once.
-    let gone: Vec<String> = all.keys().step_by(3).cloned().collect();
+    let gone: Vec<String> = all.keys().step_by(2).cloned().collect();
     all.retain(|id, _| !gone.contains(id));
     let new: Vec<(String, Vec<f32>)> = (0..400).map(|at| (format!("new{at}"), topics.vector())).collect();
     change(&store, new.iter().map(|(id, vector)| item(id, Some(vector))).collect(), gone).await;
