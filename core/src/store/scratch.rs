@@ -87,11 +87,12 @@ impl Scratch {
 #[expect(unsafe_code, reason = "opening a memory map is unsafe by nature")]
 fn open_env(folder: &Path, bytes: usize) -> Result<Env<WithoutTls>, heed::Error> {
     const PAGES: usize = 64 * 1024;
+    // Not WRITE_MAP: writing to a map whose disk is full ends the process by SIGBUS instead of an error.
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(bytes.max(PAGES).div_ceil(PAGES) * PAGES).max_dbs(1);
     // SAFETY: what the flags give up is what survives a crash, and this folder is not to survive one. It was just made
     // under a name of its own, so that nobody else maps its file.
-    unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP).open(folder) }
+    unsafe { options.flags(EnvFlags::NO_SYNC).open(folder) }
 }
 
 #[cfg(test)]
