@@ -53,6 +53,9 @@ pub(super) struct Namespace {
     /// The last version of lists that was begun.
     #[serde(default)]
     pub(super) lists_version: u32,
+    /// Lists of versions up to this one were removed, but for those that serve: who still builds such is too late.
+    #[serde(default)]
+    pub(super) lists_cleared: u32,
     /// Its forest, once it has one.
     #[serde(default)]
     pub(super) forest: Option<Forest>,

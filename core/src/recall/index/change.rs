@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     codes::{self, BLOCK, CodesMut, Quantiser},
-    rows,
+    forest, rows,
 };
 use crate::{
     error::Result,
@@ -108,7 +108,10 @@ fn forget_all(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()
         table.delete_prefix(write.txn, &namespace.prefix())?;
     }
     (namespace.coded, namespace.sampled, namespace.lists) = (0, 0, None);
-    Ok(())
+    // Nothing that is being built of what was there may serve what comes.
+    namespace.mean += 1;
+    namespace.lists_cleared = namespace.lists_version;
+    forest::retire(write, namespace)
 }
 
 /// Takes the mean of what there is. The codes begin with the first item that has a vector.

@@ -55,6 +55,11 @@ impl Quantiser {
         write.tables.codes.put(write.txn, &namespace.prefix(), &bytes)
     }
 
+    /// A vector without the mean.
+    pub(super) fn centred(&self, vector: &[f32]) -> Vec<f32> {
+        vector.iter().zip(&self.mean).map(|(number, mean)| number - mean).collect()
+    }
+
     /// The code of a vector.
     pub(super) fn code(&self, vector: impl Iterator<Item = f32>) -> Vec<u64> {
         let mut code = vec![0; words(self.mean.len())];

@@ -1,4 +1,5 @@
-//! A better guess of a dot product than the Hamming distance: the query as it is against the signs of a code.
+//! A better guess of a dot product than the Hamming distance: the query without the mean, as it is, against the signs of a
+//! code. With the mean in it, its dot product with the signs would be mostly noise where vectors have much in common.
 //!
 //! It costs more a code, so only the shortlist is guessed again; a third as many vectors then have to be read to compare
 //! them exactly (the estimator of RaBitQ, Gao and Long 2024, without its factors).
@@ -17,6 +18,7 @@ pub(super) struct Estimator {
 }
 
 impl Estimator {
+    /// For a query without the mean around which the codes are made.
     pub(super) fn new(query: &[f32]) -> Self {
         let words = query.len().div_ceil(64);
         let mut sums = vec![[0.0; 1 << NIBBLE]; words * NIBBLES_A_WORD];

@@ -148,16 +148,23 @@ pub(super) async fn finish(
     name: &str,
     (namespace, index): (Namespace, u16),
 ) -> Result<()> {
-    let (reader, stop, plan) = (store.clone(), closing.clone(), namespace.clone());
-    let grown = blocking(move || grow(&reader, &stop, &plan, index)).await?;
-    let Some((scratch, held)) = grown else { return Ok(()) };
+    let (reader, stop, plan, known) = (store.clone(), closing.clone(), namespace.clone(), name.to_owned());
+    let (scratch, held) = match blocking(move || grow(&reader, &stop, (&known, &plan), index)).await {
+        Ok(Some(grown)) => grown,
+        Ok(None) => return give_back(store, name, index).await,
+        Err(error) => {
+            give_back(store, name, index).await?;
+            return Err(error);
+        }
+    };
     let (parts, mut waiting) = tokio::sync::mpsc::channel(1);
     let copying = blocking(move || {
         scratch.rows(COPIED_AT_ONCE, |part| {
             parts.blocking_send(part).map_err(|_| Error::unexpected("the copy of an index was given up"))
         })
     });
-    let copied = async {
+    // The receiver goes with the first error, so that who copies ends too.
+    let copied = async move {
         while let Some(part) = waiting.recv().await {
             store
                 .write(move |write| {
@@ -169,15 +176,36 @@ pub(super) async fn finish(
         Ok(())
     };
     let (read, written) = tokio::join!(copying, copied);
-    written.and(read)?;
+    if let Err(error) = written.and(read) {
+        give_back(store, name, index).await?;
+        return Err(error);
+    }
     let (name, forest) = (name.to_owned(), Forest { index, covered: rows::sealed(&namespace), held });
-    store.write(move |write| put_in_place(write, &name, namespace.ns, forest)).await
+    store.write(move |write| put_in_place(write, &name, &namespace, forest)).await
 }
 
-fn put_in_place(write: &mut Write<'_, '_>, name: &str, ns: u32, forest: Forest) -> Result<()> {
+/// Ends the lease of a builder that gave up, so that another can begin at once.
+async fn give_back(store: &Store, name: &str, index: u16) -> Result<()> {
+    let name = name.to_owned();
+    let end = move |write: &mut Write<'_, '_>| {
+        let known = namespace::find_in(write, &name)?;
+        let Some(mut namespace) = known.filter(|known| known.ann == Some(index)) else { return Ok(()) };
+        namespace.ann_until_ms = 0;
+        namespace::keep(write, &name, &namespace)
+    };
+    store.write(end).await
+}
+
+/// Whether a forest that was begun for a namespace can serve it as it is now.
+fn fits(begun: &Namespace, index: u16, now: &Namespace) -> bool {
+    let same = now.ns == begun.ns && now.dimensions == begun.dimensions;
+    same && now.ann == Some(index) && now.ann_until_ms > 0
+}
+
+fn put_in_place(write: &mut Write<'_, '_>, name: &str, begun: &Namespace, forest: Forest) -> Result<()> {
     let known = namespace::find_in(write, name)?;
-    // The namespace may be gone by now, or another process may build for it.
-    let Some(mut now) = known.filter(|now| now.ns == ns && now.ann == Some(forest.index)) else {
+    // The namespace may be gone by now, or emptied, or another process may build for it.
+    let Some(mut now) = known.filter(|now| fits(begun, forest.index, now)) else {
         return remove_rows(write, forest.index, usize::MAX).map(drop);
     };
     now.ann = now.forest.replace(forest).map(|old| old.index);
@@ -185,11 +213,12 @@ fn put_in_place(write: &mut Write<'_, '_>, name: &str, ns: u32, forest: Forest) 
     namespace::keep(write, name, &now)
 }
 
-/// The forest, in a folder of its own, and how many items it holds; none when the process is closing.
+/// The forest, in a folder of its own, and how many items it holds; none when the process is closing or the
+/// namespace is no longer that.
 fn grow(
     store: &Store,
     closing: &CancellationToken,
-    namespace: &Namespace,
+    (name, namespace): (&str, &Namespace),
     index: u16,
 ) -> Result<Option<(Scratch, u64)>> {
     let bytes = namespace.dimensions * 4 * 2 + BYTES_A_ITEM;
@@ -201,7 +230,11 @@ fn grow(
         if closing.is_cancelled() {
             return Ok(None);
         }
-        let rows = store.read(|read| live_rows(read, namespace, first))?;
+        let rows = store.read(|read| match namespace::find(read, name)? {
+            Some(now) if fits(namespace, index, &now) => live_rows(read, namespace, first).map(Some),
+            _ => Ok(None),
+        })?;
+        let Some(rows) = rows else { return Ok(None) };
         held += rows.len() as u64;
         scratch.write(|txn| {
             rows.iter().try_for_each(|(item, vector)| writer.add_item(txn, *item, vector).stored("ann"))
@@ -248,6 +281,19 @@ pub(super) fn step(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Resu
     if remove_rows(write, index, REMOVED_AT_ONCE)? {
         namespace.ann = None;
     }
+    Ok(())
+}
+
+/// Takes the forest of a namespace that was emptied out of service, and the one that is being built: what is built for other
+/// vectors than there will be must not serve them.
+pub(super) fn retire(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
+    if let Some(forest) = namespace.forest.take() {
+        match namespace.ann {
+            Some(_) => drop(remove_rows(write, forest.index, usize::MAX)?),
+            None => namespace.ann = Some(forest.index),
+        }
+    }
+    namespace.ann_until_ms = 0;
     Ok(())
 }
 

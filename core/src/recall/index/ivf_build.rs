@@ -40,6 +40,7 @@ type Built = (Vec<f32>, Vec<Vec<Coded>>);
 pub(super) struct Build {
     store: Store,
     closing: CancellationToken,
+    name: String,
     namespace: Namespace,
     lists: Lists,
 }
@@ -47,9 +48,15 @@ pub(super) struct Build {
 /// Builds the lists anew, beside those there are, and puts them in their place at once.
 pub(super) async fn build(store: &Store, closing: &CancellationToken, name: &str) -> Result<()> {
     match Build::begin(store, closing, name).await? {
-        Some(build) => build.finish(name).await,
+        Some(build) => build.finish().await,
         None => Ok(()),
     }
+}
+
+/// Whether lists that were begun for a namespace can serve it as it is now.
+fn fits(begun: &Namespace, lists: Lists, now: &Namespace) -> bool {
+    let same = now.ns == begun.ns && now.mean == lists.mean && now.dimensions == begun.dimensions;
+    same && lists.version > now.lists_cleared
 }
 
 fn put_in_place(
@@ -60,26 +67,25 @@ fn put_in_place(
     centroids: &[f32],
 ) -> Result<()> {
     let known = namespace::find_in(write, name)?;
-    // It may be another namespace of that name by now, or another process may have built meanwhile.
-    let Some(mut now) = known.filter(|now| now.ns == begun.ns && now.lists_version == lists.version) else {
+    // It may be another namespace of that name by now, or have been emptied, or another process may have been faster:
+    // whoever ends first is taken, so that builders that begin one after the other do not all build in vain.
+    let Some(mut now) = known.filter(|now| fits(begun, lists, now)) else {
         return lists::remove(write, begun, lists.version);
     };
     lists::write_centroids(write, &now, lists.version, centroids)?;
     now.lists = Some(lists);
-    lists::remove_others(write, &now, Some(lists.version))?;
+    lists::remove_others(write, &mut now)?;
     namespace::keep(write, name, &now)
 }
 
 impl Build {
     /// Takes a version for the lists of the namespace as it is now; none when it is gone.
     pub(super) async fn begin(store: &Store, closing: &CancellationToken, name: &str) -> Result<Option<Self>> {
-        let name = name.to_owned();
+        let reserved = name.to_owned();
         let reserve = move |write: &mut Write<'_, '_>| {
-            let Some(mut namespace) = namespace::find_in(write, &name)? else { return Ok(None) };
+            let Some(mut namespace) = namespace::find_in(write, &reserved)? else { return Ok(None) };
             namespace.lists_version += 1;
-            // What a builder that was killed left behind.
-            lists::remove_others(write, &namespace, namespace.lists.map(|lists| lists.version))?;
-            namespace::keep(write, &name, &namespace)?;
+            namespace::keep(write, &reserved, &namespace)?;
             Ok(Some(namespace))
         };
         let Some(namespace) = store.write(reserve).await? else { return Ok(None) };
@@ -91,12 +97,12 @@ impl Build {
             built: namespace.vectors,
             ..Lists::default()
         };
-        Ok(Some(Self { store: store.clone(), closing: closing.clone(), namespace, lists }))
+        Ok(Some(Self { store: store.clone(), closing: closing.clone(), name: name.to_owned(), namespace, lists }))
     }
 
     /// Builds the lists, writes them in small transactions, and puts them in their place.
-    pub(super) async fn finish(self, name: &str) -> Result<()> {
-        let Self { store, namespace, lists, .. } = self.clone();
+    pub(super) async fn finish(self) -> Result<()> {
+        let Self { store, namespace, name, lists, .. } = self.clone();
         let Some((centroids, all)) = blocking(move || self.compute()).await? else { return Ok(()) };
         let lists = Lists { count: all.len() as u32, held: all.iter().map(|list| list.len() as u64).sum(), ..lists };
         for (at, part) in all.chunks(LISTS_A_WRITE).enumerate() {
@@ -108,8 +114,16 @@ impl Build {
             };
             store.write(write_part).await?;
         }
-        let name = name.to_owned();
         store.write(move |write| put_in_place(write, &name, &namespace, lists, &centroids)).await
+    }
+
+    /// Reads in a snapshot of its own; none when the namespace is no longer the one for which the lists are built, and the
+    /// rows there may be of another kind.
+    fn read<T>(&self, look: impl FnOnce(&Read<'_>) -> Result<T>) -> Result<Option<T>> {
+        self.store.read(|read| match namespace::find(read, &self.name)? {
+            Some(now) if fits(&self.namespace, self.lists, &now) => look(read).map(Some),
+            _ => Ok(None),
+        })
     }
 
     /// The centroids and the lists; none when the process is closing.
@@ -119,7 +133,7 @@ impl Build {
         let mut rng = StdRng::seed_from_u64(u64::from(self.lists.version));
         let wanted = ((self.namespace.vectors as f64).sqrt() * LISTS).ceil() as usize;
         let go_on = || !self.closing.is_cancelled();
-        let sample = self.sample(wanted * SAMPLE_A_LIST)?;
+        let Some(sample) = self.sample(wanted * SAMPLE_A_LIST)? else { return Ok(None) };
         let Some(mut centroids) = kmeans::centroids(isa, &mut rng, &sample, dimensions, wanted, go_on) else {
             return Ok(None);
         };
@@ -130,8 +144,10 @@ impl Build {
             if !go_on() {
                 return Ok(None);
             }
-            let coded =
-                self.store.read(|read| coded(read, &self.namespace, (first, self.lists.covered), &mut vectors))?;
+            let part = (first, self.lists.covered);
+            let Some(coded) = self.read(|read| coded(read, &self.namespace, part, &mut vectors))? else {
+                return Ok(None);
+            };
             isa.assign(&vectors, &centroids, dimensions, &mut nearest);
             for (item, list) in coded.into_iter().zip(&nearest) {
                 all[*list as usize].push(item);
@@ -145,7 +161,9 @@ impl Build {
                 continue;
             }
             let items = std::mem::take(&mut all[at]);
-            let (centres, halves) = self.store.read(|read| split(read, &self.namespace, isa, items))?;
+            let Some((centres, halves)) = self.read(|read| split(read, &self.namespace, isa, items))? else {
+                return Ok(None);
+            };
             centroids[at * dimensions..(at + 1) * dimensions].copy_from_slice(&centres[..dimensions]);
             centroids.extend_from_slice(&centres[dimensions..]);
             let [first, second] = halves;
@@ -156,25 +174,29 @@ impl Build {
     }
 
     /// About `wanted` vectors, taken at even distances.
-    fn sample(&self, wanted: usize) -> Result<Vec<f32>> {
+    fn sample(&self, wanted: usize) -> Result<Option<Vec<f32>>> {
         let most = wanted.min(SAMPLE_BYTES / (self.namespace.dimensions * 4)).max(1);
         let every = (self.namespace.vectors as usize).div_ceil(most).max(1);
-        let items: Vec<u32> = self.store.read(|read| {
+        let items = self.read(|read| {
             let blocks = Codes::all(read, &self.namespace)?;
-            Ok(blocks.iter().flat_map(Codes::items).step_by(every).collect())
+            Ok(blocks.iter().flat_map(Codes::items).step_by(every).collect::<Vec<u32>>())
         })?;
+        let Some(items) = items else { return Ok(None) };
         let mut sample = Vec::with_capacity(items.len() * self.namespace.dimensions);
         // Not all in one transaction: what is changed meanwhile could not be reused until its end.
         for items in items.chunks(BLOCK as usize) {
-            self.store.read(|read| {
+            let read = self.read(|read| {
                 let mut rows = RowReader::new(read, &self.namespace);
                 items.iter().try_for_each(|item| {
                     sample.extend(rows.get(*item)?.into_iter().flat_map(codes::numbers));
                     Ok(())
                 })
             })?;
+            if read.is_none() {
+                return Ok(None);
+            }
         }
-        Ok(sample)
+        Ok(Some(sample))
     }
 }
 

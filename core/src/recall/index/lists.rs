@@ -128,15 +128,16 @@ pub(super) fn remove(write: &mut Write<'_, '_>, namespace: &Namespace, version: 
     write.tables.lists.delete_prefix(write.txn, &prefix(namespace, version)).map(drop)
 }
 
-/// Removes the lists of all versions but `kept`.
-pub(super) fn remove_others(write: &mut Write<'_, '_>, namespace: &Namespace, kept: Option<u32>) -> Result<()> {
-    let Some(kept) = kept else {
+/// Removes the lists of all versions begun so far but those that serve, and those of builders at work, who are too late.
+pub(super) fn remove_others(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
+    namespace.lists_cleared = namespace.lists_version;
+    let Some(kept) = namespace.lists.map(|lists| prefix(namespace, lists.version)) else {
         return write.tables.lists.delete_prefix(write.txn, &namespace.prefix()).map(drop);
     };
     let mut others: Vec<Vec<u8>> = Vec::new();
     for key in write.tables.lists.keys(write.txn, &namespace.prefix())? {
         let key = key?;
-        if !key.starts_with(&prefix(namespace, kept)) {
+        if !key.starts_with(&kept) {
             others.push(key.to_vec());
         }
     }

@@ -194,7 +194,7 @@ impl<'a, 't> Snapshot<'a, 't> {
         if listed.len() <= rescored {
             return self.score(query, &listed.iter().map(|listed| listed.item).collect::<Vec<_>>());
         }
-        let estimator = Estimator::new(query.vector);
+        let estimator = Estimator::new(&self.centred(query));
         let mut guessed: Vec<(f32, u32)> =
             listed.iter().map(|listed| (estimator.estimate(listed.groups, listed.place), listed.item)).collect();
         guessed.select_nth_unstable_by(rescored, |a, b| b.0.total_cmp(&a.0));
@@ -241,6 +241,11 @@ impl<'a, 't> Snapshot<'a, 't> {
     /// The code of the query.
     fn code(&self, query: &Query<'_>) -> Vec<u64> {
         self.quantiser.as_ref().map_or_else(Vec::new, |quantiser| quantiser.code(query.vector.iter().copied()))
+    }
+
+    /// The query as codes see vectors: around the mean.
+    fn centred(&self, query: &Query<'_>) -> Vec<f32> {
+        self.quantiser.as_ref().map_or_else(Vec::new, |quantiser| quantiser.centred(query.vector))
     }
 
     fn effort(&self) -> Effort {
@@ -293,6 +298,13 @@ enum Due {
     Forest(forest::Due),
 }
 
+impl Due {
+    /// Whether it is done outside of the transaction that puts it in place, and may then come too late.
+    fn is_long(self) -> bool {
+        matches!(self, Self::Lists(ivf::Due::Build | ivf::Due::Fold) | Self::Forest(forest::Due::Build))
+    }
+}
+
 fn due(config: &RecallConfig, namespace: &Namespace) -> Option<Due> {
     if change::is_due(namespace) {
         return Some(Due::Codes);
@@ -316,17 +328,24 @@ pub(super) async fn do_what_is_due(
     closing: &CancellationToken,
     name: &str,
 ) -> Result<()> {
+    let mut before = None;
     while !closing.is_cancelled() {
-        let due = store.read(|read| match namespace::find(read, name)? {
-            Some(namespace) => Ok(due(config, &namespace)),
+        let found = store.read(|read| match namespace::find(read, name)? {
+            Some(namespace) => Ok(due(config, &namespace).map(|due| (due, namespace))),
             None => Ok(None),
         })?;
+        let Some((due, namespace)) = found else { return Ok(()) };
+        // What changed nothing would change nothing again: the next who stores tries anew.
+        let state = (due, namespace.mean, namespace.coded, namespace.lists, namespace.forest);
+        if due.is_long() && before == Some(state) {
+            return Ok(());
+        }
+        before = Some(state);
         match due {
-            Some(Due::Lists(ivf::Due::Build)) => ivf_build::build(store, closing, name).await?,
-            Some(Due::Forest(forest::Due::Build)) => forest::build(store, closing, name).await?,
-            Some(Due::Lists(ivf::Due::Fold)) => ivf_build::fold(store, name).await?,
-            Some(due) => change(store, name, due).await?,
-            None => return Ok(()),
+            Due::Lists(ivf::Due::Build) => ivf_build::build(store, closing, name).await?,
+            Due::Forest(forest::Due::Build) => forest::build(store, closing, name).await?,
+            Due::Lists(ivf::Due::Fold) => ivf_build::fold(store, name).await?,
+            due => change(store, name, due).await?,
         }
     }
     Ok(())
@@ -341,7 +360,7 @@ async fn change(store: &Store, name: &str, due: Due) -> Result<()> {
             Due::Codes => change::step(write, &mut change.namespace)?,
             Due::Lists(_) => {
                 change.namespace.lists = None;
-                lists::remove_others(write, &change.namespace, None)?;
+                lists::remove_others(write, &mut change.namespace)?;
             }
             Due::Forest(_) => forest::step(write, &mut change.namespace)?,
         }
