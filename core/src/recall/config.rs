@@ -30,7 +30,9 @@ pub struct RecallConfig {
     pub index: IndexChoice,
     /// Part of the true ten nearest vectors that a query is to find, .8 to 1; 1 compares all of them exactly. Default .99.
     pub recall: f64,
-    /// Namespaces of up to this many vectors are served by the scan, whatever the index. Default 50,000.
+    /// Namespaces of up to this many vectors are served by the scan, whatever the index. Default 50,000. With the index
+    /// `auto`, those of up to 20,000 (and up to 64 MiB of vectors: 10,922 of 1,536 numbers) are compared exactly, which takes
+    /// a few milliseconds and misses nothing.
     pub scan_limit: usize,
     /// Vectors that the index of a larger one does not hold yet before it takes them in; until then they are scanned.
     /// Default 5,000.

@@ -46,6 +46,8 @@ struct Inner {
     runtime: Runtime,
     /// Namespaces whose index this process is building.
     building: Mutex<HashSet<String>>,
+    /// Namespaces whose index a query found to be due.
+    found_due: Mutex<HashSet<String>>,
 }
 
 impl RecallEngine {
@@ -55,7 +57,14 @@ impl RecallEngine {
     /// `Invalid` when the configuration is out of range.
     pub fn new(config: RecallConfig, store: Store, router: RouterEngine, runtime: Runtime) -> Result<Self> {
         config.validate()?;
-        Ok(Self(Arc::new(Inner { config, store, router, runtime, building: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            config,
+            store,
+            router,
+            runtime,
+            building: Mutex::default(),
+            found_due: Mutex::default(),
+        })))
     }
 
     /// Keeps knowledge; gives its id. Returns when it is on disk, or staged when the context has a unit of work.
@@ -128,12 +137,16 @@ impl RecallEngine {
                     if let Some(vector) = &lookup.vector {
                         known.fits(vector.len())?;
                     }
-                    search::search(&call, &inner.config, read, (&name, &known), &lookup)
+                    let due = index::is_due(&inner.config, &known);
+                    Ok((search::search(&call, &inner.config, read, (&name, &known), &lookup)?, due))
                 }
-                None => Ok(Vec::new()),
+                None => Ok((Vec::new(), false)),
             })
         });
-        let mut hits = cx.run(hits).await?;
+        let (mut hits, due) = cx.run(hits).await?;
+        if due {
+            self.index_once(&namespace);
+        }
         if let (Some(reranker), Some(asked)) = (reranker, asked) {
             hits = rerank::rerank(cx, reranker.as_ref(), &asked, hits).await?;
             hits.truncate(top);
@@ -237,6 +250,15 @@ impl RecallEngine {
             Some((id, namespace)) if id != profile.id => Err(namespace.foreign(&profile.id)),
             Some((_, namespace)) => namespace.fits(profile.dimensions),
             None => Ok(()),
+        }
+    }
+
+    /// As [`Self::index_if_due`] for what is only asked, and else would never be indexed; once a process, so that one that
+    /// cannot be built is not tried at every query.
+    fn index_once(&self, name: &str) {
+        let new = self.0.found_due.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        if new {
+            self.index_if_due(name);
         }
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Index, Query, Snapshot,
+    Found, Index, Query, Snapshot,
     codes::{BLOCK, Codes, numbers},
     now_ms,
     rows::{self, RowReader},
@@ -92,9 +92,9 @@ pub(super) fn due(config: &RecallConfig, namespace: &Namespace, now_ms: u64) -> 
 pub(super) struct Arroy;
 
 impl Index for Arroy {
-    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>, width: usize) -> Result<Found> {
         let (read, namespace) = (snapshot.read, snapshot.namespace);
-        let Some(forest) = namespace.forest else { return Scan.nearest(snapshot, query) };
+        let Some(forest) = namespace.forest else { return Scan.nearest(snapshot, query, width) };
         let wanted = snapshot.listed(query);
         let reader = Reader::open(read.txn, forest.index, read.tables.ann).stored("ann")?;
         let mut search = reader.nns(wanted);
@@ -107,14 +107,14 @@ impl Index for Arroy {
         let found: Vec<(u32, f32)> = search.by_vector(read.txn, query.vector).stored("ann")?;
         let found = found.into_iter().map(|(item, _)| item);
         let mut items: Vec<u32> = found.filter(|item| snapshot.is_live(*item)).collect();
-        let mut beyond = snapshot.shortlist(query);
+        let mut beyond = snapshot.shortlist(query, width);
         scan_from(snapshot, query, forest.covered, &mut beyond)?;
         items.extend(beyond.finish().iter().map(|listed| listed.item));
         // Trees full of forgotten items may leave too few.
         if (items.len() as u64) < (query.wanted as u64).min(namespace.vectors) {
-            return Scan.nearest(snapshot, query);
+            return Scan.nearest(snapshot, query, width);
         }
-        snapshot.score(query, &items)
+        snapshot.score(query, &items).map(Found::all)
     }
 }
 

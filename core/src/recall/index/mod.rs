@@ -16,7 +16,10 @@ mod rows;
 mod scan;
 mod shortlist;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
@@ -24,13 +27,13 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use change::NewVectors;
-use codes::{Codes, Quantiser};
+use codes::{BLOCK, Codes, Quantiser};
 use estimate::Estimator;
 pub(super) use forest::Forest;
 pub(super) use ivf::Lists;
 use kernel::Isa;
 use rows::RowReader;
-use shortlist::Shortlist;
+use shortlist::{Listed, Shortlist};
 
 use super::{
     RecallConfig,
@@ -70,6 +73,14 @@ const MEASURED_WITH: f64 = 100_000.0;
 /// A filter that keeps less of the vectors than this is served by the scan, whatever the index.
 const STRICT: f64 = 0.2;
 
+/// One in so many of the nearest, or more, from the farther half of those guessed best, and more are compared; from the
+/// farther half of those listed, and more are listed, which takes another scan.
+const GUESSED_FAR: usize = 16;
+const LISTED_FAR: usize = 12;
+/// So many vectors are compared exactly by default, where they take no more than so many bytes: a few milliseconds.
+const EXACT: usize = 20_000;
+const EXACT_BYTES: usize = 64 << 20;
+
 /// Which index serves a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,8 +111,24 @@ pub(super) struct Query<'q> {
 /// Finds the items nearest to a query among those that have a code. What it finds it has compared exactly; what may be
 /// missing is what it has not looked at.
 trait Index {
+    /// The nearest items, after looking at `width` times as much as usual.
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>, width: usize) -> Result<Found>;
+}
+
+/// What an index found.
+#[derive(Debug)]
+struct Found {
     /// The cosine and the number of the nearest items, best first.
-    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>>;
+    nearest: Vec<(f32, u32)>,
+    /// Whether so little of it comes from the farther half of what was looked at that there is hardly any beyond.
+    enough: bool,
+}
+
+impl Found {
+    /// When nothing nearer is to be found by looking at more.
+    fn all(nearest: Vec<(f32, u32)>) -> Self {
+        Self { nearest, enough: true }
+    }
 }
 
 /// The vectors of a namespace, as they are when a query begins.
@@ -132,11 +159,8 @@ impl<'a, 't> Snapshot<'a, 't> {
 
     /// The cosine and the number of the items nearest to the query, best first.
     pub(super) fn nearest(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
-        let mut found = if self.config.recall >= 1.0 {
-            self.compare_all(query)?
-        } else {
-            self.index(query).nearest(self, query)?
-        };
+        let mut found =
+            if self.config.recall >= 1.0 || self.is_small() { self.compare_all(query)? } else { self.look(query)? };
         let waiting = self.waiting(query)?;
         if !waiting.is_empty() {
             found.extend(waiting);
@@ -145,8 +169,34 @@ impl<'a, 't> Snapshot<'a, 't> {
         Ok(found)
     }
 
+    /// Whether comparing all vectors takes so little that nothing is to be missed.
+    fn is_small(&self) -> bool {
+        let vectors = self.namespace.vectors as usize;
+        let auto = self.config.index == IndexChoice::Auto;
+        auto && vectors <= EXACT.min(self.config.scan_limit) && vectors * self.namespace.dimensions * 4 <= EXACT_BYTES
+    }
+
+    /// Looks at twice as much until that is enough: where many vectors are nearly alike, codes tell little.
+    fn look(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+        let mut width = 1;
+        while (width * self.listed(query)) < self.namespace.vectors as usize {
+            let found = self.index(query).nearest(self, query, width)?;
+            if found.enough {
+                return Ok(found.nearest);
+            }
+            width *= 2;
+        }
+        self.compare_all(query)
+    }
+
+    /// How many of the items that a filter leaves have a code.
+    fn admitted_live(&self, query: &Query<'_>) -> Option<u64> {
+        query.admitted.map(|admitted| admitted.iter().filter(|item| self.is_live(*item)).count() as u64)
+    }
+
     fn index(&self, query: &Query<'_>) -> &'static dyn Index {
-        let strict = query.admitted.is_some_and(|items| (items.len() as f64) < STRICT * self.namespace.vectors as f64);
+        let admitted = self.admitted_live(query);
+        let strict = admitted.is_some_and(|items| (items as f64) < STRICT * self.namespace.vectors as f64);
         match self.config.index {
             _ if strict => &scan::Scan,
             IndexChoice::Arroy if self.namespace.forest.is_some() => &forest::Arroy,
@@ -182,23 +232,42 @@ impl<'a, 't> Snapshot<'a, 't> {
         Ok(found)
     }
 
-    /// An empty list of as many codes as the query is to look at.
-    fn shortlist(&self, query: &Query<'_>) -> Shortlist<'t> {
-        Shortlist::new(self.listed(query), self.namespace.dimensions)
+    /// An empty list of `width` times as many codes as the query usually looks at.
+    fn shortlist(&self, query: &Query<'_>, width: usize) -> Shortlist<'t> {
+        Shortlist::new(self.listed(query).saturating_mul(width), self.namespace.dimensions)
     }
 
-    /// The best of those listed: all guessed again, and the best of them compared exactly.
-    fn score_listed(&mut self, query: &Query<'_>, list: Shortlist<'t>) -> Result<Vec<(f32, u32)>> {
-        let rescored = self.rescored(query);
-        let listed = list.finish();
-        if listed.len() <= rescored {
-            return self.score(query, &listed.iter().map(|listed| listed.item).collect::<Vec<_>>());
+    /// The best of those listed: all guessed again, and the best of them compared exactly; more of them as long as the
+    /// guess does not tell which are nearest.
+    fn score_listed(&mut self, query: &Query<'_>, list: Shortlist<'t>) -> Result<Found> {
+        let is_full = list.is_full();
+        let mut listed = list.finish();
+        listed.sort_unstable();
+        let mut guessed = self.guesses(query, &listed);
+        guessed.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let guessed: Vec<u32> = guessed.into_iter().map(|(_, item)| item).collect();
+        let (mut compared, mut next) = (0, self.rescored(query).min(guessed.len()));
+        let mut nearest = Vec::new();
+        loop {
+            nearest.extend(self.cosines(query.vector, &guessed[compared..next])?);
+            best(&mut nearest, query.wanted);
+            compared = next;
+            if compared == guessed.len()
+                || from_farther_half(&nearest, &guessed[..compared]) * GUESSED_FAR < nearest.len()
+            {
+                break;
+            }
+            next = (compared * 2).min(guessed.len());
         }
+        let order: Vec<u32> = listed.iter().map(|listed| listed.item).collect();
+        let enough = !is_full || from_farther_half(&nearest, &order) * LISTED_FAR < nearest.len();
+        Ok(Found { nearest, enough })
+    }
+
+    /// A guess of how near each of those listed is: only their order means something.
+    fn guesses(&self, query: &Query<'_>, listed: &[Listed<'t>]) -> Vec<(f32, u32)> {
         let estimator = Estimator::new(&self.centred(query));
-        let mut guessed: Vec<(f32, u32)> =
-            listed.iter().map(|listed| (estimator.estimate(listed.groups, listed.place), listed.item)).collect();
-        guessed.select_nth_unstable_by(rescored, |a, b| b.0.total_cmp(&a.0));
-        self.score(query, &guessed[..rescored].iter().map(|(_, item)| *item).collect::<Vec<_>>())
+        listed.iter().map(|listed| (estimator.estimate(listed.groups, listed.place), listed.item)).collect()
     }
 
     /// The best of `items`, compared exactly.
@@ -232,6 +301,14 @@ impl<'a, 't> Snapshot<'a, 't> {
             }
         }
         Ok(found)
+    }
+
+    /// How many items before `end` have a code.
+    fn live_before(&self, end: u32) -> u64 {
+        let whole = self.codes.partition_point(|block| block.first + (BLOCK - 1) < end);
+        let (whole, rest) = self.codes.split_at(whole);
+        let bits = whole.iter().flat_map(|block| block.live).map(|byte| u64::from(byte.count_ones())).sum::<u64>();
+        bits + rest.iter().take(1).flat_map(Codes::items).filter(|item| *item < end).count() as u64
     }
 
     fn is_live(&self, item: u32) -> bool {
@@ -279,6 +356,12 @@ impl<'a, 't> Snapshot<'a, 't> {
 
 /// Rows between two looks at the deadline.
 const ROWS_A_CHECK: usize = 4_096;
+
+/// How many of the nearest are in the second half of the order in which items were looked at.
+fn from_farther_half(nearest: &[(f32, u32)], order: &[u32]) -> usize {
+    let nearest: HashSet<u32> = nearest.iter().map(|(_, item)| *item).collect();
+    order[order.len() / 2..].iter().filter(|item| nearest.contains(item)).count()
+}
 
 /// Leaves the `wanted` best, in order; equal ones by their number.
 fn best(found: &mut Vec<(f32, u32)>, wanted: usize) {

@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use roaring::bitmap::Iter;
 
 use super::{
-    Index, Query, Snapshot,
+    Found, Index, Query, Snapshot,
     codes::{BLOCK, Codes, LIVE},
     kernel::{GROUP_WORD, LANES},
     shortlist::Shortlist,
@@ -25,14 +25,14 @@ const CHECK_EVERY: usize = 64;
 pub(super) struct Scan;
 
 impl Index for Scan {
-    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>, width: usize) -> Result<Found> {
         if let Some(admitted) = query.admitted
             && admitted.len() <= (snapshot.rescored(query).max(DIRECT)) as u64
         {
             let live: Vec<u32> = admitted.iter().filter(|item| snapshot.is_live(*item)).collect();
-            return snapshot.score(query, &live);
+            return snapshot.score(query, &live).map(Found::all);
         }
-        let mut list = snapshot.shortlist(query);
+        let mut list = snapshot.shortlist(query, width);
         scan_from(snapshot, query, 0, &mut list)?;
         snapshot.score_listed(query, list)
     }

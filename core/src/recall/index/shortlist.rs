@@ -37,6 +37,11 @@ impl<'t> Shortlist<'t> {
         self.bound
     }
 
+    /// Whether farther ones may have been left out.
+    pub(super) fn is_full(&self) -> bool {
+        self.within >= self.wanted
+    }
+
     /// Takes what was found near enough among `groups`, and of what `item` gives the item.
     pub(super) fn take(&mut self, found: &[Near], groups: &'t [u8], item: impl Fn(u32) -> Option<u32>) {
         for near in found {
