@@ -1,6 +1,6 @@
 //! What a transaction does to the vectors of a namespace, and to their codes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
     codes::{self, BLOCK, CodesMut, Quantiser},
@@ -23,14 +23,21 @@ const MEAN_IS_KNOWN: u64 = 32_768;
 /// Blocks that a transaction codes beside its own new vectors at most, so that it ends soon.
 const CATCH_UP: usize = 4;
 
-/// Vectors that a transaction adds: they are written together at its end.
+/// Blocks of codes that a transaction holds changed in memory at most.
+const CHANGED: usize = 128;
+
+/// What a transaction does to vectors: it is written together at its end.
 #[derive(Debug, Default)]
-pub(in crate::recall) struct NewVectors(BTreeMap<u32, Vec<u8>>);
+pub(in crate::recall) struct NewVectors {
+    added: BTreeMap<u32, Vec<u8>>,
+    /// Blocks of codes of which items were removed, by their first item: each is written once, whatever goes from it.
+    changed: BTreeMap<u32, CodesMut>,
+}
 
 impl NewVectors {
     /// Adds the vector of a new item.
     pub(in crate::recall) fn add(&mut self, item: u32, unit: &[f32]) {
-        self.0.insert(item, vector::to_bytes(unit));
+        self.added.insert(item, vector::to_bytes(unit));
     }
 
     /// Removes the vector of `item`; says whether it had one.
@@ -40,30 +47,50 @@ impl NewVectors {
         namespace: &Namespace,
         item: u32,
     ) -> Result<bool> {
-        if self.0.remove(&item).is_some() {
+        if self.added.remove(&item).is_some() {
             return Ok(true);
         }
         let waited = write.tables.vectors.delete(write.txn, &namespace.item_key(item))?;
         if item >= namespace.coded {
             return Ok(waited);
         }
-        let mut block = CodesMut::load(write, namespace, item)?;
-        if !block.remove(item) {
-            return Ok(waited);
+        let first = item / BLOCK * BLOCK;
+        if self.changed.len() >= CHANGED && !self.changed.contains_key(&first) {
+            self.write_changed(write, namespace)?;
         }
-        block.store(write, namespace)?;
-        if item < rows::sealed(namespace) {
-            rows::shrink(write, namespace, item, |first, count| block.live(first, count).collect())?;
+        let had = match self.changed.entry(first) {
+            Entry::Occupied(block) => block.into_mut().remove(item),
+            Entry::Vacant(place) => {
+                let mut block = CodesMut::load(write, namespace, item)?;
+                let had = block.remove(item);
+                if had {
+                    place.insert(block);
+                }
+                had
+            }
+        };
+        Ok(had || waited)
+    }
+
+    /// Writes the blocks of codes that were changed, and gives the room of rows that are gone back.
+    fn write_changed(&mut self, write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<()> {
+        let (sealed, items) = (rows::sealed(namespace), rows::items_a_block(namespace.dimensions));
+        for (first, block) in std::mem::take(&mut self.changed) {
+            block.store(write, namespace)?;
+            for rows in (first..sealed.min(first.saturating_add(BLOCK))).step_by(items as usize) {
+                rows::shrink(write, namespace, rows, |first, count| block.live(first, count).collect())?;
+            }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes what was added. Vectors get their codes here, so that the next query finds them, whoever asks.
-    pub(in crate::recall) fn write(self, write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
-        let mut added = self.0;
+    pub(in crate::recall) fn write(mut self, write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
         if namespace.vectors == 0 && namespace.sampled > 0 {
             return forget_all(write, namespace);
         }
+        self.write_changed(write, namespace)?;
+        let mut added = self.added;
         if namespace.sampled == 0 && namespace.vectors >= CODED_FROM {
             begin(write, namespace, &added)?;
         }

@@ -517,6 +517,31 @@ async fn the_vectors_of_the_first_version_are_found_and_moved() {
 }
 
 #[tokio::test]
+async fn a_block_of_codes_is_written_once_whatever_goes_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut topics) = (open(folder.path()), Topics::new(27, 50));
+    let mut all = stored(&store, &mut topics, 2_500).await;
+    let gone: Vec<String> = all.keys().step_by(2).cloned().collect();
+    all.retain(|id, _| !gone.contains(id));
+    let forget = move |write: &mut Write<'_, '_>| {
+        let mut change = Change::begin(write, "default")?;
+        let key = change.namespace.item_key(0);
+        let before = write.tables.codes.get(write.txn, &key)?.unwrap().to_vec();
+        for id in &gone {
+            assert!(change.remove(write, id)?);
+        }
+        assert_eq!(write.tables.codes.get(write.txn, &key)?.unwrap(), before);
+        change.end(write)?;
+        assert_ne!(write.tables.codes.get(write.txn, &key)?.unwrap(), before);
+        Ok(())
+    };
+    store.write(forget).await.unwrap();
+    let everything = RecallConfig { recall: 1.0, ..RecallConfig::default() };
+    let vector = topics.vector();
+    assert_eq!(found(&store, &everything, &vector, 10, None), exact(all.iter(), &vector, 10));
+}
+
+#[tokio::test]
 async fn a_damaged_block_is_an_error_and_no_panic() {
     let folder = tempfile::tempdir().unwrap();
     let (store, mut topics) = (open(folder.path()), Topics::new(4, 50));
