@@ -18,6 +18,7 @@ use crate::{
 pub(super) const EMBEDDER_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
 /// What else sentence-transformers may have written beside them.
+#[cfg(feature = "pull")]
 pub(super) const SENTENCE_FILES: [&str; 5] = [
     "modules.json",
     "1_Pooling/config.json",
