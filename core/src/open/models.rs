@@ -8,7 +8,6 @@ use super::{cloud, local};
 use crate::{
     config::Config,
     context::Context,
-    engine::Registry,
     error::{Error, Result},
     model::{
         ChatModel, ChatRequest, ChatStream, EmbedderConfig, LocalConfig, LocalStatistics, ModelConfig, ModelKind,
@@ -148,7 +147,7 @@ impl OpenModels {
             };
             let id = model.profile().id.clone();
             // Checked here, so that nothing can fail once the first of them is in its place.
-            Registry::<dyn ChatModel>::check_name(&id).map_err(|e| e.with("setting", "models"))?;
+            RouterEngine::check_model_id(&id)?;
             if opened.iter().any(|(known, ..)| *known == id) {
                 let message = format!("two models of the settings are called \"{id}\"; give one of them another `id`");
                 return Err(Error::invalid(message));

@@ -168,6 +168,11 @@ impl RouterEngine {
         *self.0.router.write().unwrap_or_else(PoisonError::into_inner) = router;
     }
 
+    /// Checks that a model of the settings can be registered by this id.
+    pub(crate) fn check_model_id(id: &str) -> Result<()> {
+        Registry::<dyn ChatModel>::check_name(id).map_err(|e| e.with("setting", "models"))
+    }
+
     /// What was known of the failures of `model` is of the one that was there before.
     pub(crate) fn renew(&self, model: &str) {
         self.breakers().renew(model);

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     engine::{FunctionSpec, Registry},
     error::ErrorKind,
-    model::{ChatModel, ToolCall},
+    model::{ChatModel, Embedder, EmbedderProfile, Embedding, Price, ToolCall},
     router::{CheapestRouter, GenerateRequest, LedgerQuery, Router as _, RouterConfig, testkit::Scripted},
     store::StoreConfig,
 };
@@ -173,6 +173,28 @@ async fn a_call_of_a_tool_is_not_doubted_for_saying_nothing() {
     }];
     let reply = rig.engine.generate(&rig.cx, request).await.unwrap();
     assert_eq!((reply.model.as_str(), reply.tool_calls.len()), ("cheap", 1));
+}
+
+/// Embeds nothing: only what it is called and how long its vectors are is looked at.
+#[derive(Debug)]
+struct Words(EmbedderProfile);
+
+impl Words {
+    fn new() -> Self {
+        let (id, price) = ("words".into(), Price::default());
+        Self(EmbedderProfile { id, dimensions: 3, max_tokens: 100, local: true, price, key: None })
+    }
+}
+
+#[async_trait::async_trait]
+impl Embedder for Words {
+    fn profile(&self) -> &EmbedderProfile {
+        &self.0
+    }
+
+    async fn embed(&self, _: &Context, texts: Vec<String>) -> Result<Vec<Embedding>> {
+        Ok(texts.iter().map(|_| Embedding { vector: vec![1.0; 3], tokens: 1, truncated: false }).collect())
+    }
 }
 
 /// Keeps the last prompt that it saw.
@@ -404,7 +426,7 @@ async fn a_doubted_answer_stands_when_the_deadline_passes_before_a_better_one_co
 async fn vectors_of_another_embedder_are_left_out_and_what_cannot_be_read_is_learned_again() {
     let folder = tempfile::tempdir().unwrap();
     let one = rig(&folder, learning(), vec![Scripted::local("cheap")]);
-    one.engine.set_embedder(Arc::new(crate::team::scripted::WordEmbedder::new()));
+    one.engine.set_embedder(Arc::new(Words::new()));
     let parts = one.engine.embedder().unwrap().profile().dimensions;
     let of = |embedder: &str, parts: usize| Record {
         embedding: Some(vec![0.5; parts]),
