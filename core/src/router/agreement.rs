@@ -1,15 +1,10 @@
 //! Several answers of one model to one request: which part of them comes to the same (self-consistency; Wang et al. 2023).
 
-use std::time::Instant;
-
 use futures_util::future::join_all;
 
 use super::{
-    attempt::Live,
-    breaker::Outcome,
     executor::{Walk, worst},
     learn::same_result,
-    single::tell_breaker,
 };
 use crate::{model::FinishReason, money::NanoUsd};
 
@@ -38,17 +33,13 @@ impl Walk {
         let Some(own) = self.live.as_ref().map(|live| live.text.clone()) else { return };
         let (mut same, mut count, mut spent) = (0.0, 0.0, NanoUsd::ZERO);
         for (live, end) in ended {
-            let (outcome, tokens) = match &end {
-                Ok(usage) => (Outcome::Success, Some(usage.input_tokens + usage.output_tokens)),
-                Err(error) => (Outcome::of(error), None),
-            };
             if end.is_ok() {
                 count += 1.0;
                 // As the answer itself was read.
                 let other = self.form.read(&live.text).unwrap_or_default();
                 same += f64::from(u8::from(same_result(&own, &other) == Some(true)));
             }
-            spent = spent + self.close(live, outcome, tokens);
+            spent = spent + live.close(&end);
         }
         self.wasted = self.wasted + spent;
         if let Some(live) = self.live.as_mut().filter(|_| count > 0.0) {
@@ -67,12 +58,5 @@ impl Walk {
         let all = NanoUsd(most.0.saturating_mul(i64::from(others) + 1));
         let affordable = self.max_cost().is_none_or(|most| self.wasted + all <= most);
         (comparable && affordable && self.could_be_dearer()).then_some(others)
-    }
-
-    /// Settles an answer that is not given out; says what it cost.
-    fn close(&self, live: Live, outcome: Outcome, tokens: Option<u64>) -> NanoUsd {
-        let model = live.step.id().to_owned();
-        tell_breaker(&self.cx, &model, live.leave.record(outcome, tokens, Instant::now()));
-        live.bill.give_up()
     }
 }

@@ -83,6 +83,19 @@ impl AnswerCacheConfig {
     }
 }
 
+impl AnswerCacheConfig {
+    /// Whether an answer to `request` may be kept.
+    pub(super) fn keeps(&self, request: &ChatRequest) -> bool {
+        let sampling = &request.sampling;
+        let by_chance = sampling.temperature != Some(0.0) && sampling.seed.is_none();
+        match self.exact {
+            ExactCache::Off => false,
+            ExactCache::Deterministic => !by_chance,
+            ExactCache::All => true,
+        }
+    }
+}
+
 /// An answer as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Kept {
@@ -107,12 +120,8 @@ impl Place {
     /// Of `request`, as far as `config` lets its answer be kept. `scope` is what else an answer depends on: the models
     /// that there are, and what is needed of them.
     pub(super) fn of(config: &AnswerCacheConfig, request: &ChatRequest, scope: &[u8]) -> Option<Self> {
-        let sampling = &request.sampling;
-        let by_chance = sampling.temperature != Some(0.0) && sampling.seed.is_none();
-        match config.exact {
-            ExactCache::Off => return None,
-            ExactCache::Deterministic if by_chance => return None,
-            ExactCache::Deterministic | ExactCache::All => {}
+        if !config.keeps(request) {
+            return None;
         }
         let exact = digest(request, scope)?;
         let last = request.messages.last().filter(|last| last.role == Role::User && last.images.is_empty());

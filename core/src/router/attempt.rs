@@ -11,7 +11,7 @@ use tracing::{Instrument, Span, field};
 use super::{
     admission::Leave,
     bill::{Bill, may_be_billed},
-    breaker::cut_off,
+    breaker::{Outcome, cut_off},
     seam::Seam,
     single::tell_breaker,
 };
@@ -33,6 +33,11 @@ pub(super) struct Step {
 impl Step {
     pub(super) fn id(&self) -> &str {
         &self.model.profile().id
+    }
+
+    /// The most that it can cost, as a plan counts it.
+    pub(super) fn most(&self) -> NanoUsd {
+        self.model.profile().price.most(self.input_tokens, self.max_output_tokens)
     }
 }
 
@@ -158,6 +163,16 @@ impl Live {
                 }
             }
         }
+    }
+
+    /// Settles an answer that was read whole, or not to its `end`, and is not given out; says what it cost.
+    pub(super) fn close(self, end: &Result<Usage>) -> NanoUsd {
+        let (outcome, tokens) = match end {
+            Ok(usage) => (Outcome::Success, Some(usage.input_tokens + usage.output_tokens)),
+            Err(error) => (Outcome::of(error), None),
+        };
+        tell_breaker(&self.cx, self.step.id(), self.leave.record(outcome, tokens, Instant::now()));
+        self.bill.give_up()
     }
 
     /// No other model is left: this one is waited for.

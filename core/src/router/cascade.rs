@@ -65,11 +65,6 @@ impl Doubted {
     }
 }
 
-/// The most that a step can cost.
-fn most(step: &Step) -> NanoUsd {
-    step.model.profile().price.most(step.input_tokens, step.max_output_tokens)
-}
-
 impl Walk {
     /// What speaks against the answer that is there, when a dearer model could do better; the answer is then kept, for
     /// when no other model answers.
@@ -80,8 +75,8 @@ impl Walk {
         if !live.tool_calls.is_empty() || live.text.is_empty() || cut_by_caller || !self.could_be_dearer() {
             return None;
         }
-        let own = most(&live.step);
-        let dearer = |step: &Step| most(step) > own;
+        let own = live.step.most();
+        let dearer = |step: &Step| step.most() > own;
         let answer = Answer {
             text: &live.text,
             finish_reason: Some(finish_reason),
@@ -116,8 +111,8 @@ impl Walk {
 
     /// Whether a model is left that costs more than the one of the answer that is there.
     pub(super) fn could_be_dearer(&self) -> bool {
-        let own = self.live.as_ref().map(|live| most(&live.step));
-        own.is_some_and(|own| self.steps.iter().skip(1).any(|step| most(step) > own))
+        let own = self.live.as_ref().map(|live| live.step.most());
+        own.is_some_and(|own| self.steps.iter().skip(1).any(|step| step.most() > own))
     }
 
     /// The answer that was doubted, when nothing better came: it is paid for and judged as any other.

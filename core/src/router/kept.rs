@@ -45,6 +45,9 @@ impl RouterEngine {
         (asked, form, number): (&RouteRequest, &Form, usize),
     ) -> Result<Before> {
         let started = Instant::now();
+        if !self.config().cache.keeps(request) {
+            return Ok(Before::Not(None));
+        }
         let models = self.models().items();
         let models: Vec<_> = models.iter().map(|model| identity(model.profile())).collect();
         let scope = serde_json::to_vec(&(&asked.needs, models, number)).unwrap_or_default();

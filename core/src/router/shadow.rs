@@ -1,17 +1,13 @@
 //! A share of the requests is answered by the dearest model of the plan too, so that there are judgements of what that is
 //! worth: in the background, after the reply, and from the budgets. Nothing is learned before both answers are judged.
 
-use std::time::Instant;
-
 use super::{
     LedgerEntry, RouterEngine,
     attempt::{Live, Step, TimeLeft},
     bill::{Bill, Charge},
-    breaker::Outcome,
     executor::{may_think, worst},
     labels, learn,
     prepare::Prepared,
-    single::tell_breaker,
 };
 use crate::{
     context::{Context, Priority},
@@ -35,8 +31,7 @@ impl Shadow {
         if !config.enabled || asked.needs.local_only || asked.thrifty || !is_drawn(id, config.shadow) {
             return None;
         }
-        let cost = |step: &&Step| step.model.profile().price.most(step.input_tokens, step.max_output_tokens);
-        let dearest = prepared.steps.iter().max_by_key(cost)?;
+        let dearest = prepared.steps.iter().max_by_key(|step| step.most())?;
         let is_text = prepared.request.tools.is_empty();
         (is_text && prepared.steps.len() > 1).then(|| Self {
             step: dearest.clone(),
@@ -105,14 +100,10 @@ impl Shadow {
         let left = TimeLeft { total: engine.timeout(), first: None, idle: None };
         let mut live = Live::new(cx, step, request, left, (leave, bill), None);
         let ended = live.read_whole().await;
-        let (outcome, tokens) = match &ended {
-            Ok(usage) => (Outcome::Success, Some(usage.input_tokens + usage.output_tokens)),
-            Err(error) => (Outcome::of(error), None),
-        };
-        tell_breaker(cx, &profile.id, live.leave.record(outcome, tokens, Instant::now()));
-        let cost = live.bill.give_up();
+        let text = std::mem::take(&mut live.text);
+        let cost = live.close(&ended);
         ended?;
-        let outcome = learn::Outcome { cost, answer: Some(live.text), ..learn::Outcome::default() };
+        let outcome = learn::Outcome { cost, answer: Some(text), ..learn::Outcome::default() };
         let (tenant, id, model) = (cx.tenant.clone(), id.to_owned(), profile.id.clone());
         let kept = engine
             .learning()

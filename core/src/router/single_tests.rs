@@ -163,19 +163,16 @@ async fn an_image_that_cannot_be_written_down_is_not_made_again() {
     assert_eq!(budget.spent(), dollars(1));
 }
 
+/// An embedder of a provider.
+fn far() -> EmbedderProfile {
+    let price = Price { input: NanoUsd(1_000_000), ..Price::default() };
+    EmbedderProfile { id: "far".into(), dimensions: 1, max_tokens: 100, local: false, price, key: Some("KEY".into()) }
+}
+
 #[tokio::test]
 async fn a_tenant_that_the_ledger_cannot_hold_is_refused_before_anything_is_paid() {
     let (_folder, engine, _) = engine();
-    let price = Price { input: NanoUsd(1_000_000), ..Price::default() };
-    let profile = EmbedderProfile {
-        id: "far".into(),
-        dimensions: 1,
-        max_tokens: 100,
-        local: false,
-        price,
-        key: Some("KEY".into()),
-    };
-    let far = Arc::new(Remote(profile, AtomicU64::new(1)));
+    let far = Arc::new(Remote(far(), AtomicU64::new(1)));
     engine.set_embedder(far.clone());
     paints(&engine, Vec::new());
     let cx = Context::new().tenant(&"t".repeat(600));
@@ -215,16 +212,7 @@ async fn a_model_that_is_down_is_left_alone_and_the_fault_of_a_request_ends_it()
 #[tokio::test]
 async fn a_remote_embedder_is_tried_again_and_paid_for() {
     let (_folder, engine, store) = engine();
-    let price = Price { input: NanoUsd(1_000_000), ..Price::default() };
-    let profile = EmbedderProfile {
-        id: "far".into(),
-        dimensions: 1,
-        max_tokens: 100,
-        local: false,
-        price,
-        key: Some("KEY".into()),
-    };
-    engine.set_embedder(Arc::new(Remote(profile, AtomicU64::new(0))));
+    engine.set_embedder(Arc::new(Remote(far(), AtomicU64::new(0))));
     let embedder = engine.embedder().unwrap();
     let budget = Budget::new(NanoUsd(1000));
     let unit = Unit::default();
