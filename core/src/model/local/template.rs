@@ -355,7 +355,11 @@ fn without_generation(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
-        let Some(end) = tag.find("%}").map(|end| end + 2) else { break };
+        // Behind the opening: in `{%}` one percent sign does not do for both.
+        let Some(end) = tag[2..].find("%}").map(|end| end + 4) else {
+            rest = tag;
+            break;
+        };
         let (tag, after) = tag.split_at(end);
         match tag[2..end - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
             "generation" => out.push_str(&tag.replace("generation", "if true")),

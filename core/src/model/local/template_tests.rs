@@ -174,6 +174,14 @@ fn a_template_that_knows_no_tools_has_them_in_its_messages() {
     assert_eq!(prompt(plain, &ChatRequest::user("x")), "<user>x", "nothing is told where there are none");
 }
 
+#[test]
+fn a_tag_without_an_end_is_refused() {
+    for source in ["{%}", "a {%", "{%", "a {% generation", "{%-%}", "{%%}"] {
+        assert!(ChatTemplate::of_source(source).is_err(), "{source}");
+    }
+    assert_eq!(without_generation("a {% if b"), "a {% if b");
+}
+
 proptest! {
     /// A template comes with a file, and may be anything.
     #[test]
