@@ -101,7 +101,7 @@ async fn speed() -> Result<()> {
                 let next = calls.lock().ok().and_then(|mut calls| calls.pop());
                 let Some(RecallRequest::Store(item)) = next else { return Ok::<_, Error>(took) };
                 let began = Instant::now();
-                recall.store(&cx, item).await?;
+                recall.store(&cx, *item).await?;
                 took.push(began.elapsed());
             }
         });
@@ -119,7 +119,7 @@ async fn speed() -> Result<()> {
         let mut batch = Vec::new();
         for _ in 0..1_000 {
             if let RecallRequest::Store(item) = item(&mut numbers)? {
-                batch.push(item);
+                batch.push(*item);
             }
         }
         batches.push(batch);

@@ -37,10 +37,17 @@ pub struct RecallConfig {
     /// Vectors that the index of a larger one does not hold yet before it takes them in; until then they are scanned.
     /// Default 5,000.
     pub pending_limit: usize,
-    /// BM25 k1. Default 0.9.
+    /// BM25 k1. Default 1.2.
     pub bm25_k1: f64,
-    /// BM25 b. Default 0.4.
+    /// BM25 b. Default 0.75.
     pub bm25_b: f64,
+    /// Texts of more bytes than this are found by their passages; 0: none. Default 2,000.
+    pub passage_above: usize,
+    /// Bytes of a passage, about: it ends with a sentence. 64 at least. Default 1,000.
+    pub passage: usize,
+    /// Whether an item whose id is stored again with something else stays to be asked for by `as_of` and `history`. Default
+    /// true.
+    pub history: bool,
 }
 
 impl Default for RecallConfig {
@@ -52,8 +59,11 @@ impl Default for RecallConfig {
             recall: 0.99,
             scan_limit: 50_000,
             pending_limit: 5_000,
-            bm25_k1: 0.9,
-            bm25_b: 0.4,
+            bm25_k1: 1.2,
+            bm25_b: 0.75,
+            passage_above: 2_000,
+            passage: 1_000,
+            history: true,
         }
     }
 }
@@ -72,6 +82,9 @@ impl RecallConfig {
             if !(low..=high).contains(&value) {
                 return Err(Error::invalid(format!("`{name}` of recall is {low} to {high}")).with("value", value));
             }
+        }
+        if self.passage < 64 {
+            return Err(Error::invalid("a `passage` of recall has 64 bytes at least").with("value", self.passage));
         }
         Ok(())
     }

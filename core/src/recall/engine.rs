@@ -2,21 +2,28 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use tracing::instrument;
 
 use super::{
-    ForgetRequest, Hit, Item, Neighbour, NeighboursRequest, RecallConfig, RecallQuery, RecallReply, RecallRequest,
-    RelateRequest, Relation, StoreRequest, forget, graph, index,
+    ForgetRequest, Hit, Item, ItemVersion, Moment, Neighbour, NeighboursRequest, RecallConfig, RecallContext,
+    RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest,
+    admission::Admission,
+    expiry, forget, graph, history, index, migrate,
     namespace::{self, check_name},
-    prepare, rerank,
-    rows::{Record, item_value},
+    pack, prepare,
+    question::Question,
+    rerank,
     search::{self, Lookup},
-    vector, words,
+    vector,
 };
 use crate::{
     context::Context,
@@ -48,6 +55,10 @@ struct Inner {
     building: Mutex<HashSet<String>>,
     /// Namespaces whose index a query found to be due.
     found_due: Mutex<HashSet<String>>,
+    /// Set once the folder has the form of this version.
+    migrated: OnceCell<()>,
+    /// Whether what is over is being forgotten.
+    sweeping: AtomicBool,
 }
 
 impl RecallEngine {
@@ -64,6 +75,8 @@ impl RecallEngine {
             runtime,
             building: Mutex::default(),
             found_due: Mutex::default(),
+            migrated: OnceCell::new(),
+            sweeping: AtomicBool::new(false),
         })))
     }
 
@@ -89,28 +102,38 @@ impl RecallEngine {
         if items.is_empty() {
             return Ok(Vec::new());
         }
+        self.ready().await?;
         let embedder = self.0.router.embedder().ok();
         if let Some(embedder) = &embedder {
             for item in items.iter().filter(|item| item.vector.is_none()) {
                 self.check_embedder(&item.namespace, embedder.as_ref())?;
             }
         }
-        let prepared = Arc::new(prepare::prepare(cx, embedder, items).await?);
+        let prepared = Arc::new(prepare::prepare(cx, &self.0.config, embedder, items).await?);
         cx.check()?;
-        let rows = Arc::clone(&prepared);
-        let job: Job = Box::new(move |write| prepare::put_all(write, &rows));
+        let ids: Vec<String> = prepared.iter().map(|(_, item)| item.record.id.clone()).collect();
+        let stored = Arc::new(Mutex::new(ids));
+        let (rows, under, history) = (Arc::clone(&prepared), Arc::clone(&stored), self.0.config.history);
+        let job: Job = Box::new(move |write| {
+            let ids = prepare::put_all(write, &rows, history)?;
+            *under.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+            Ok(())
+        });
         self.0.store.commit_with(cx.unit.as_ref(), false, job).await?;
+        // With a unit of work the job runs later: then these are the ids that were asked for.
+        let ids = std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
         let mut grown: Vec<&str> = Vec::new();
-        for (namespace, item) in prepared.iter() {
-            cx.emit(EventKind::Stored { namespace: namespace.clone(), id: item.id.clone() });
-            if item.vector.is_some() && !grown.contains(&namespace.as_str()) {
+        for ((namespace, item), id) in prepared.iter().zip(&ids) {
+            cx.emit(EventKind::Stored { namespace: namespace.clone(), id: id.clone() });
+            if item.embedder.is_some() && !grown.contains(&namespace.as_str()) {
                 grown.push(namespace);
             }
         }
         for namespace in grown {
             self.index_if_due(namespace);
         }
-        Ok(prepared.iter().map(|(_, item)| item.id.clone()).collect())
+        self.sweep_if_due();
+        Ok(ids)
     }
 
     /// The items that answer the query best, best first. An unknown namespace has none.
@@ -126,12 +149,15 @@ impl RecallEngine {
         check_query(&query)?;
         cx.check()?;
         let reranker = if query.rerank > 0 { Some(self.0.router.reranker()?) } else { None };
-        let vector = self.query_vector(cx, &query).await?;
-        let RecallQuery { query: text, top, filter, namespace: name, rerank, .. } = query;
+        let admission = Admission::of(&query)?;
+        self.ready().await?;
+        let question = self.question(&query, admission.now)?;
+        let vector = self.query_vector(cx, &query, &question).await?;
+        let RecallQuery { query: text, top, namespace: name, rerank, diversity, half_life_ms, .. } = query;
         let (inner, call, namespace) = (Arc::clone(&self.0), cx.clone(), name.clone());
-        let asked = reranker.is_some().then(|| text.clone());
         let hits = blocking(move || {
-            let lookup = Lookup { terms: words::of_query(&text), vector, filter, top: top.max(rerank) };
+            let top = top.max(rerank);
+            let lookup = Lookup { question, vector, admission, top, diversity, half_life_ms };
             inner.store.read(|read| match namespace::find(read, &name)? {
                 Some(known) => {
                     if let Some(vector) = &lookup.vector {
@@ -147,17 +173,39 @@ impl RecallEngine {
         if due {
             self.index_once(&namespace);
         }
-        if let (Some(reranker), Some(asked)) = (reranker, asked) {
-            hits = rerank::rerank(cx, reranker.as_ref(), &asked, hits).await?;
+        if let Some(reranker) = reranker {
+            hits = rerank::rerank(cx, reranker.as_ref(), &text, hits).await?;
             hits.truncate(top);
         }
+        self.sweep_if_due();
         let latency_ms = began.elapsed().as_millis() as u64;
         cx.emit(EventKind::Recalled { namespace, hits: hits.len(), latency_ms });
         Ok(hits)
     }
 
+    /// The best passages for a prompt, of `token_budget` tokens at most, about.
+    ///
+    /// # Errors
+    /// As [`RecallEngine::query`]; `Invalid` for a budget of 0.
+    pub async fn context(&self, cx: &Context, query: RecallQuery, token_budget: usize) -> Result<RecallContext> {
+        if token_budget == 0 {
+            return Err(Error::invalid(
+                "a `token_budget` of 0 has room for nothing; give the tokens the prompt may have",
+            ));
+        }
+        Ok(pack::pack(self.query(cx, query).await?, token_budget))
+    }
+
+    /// A question, taken apart as its namespace has it.
+    fn question(&self, query: &RecallQuery, now: Moment) -> Result<Question> {
+        self.0.store.read(|read| match namespace::find(read, &query.namespace)? {
+            Some(namespace) => Question::to(read, &namespace, &query.query, now),
+            None => Ok(Question::new(&query.query, now)),
+        })
+    }
+
     /// The vector to search by; none to search by words alone.
-    async fn query_vector(&self, cx: &Context, query: &RecallQuery) -> Result<Option<Vec<f32>>> {
+    async fn query_vector(&self, cx: &Context, query: &RecallQuery, question: &Question) -> Result<Option<Vec<f32>>> {
         if let Some(given) = &query.vector {
             return vector::unit(given).map(Some);
         }
@@ -167,7 +215,7 @@ impl RecallEngine {
         }
         let Ok(embedder) = self.0.router.embedder() else { return Ok(None) };
         self.check_embedder(&query.namespace, embedder.as_ref())?;
-        let made = cx.run(embedder.embed_queries(cx, vec![query.query.clone()])).await?;
+        let made = cx.run(embedder.embed_queries(cx, vec![question.text.clone()])).await?;
         let made = prepare::kept(embedder.as_ref(), 1, made)?;
         made.first().map(|made| vector::unit(&made.vector)).transpose()
     }
@@ -182,12 +230,22 @@ impl RecallEngine {
         let (inner, name, id) = (Arc::clone(&self.0), namespace.to_owned(), id.to_owned());
         let get = move |read: &Read<'_>| {
             let Some(known) = namespace::find(read, &name)? else { return Ok(None) };
-            let Some(item) = read.tables.ids.get(read.txn, &known.id_key(&id))? else { return Ok(None) };
-            let key = known.item_key(item_value(item)?);
-            let record: Option<Record> = read.tables.items.get_json(read.txn, &key)?;
-            Ok(record.map(|record| record.into_item(&name)))
+            let record = history::current(read, &known, &id)?;
+            let live = record.filter(|record| !expiry::is_over(record, Moment::now()));
+            Ok(live.map(|record| record.into_item(&name)))
         };
         cx.run(blocking(move || inner.store.read(get))).await
+    }
+
+    /// All versions of an item, and of what it says anew or is said anew by, the oldest first; none of an unknown id.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that cannot be.
+    pub async fn history(&self, cx: &Context, namespace: &str, id: &str) -> Result<Vec<ItemVersion>> {
+        check_name("namespace", namespace)?;
+        check_name("id", id)?;
+        let (inner, name, id) = (Arc::clone(&self.0), namespace.to_owned(), id.to_owned());
+        cx.run(blocking(move || inner.store.read(|read| history::history(read, &name, &id)))).await
     }
 
     /// Forgets items, and the relations they are an end of; with `all` the whole namespace. Says how many items there
@@ -199,6 +257,7 @@ impl RecallEngine {
     pub async fn forget(&self, cx: &Context, request: ForgetRequest) -> Result<usize> {
         forget::check(&request)?;
         cx.check()?;
+        self.ready().await?;
         let namespace = request.namespace.clone();
         let count = forget::forget(cx, &self.0.store, request).await?;
         cx.emit(EventKind::Forgotten { namespace: namespace.clone(), count });
@@ -228,10 +287,50 @@ impl RecallEngine {
         graph::neighbours(cx, &self.0.store, namespace, of, kind, (hops, top)).await
     }
 
+    /// A shortest way between two names, of at most `hops` steps, 1 to 5; none when there is none.
+    ///
+    /// # Errors
+    /// `Invalid` for names that cannot be or `hops` out of range.
+    pub async fn path(
+        &self,
+        cx: &Context,
+        namespace: &str,
+        (from, to): (&str, &str),
+        hops: u8,
+    ) -> Result<Option<Vec<Relation>>> {
+        check_name("namespace", namespace)?;
+        graph::path(cx, &self.0.store, namespace.to_owned(), (from.to_owned(), to.to_owned()), hops).await
+    }
+
+    /// The `top` names nearest to `seeds` by personalised PageRank, with their rank; the ranks of all names sum to 1.
+    ///
+    /// # Errors
+    /// `Invalid` without seeds or for `top` out of range.
+    pub async fn rank(
+        &self,
+        cx: &Context,
+        namespace: &str,
+        seeds: Vec<String>,
+        top: usize,
+    ) -> Result<Vec<(String, f64)>> {
+        check_name("namespace", namespace)?;
+        graph::rank(cx, &self.0.store, namespace.to_owned(), seeds, top).await
+    }
+
+    /// The relations among a name and what is near it, the strongest first.
+    ///
+    /// # Errors
+    /// As [`RecallEngine::neighbours`].
+    pub async fn subgraph(&self, cx: &Context, request: NeighboursRequest) -> Result<Vec<Relation>> {
+        let NeighboursRequest { namespace, of, kind, hops, top } = request;
+        check_name("namespace", &namespace)?;
+        graph::subgraph(cx, &self.0.store, namespace, of, kind, (hops, top)).await
+    }
+
     /// The names of the namespaces, sorted.
     pub async fn namespaces(&self, cx: &Context) -> Result<Vec<String>> {
         let inner = Arc::clone(&self.0);
-        cx.run(blocking(move || inner.store.read(namespace::names))).await
+        cx.run(blocking(move || inner.store.read(namespace::all_names))).await
     }
 
     /// Refuses a namespace whose vectors do not fit those of the embedder there is, before anything is paid for it.
@@ -251,6 +350,37 @@ impl RecallEngine {
             Some((_, namespace)) => namespace.fits(profile.dimensions),
             None => Ok(()),
         }
+    }
+
+    /// Waits until the folder has the form of this version.
+    async fn ready(&self) -> Result<()> {
+        self.0.migrated.get_or_try_init(|| migrate::migrate(&self.0.store)).await.copied()
+    }
+
+    /// Forgets in the background what is over.
+    fn sweep_if_due(&self) {
+        let inner = &self.0;
+        let due = inner.store.read(|read| expiry::is_due(read, Moment::now())).unwrap_or_default();
+        if !due || inner.sweeping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = Arc::clone(inner);
+        self.0.runtime.spawn(async move {
+            let more = Arc::new(AtomicBool::new(true));
+            while more.load(Ordering::Relaxed) && !inner.runtime.closing().is_cancelled() {
+                let left = Arc::clone(&more);
+                let job = move |write: &mut crate::store::Write<'_, '_>| {
+                    let (_, again) = expiry::sweep(write, Moment::now())?;
+                    left.store(again, Ordering::Relaxed);
+                    Ok(())
+                };
+                if let Err(error) = inner.store.write(job).await {
+                    tracing::warn!(%error, "what is over was not forgotten");
+                    break;
+                }
+            }
+            inner.sweeping.store(false, Ordering::Release);
+        });
     }
 
     /// As [`Self::index_if_due`] for what is only asked, and else would never be indexed; once a process, so that one that
@@ -322,6 +452,12 @@ fn check_query(query: &RecallQuery) -> Result<()> {
     if query.query.trim().is_empty() && query.vector.is_none() {
         return Err(Error::invalid("the query is empty; say what you look for, or give a vector"));
     }
+    if !(0.0..=1.0).contains(&query.diversity) {
+        return Err(Error::invalid("`diversity` is 0 to 1").with("diversity", query.diversity));
+    }
+    if query.half_life_ms == Some(0) {
+        return Err(Error::invalid("a half-life of 0 has no time to pass; leave it out for no decay"));
+    }
     if query.query.len() > MAX_QUERY {
         return Err(Error::invalid(format!("a query has at most {MAX_QUERY} bytes; ask a shorter question"))
             .with("bytes", query.query.len()));
@@ -340,21 +476,36 @@ impl Engine for RecallEngine {
 
     async fn call(&self, cx: &Context, request: RecallRequest) -> Result<RecallReply> {
         Ok(match request {
-            RecallRequest::Store(item) => RecallReply::Id { id: self.store(cx, item).await? },
+            RecallRequest::Store(item) => RecallReply::Id { id: self.store(cx, *item).await? },
             RecallRequest::StoreMany { items } => RecallReply::Ids { ids: self.store_many(cx, items).await? },
             RecallRequest::Query(query) => RecallReply::Hits { hits: self.query(cx, query).await? },
-            RecallRequest::Get { namespace, id } => RecallReply::Item { item: self.get(cx, &namespace, &id).await? },
+            RecallRequest::Get { namespace, id } => {
+                RecallReply::Item { item: self.get(cx, &namespace, &id).await?.map(Box::new) }
+            }
+            RecallRequest::History { namespace, id } => {
+                RecallReply::Versions { versions: self.history(cx, &namespace, &id).await? }
+            }
+            RecallRequest::Context { query, token_budget } => {
+                RecallReply::Context { context: self.context(cx, query, token_budget).await? }
+            }
             RecallRequest::Forget(request) => RecallReply::Forgotten { forgotten: self.forget(cx, request).await? },
             RecallRequest::Relate(request) => RecallReply::Related { new: self.relate(cx, request).await? },
             RecallRequest::Neighbours(request) => {
                 RecallReply::Neighbours { neighbours: self.neighbours(cx, request).await? }
             }
+            RecallRequest::Path { namespace, from, to, hops } => {
+                RecallReply::Path { path: self.path(cx, &namespace, (&from, &to), hops).await? }
+            }
+            RecallRequest::Rank { namespace, seeds, top } => {
+                RecallReply::Ranked { ranked: self.rank(cx, &namespace, seeds, top).await? }
+            }
+            RecallRequest::Subgraph(request) => RecallReply::Relations { relations: self.subgraph(cx, request).await? },
             RecallRequest::Namespaces {} => RecallReply::Namespaces { namespaces: self.namespaces(cx).await? },
         })
     }
 
     async fn health(&self, _cx: &Context) -> Health {
-        if let Err(error) = self.0.store.read(namespace::names) {
+        if let Err(error) = self.0.store.read(namespace::all_names) {
             return Health::bad(error.to_string());
         }
         match self.0.router.embedder() {

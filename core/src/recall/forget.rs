@@ -8,7 +8,8 @@ use std::sync::{
 use super::{
     ForgetRequest, graph,
     namespace::{self, check_name},
-    rows::{Change, Record},
+    record::Record,
+    rows::Change,
 };
 use crate::{
     context::Context,
@@ -80,7 +81,7 @@ fn meant(cx: &Context, read: &Read<'_>, request: &ForgetRequest) -> Result<Meant
             if at % 1_024 == 0 {
                 cx.check()?;
             }
-            let record: Record = read.tables.items.parse(row?.1)?;
+            let record = Record::from_bytes(row?.1)?;
             if filter.matches(&record.metadata) {
                 ids.push(record.id);
             }

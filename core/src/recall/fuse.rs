@@ -14,14 +14,21 @@ pub(super) struct Candidate {
     pub(super) words: Option<f64>,
     /// Filled here.
     pub(super) score: f64,
+    /// What was added to it later, by name.
+    pub(super) boosts: Vec<(&'static str, f64)>,
 }
 
-/// Scores `candidates` and sorts them, best first. Equal scores stay in the order of the items.
+/// Scores `candidates`, 0 to 1, and sorts them, best first. Equal scores stay in the order of the items.
 pub(super) fn fuse(config: &RecallConfig, candidates: &mut [Candidate]) {
     match config.fusion {
         Fusion::Convex => convex(config.dense_weight, candidates),
         Fusion::Rrf => reciprocal_ranks(candidates),
     }
+    sort(candidates);
+}
+
+/// Sorts `candidates` by score, best first.
+pub(super) fn sort(candidates: &mut [Candidate]) {
     candidates.sort_by(|a, b| best_first(a.score, b.score).then(a.item.cmp(&b.item)));
 }
 
@@ -65,7 +72,8 @@ fn reciprocal_ranks(candidates: &mut [Candidate]) {
             candidates.iter().enumerate().filter_map(|(at, c)| Some((signal(c)?, c.item, at))).collect();
         order.sort_by(|a, b| best_first(a.0, b.0).then(a.1.cmp(&b.1)));
         for (rank, (_, _, at)) in order.into_iter().enumerate() {
-            candidates[at].score += 1.0 / (K + rank as f64 + 1.0);
+            // Scaled, so that what is first by both has 1.
+            candidates[at].score += 0.5 * (K + 1.0) / (K + 1.0 + rank as f64);
         }
     }
 }
@@ -76,7 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn candidate(item: u32, meaning: Option<f64>, words: Option<f64>) -> Candidate {
-        Candidate { item, meaning, words, score: 0.0 }
+        Candidate { item, meaning, words, score: 0.0, boosts: Vec::new() }
     }
 
     fn order(fusion: Fusion, mut candidates: Vec<Candidate>) -> Vec<(u32, f64)> {
@@ -107,7 +115,7 @@ mod tests {
     fn reciprocal_ranks_add_up() {
         let found = order(Fusion::Rrf, vec![candidate(1, Some(0.9), None), candidate(2, Some(0.8), Some(1.0))]);
         assert_eq!(found[0].0, 2);
-        assert!((found[0].1 - (1.0 / 62.0 + 1.0 / 61.0)).abs() < 1e-12);
+        assert!((found[0].1 - 30.5 * (1.0 / 62.0 + 1.0 / 61.0)).abs() < 1e-12);
     }
 
     proptest! {

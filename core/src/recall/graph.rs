@@ -41,7 +41,7 @@ enum Way {
 }
 
 /// Checks what a relation is made of.
-fn check(relation: &Relation) -> Result<()> {
+pub(super) fn check(relation: &Relation) -> Result<()> {
     check_parts(relation)?;
     if !(relation.weight.is_finite() && relation.weight > 0.0) {
         return Err(Error::invalid("the weight of a relation is a number above 0").with("weight", relation.weight));
@@ -164,6 +164,36 @@ pub(super) async fn neighbours(
     look(cx, store, move |cx, read| walk(cx, read, &name, (&of, kind.as_deref()), (hops, top))).await
 }
 
+/// The relations among `of` and the `top` names within `hops` steps of it, the strongest first.
+pub(super) async fn subgraph(
+    cx: &Context,
+    store: &Store,
+    name: String,
+    of: String,
+    kind: Option<String>,
+    (hops, top): (u8, usize),
+) -> Result<Vec<Relation>> {
+    check_end(&of)?;
+    kind.as_deref().map_or(Ok(()), check_kind)?;
+    check_hops(hops)?;
+    super::engine::check_top(top)?;
+    look(cx, store, move |cx, read| {
+        let Some(namespace) = namespace::find(read, &name)? else { return Ok(Vec::new()) };
+        let near = walk(cx, read, &name, (&of, kind.as_deref()), (hops, top))?;
+        let names: HashSet<&str> = near.iter().map(|near| near.name.as_str()).chain([of.as_str()]).collect();
+        let mut relations = Vec::new();
+        for node in &names {
+            cx.check()?;
+            let all = of_node(read, &namespace, node, kind.as_deref())?.into_iter();
+            // Each is found at both of its ends.
+            relations.extend(all.filter(|relation| relation.from == **node && names.contains(relation.to.as_str())));
+        }
+        strongest_first(&mut relations);
+        Ok(relations)
+    })
+    .await
+}
+
 /// A shortest way from `from` to `to`; none when there is none of at most `hops` steps.
 pub(super) async fn path(
     cx: &Context,
@@ -212,7 +242,7 @@ fn key(namespace: &Namespace, way: Way, relation: &Relation) -> Vec<u8> {
 }
 
 /// Writes `relation`; says whether it is new.
-fn put(write: &mut Write<'_, '_>, namespace: &Namespace, relation: &Relation) -> Result<bool> {
+pub(super) fn put(write: &mut Write<'_, '_>, namespace: &Namespace, relation: &Relation) -> Result<bool> {
     let edges = write.tables.edges;
     let forth = key(namespace, Way::Forth, relation);
     let new = edges.get(write.txn, &forth)?.is_none();
@@ -259,10 +289,14 @@ fn of_node(read: &Read<'_>, namespace: &Namespace, node: &str, kind: Option<&str
             }
         }
     }
+    strongest_first(&mut relations);
+    Ok(relations)
+}
+
+fn strongest_first(relations: &mut [Relation]) {
     relations.sort_by(|a, b| {
         b.weight.total_cmp(&a.weight).then_with(|| (&a.from, &a.kind, &a.to).cmp(&(&b.from, &b.kind, &b.to)))
     });
-    Ok(relations)
 }
 
 fn other_end<'r>(relation: &'r Relation, node: &str) -> &'r str {

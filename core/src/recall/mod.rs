@@ -1,33 +1,54 @@
 //! Perfect Recall: knowledge stored with vectors, words, relations and time, recalled by one ranked query.
 
+mod admission;
+mod blend;
+mod column;
 mod config;
+mod diversity;
+mod duplicates;
 mod engine;
+mod expiry;
 mod filter;
 mod forget;
 mod fuse;
 mod graph;
+mod history;
 mod index;
+mod lexical;
 mod lmdb_graph;
 mod lmdb_vectors;
+mod migrate;
+mod moment;
 mod namespace;
+mod pack;
+mod passages;
+mod past;
+mod postings;
 mod prepare;
+mod question;
+mod record;
 mod request;
 mod rerank;
 mod rows;
 mod search;
+mod sessions;
+mod slots;
+mod speakers;
 mod stores;
 mod vector;
 mod words;
 
 pub use config::{Fusion, RecallConfig};
+pub use duplicates::Duplicates;
 pub use engine::RecallEngine;
 pub use filter::Filter;
 pub use index::IndexChoice;
 pub use lmdb_graph::LmdbGraphStore;
 pub use lmdb_vectors::LmdbVectorStore;
+pub use moment::Moment;
 pub use request::{
-    ForgetRequest, Hit, Item, Neighbour, NeighboursRequest, RecallQuery, RecallReply, RecallRequest, RelateRequest,
-    Relation, StoreRequest, Why,
+    ForgetRequest, GivenRelation, Hit, Item, ItemVersion, Neighbour, NeighboursRequest, PassageRange, RecallContext,
+    RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest, Why,
 };
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};
 

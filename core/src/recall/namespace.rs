@@ -11,6 +11,9 @@ use crate::{
 /// Bytes of a namespace, an id or the name of a node at most: they are parts of keys.
 pub(super) const MAX_NAME: usize = 256;
 
+/// The form of the rows of a namespace that this version writes.
+pub(super) const FORM: u32 = 3;
+
 /// What embedded a namespace whose vectors were given by the caller.
 pub(super) const GIVEN: &str = "given";
 
@@ -65,6 +68,21 @@ pub(super) struct Namespace {
     /// Until when it is being built, in milliseconds since the Unix epoch; then it is to be removed.
     #[serde(default)]
     pub(super) ann_until_ms: u64,
+    /// Whether some items follow others, in a session or as passages of a text.
+    #[serde(default)]
+    pub(super) linked: bool,
+    /// Whether some items do not hold, or live, for ever.
+    #[serde(default)]
+    pub(super) bounded: bool,
+    /// Whether versions of items were replaced.
+    #[serde(default)]
+    pub(super) has_past: bool,
+    /// In which form its items are: see `migrate`.
+    #[serde(default)]
+    pub(super) form: u32,
+    /// The first item that has not the rows of this form yet, while it is brought to it.
+    #[serde(default)]
+    pub(super) migrated: Option<u32>,
 }
 
 impl Namespace {
@@ -148,7 +166,7 @@ pub(super) fn find(read: &Read<'_>, name: &str) -> Result<Option<Namespace>> {
 }
 
 /// The names there are, sorted.
-pub(super) fn names(read: &Read<'_>) -> Result<Vec<String>> {
+pub(super) fn all_names(read: &Read<'_>) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for row in read.tables.namespaces.prefix(read.txn, b"")? {
         let (key, _) = row?;
@@ -170,7 +188,7 @@ pub(super) fn find_or_make(write: &mut Write<'_, '_>, name: &str) -> Result<Name
         return Ok(known);
     }
     let ns = take_number(write, NEXT_NAMESPACE, u32::MAX)?;
-    let made = Namespace { ns, ..Namespace::default() };
+    let made = Namespace { ns, form: FORM, ..Namespace::default() };
     keep(write, name, &made)?;
     Ok(made)
 }

@@ -1,14 +1,15 @@
 //! From a request to the rows to be written: checked, embedded, split into words, named. No transaction is open yet.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{ops::Range, sync::Arc};
 
 use super::{
-    StoreRequest,
+    Moment, RecallConfig, Relation, StoreRequest,
+    duplicates::Fingerprint,
+    graph,
     namespace::{GIVEN, check_name},
-    rows::{Change, Prepared, Record},
+    passages,
+    record::Record,
+    rows::{Change, Passage, Prepared},
     vector, words,
 };
 use crate::{
@@ -25,9 +26,6 @@ const MAX_BATCH: usize = 10_000;
 const MAX_TEXT: usize = 4 << 20;
 /// Bytes of text that are split into words without leaving the thread.
 const INLINE_TEXT: usize = 16 << 10;
-
-/// A vector of length 1, who made it, and whether only the beginning of the text was read.
-type Made = (Vec<f32>, String, bool);
 
 /// Checks what is to be stored.
 pub(super) fn check(items: &[StoreRequest]) -> Result<()> {
@@ -48,41 +46,76 @@ pub(super) fn check(items: &[StoreRequest]) -> Result<()> {
             let message = format!("a text has at most {MAX_TEXT} bytes; store it in parts");
             return Err(Error::invalid(message).with("bytes", item.content.len()));
         }
+        check_facts(item)?;
     }
     Ok(())
 }
 
-/// Embeds, splits into words and names `items`; each comes back with its namespace.
+fn check_facts(item: &StoreRequest) -> Result<()> {
+    for (what, name) in [("session", &item.session), ("speaker", &item.speaker), ("id", &item.supersedes)] {
+        if let Some(name) = name {
+            check_name(what, name)?;
+        }
+    }
+    if let (Some(from), Some(to)) = (item.valid_from, item.valid_to)
+        && from >= to
+    {
+        let message = "`valid_from` is not before `valid_to`; something is true from one time to a later one";
+        return Err(Error::invalid(message).with("valid_from", from).with("valid_to", to));
+    }
+    if item.ttl_ms == Some(0) {
+        return Err(Error::invalid("a time to live of 0 would forget it at once; leave it out to keep it for ever"));
+    }
+    if let Some(importance) = item.importance
+        && !(0.0..=1.0).contains(&importance)
+    {
+        return Err(Error::invalid("an importance is 0 to 1").with("importance", importance));
+    }
+    if item.supersedes.is_some() && item.supersedes == item.id {
+        let message =
+            "an item cannot supersede itself; leave `supersedes` out to replace it, or give it an id of its own";
+        return Err(Error::invalid(message));
+    }
+    for given in &item.relations {
+        // A fresh id is shorter than any that is refused.
+        let from = given.from.as_deref().or(item.id.as_deref()).unwrap_or("00000000-0000-0000-0000-000000000000");
+        let (from, kind, to) = (from.to_owned(), given.kind.clone(), given.to.clone());
+        graph::check(&Relation { from, kind, to, weight: given.weight })?;
+    }
+    Ok(())
+}
+
+/// Cuts `items` into passages, embeds them, splits them into words and names them; each comes back with its namespace.
 pub(super) async fn prepare(
     cx: &Context,
+    config: &RecallConfig,
     embedder: Option<Arc<dyn Embedder>>,
     items: Vec<StoreRequest>,
 ) -> Result<Vec<(String, Prepared)>> {
-    let texts = || items.iter().filter(|item| item.vector.is_none()).map(|item| item.content.clone());
-    let (made, maker) = match &embedder {
-        Some(embedder) => {
-            let texts: Vec<_> = texts().collect();
-            let made = match texts.len() {
-                0 => Vec::new(),
-                count => kept(embedder.as_ref(), count, cx.run(embedder.embed(cx, texts)).await?)?,
-            };
-            (made, embedder.profile().id.clone())
-        }
-        None => (Vec::new(), String::new()),
-    };
-    let mut made = made.into_iter();
-    let mut vectors: Vec<Option<Made>> = Vec::with_capacity(items.len());
+    let mut cuts = Vec::with_capacity(items.len());
+    let mut texts = Vec::new();
     for item in &items {
-        vectors.push(match &item.vector {
-            Some(given) => Some((vector::unit(given)?, GIVEN.to_owned(), false)),
-            None => match made.next() {
-                Some(made) => Some((vector::unit(&made.vector)?, maker.clone(), made.truncated)),
-                None => None,
-            },
-        });
+        let above = if item.vector.is_some() { 0 } else { config.passage_above };
+        let ranges = passages::cut(&item.content, above, config.passage);
+        if embedder.is_some() && item.vector.is_none() {
+            texts.extend(ranges.iter().map(|range| item.content[range.clone()].to_owned()));
+        }
+        cuts.push(ranges);
     }
+    let (made, maker) = match &embedder {
+        Some(embedder) if !texts.is_empty() => {
+            let count = texts.len();
+            let made = kept(embedder.as_ref(), count, cx.run(embedder.embed(cx, texts)).await?)?;
+            (made, Some(embedder.profile().id.clone()))
+        }
+        _ => (Vec::new(), None),
+    };
     let bytes: usize = items.iter().map(|item| item.content.len()).sum();
-    let name_all = move || Ok(items.into_iter().zip(vectors).map(|(item, vector)| name(item, vector)).collect());
+    let name_all = move || {
+        let mut made = made.into_iter();
+        let items = items.into_iter().zip(cuts);
+        items.map(|(item, ranges)| name(item, &ranges, &mut made, maker.as_deref())).collect()
+    };
     if bytes <= INLINE_TEXT { name_all() } else { blocking(name_all).await }
 }
 
@@ -98,31 +131,72 @@ pub(super) fn kept(embedder: &dyn Embedder, wanted: usize, made: Vec<Embedding>)
     Ok(made)
 }
 
-fn name(item: StoreRequest, made: Option<Made>) -> (String, Prepared) {
-    let StoreRequest { content, metadata, namespace, id, .. } = item;
-    let id = id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-    let words = words::of_text(&content);
-    let (vector, truncated) = match made {
-        Some((vector, embedder, truncated)) => (Some((vector, embedder)), truncated),
-        None => (None, false),
+fn name(
+    item: StoreRequest,
+    ranges: &[Range<usize>],
+    made: &mut impl Iterator<Item = Embedding>,
+    maker: Option<&str>,
+) -> Result<(String, Prepared)> {
+    let now = Moment::now();
+    let id = item.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let mut truncated = false;
+    let mut passages = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let vector = match &item.vector {
+            Some(given) => Some(vector::unit(given)?),
+            None if maker.is_some() => {
+                let made = made.next().ok_or_else(|| Error::unexpected("a text was not embedded"))?;
+                truncated |= made.truncated;
+                Some(vector::unit(&made.vector)?)
+            }
+            None => None,
+        };
+        let words = words::of_text(&item.content[range.clone()]);
+        passages.push(Passage { range: range.clone(), words, vector });
+    }
+    let embedder = if item.vector.is_some() { Some(GIVEN) } else { maker };
+    let fingerprint = match &passages[..] {
+        [whole] => Fingerprint::of(&item.content, &whole.words),
+        _ => Fingerprint::of(&item.content, &words::of_text(&item.content)),
     };
-    let record = Record { id: id.clone(), text: content, metadata, stored_ms: now_ms(), truncated };
-    (namespace, Prepared { id, record, words, vector })
+    let relations = item.relations.into_iter().map(|given| Relation {
+        from: given.from.unwrap_or_else(|| id.clone()),
+        kind: given.kind,
+        to: given.to,
+        weight: given.weight,
+    });
+    let relations = relations.collect();
+    let expires = item.ttl_ms.map(|ttl| now.after_millis(ttl));
+    let record = Record {
+        id,
+        text: item.content,
+        metadata: item.metadata,
+        stored_ms: now.as_millis().unsigned_abs(),
+        truncated,
+        session: item.session,
+        speaker: item.speaker,
+        valid_from: item.valid_from,
+        valid_to: item.valid_to,
+        expires,
+        importance: item.importance,
+        supersedes: item.supersedes,
+        ..Record::default()
+    };
+    let embedder = embedder.map(str::to_owned);
+    let duplicates = item.duplicates;
+    Ok((item.namespace, Prepared { record, passages, embedder, fingerprint, duplicates, relations }))
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// Writes all rows; neighbours of the same namespace share its change.
-pub(super) fn put_all(write: &mut Write<'_, '_>, rows: &[(String, Prepared)]) -> Result<()> {
+/// Writes all rows, and gives the ids under which they are now; neighbours of the same namespace share its change.
+pub(super) fn put_all(write: &mut Write<'_, '_>, rows: &[(String, Prepared)], history: bool) -> Result<Vec<String>> {
+    let mut ids = Vec::with_capacity(rows.len());
     for rows in rows.chunk_by(|a, b| a.0 == b.0) {
         let Some((name, _)) = rows.first() else { continue };
-        let mut change = Change::begin(write, name)?;
+        let mut change = Change::begin_to_store(write, name, rows, history)?;
         for (_, prepared) in rows {
-            change.put(write, prepared)?;
+            ids.push(change.put(write, prepared)?);
         }
         change.end(write)?;
     }
-    Ok(())
+    Ok(ids)
 }

@@ -1,12 +1,19 @@
 //! The rows of an item: written together, removed together.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::{
-    Item, index,
-    namespace::{self, Namespace},
-    words::Words,
+    Duplicates, Moment, Relation,
+    duplicates::{self, Bands, Fingerprint, NewFingerprints},
+    expiry, graph, index,
+    namespace::{self, GIVEN, Namespace},
+    past::{self, Version},
+    postings::NewPostings,
+    record::{Record, Superseded},
+    sessions::{self, Place},
+    slots::{NewSlots, Slot},
+    speakers,
+    words::{self, Words},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -16,77 +23,32 @@ use crate::{
 /// Everything about an item that is to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
-    pub(super) id: String,
     pub(super) record: Record,
+    /// What it is found by: its whole text, or its passages.
+    pub(super) passages: Vec<Passage>,
+    /// What made its vectors.
+    pub(super) embedder: Option<String>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) duplicates: Duplicates,
+    pub(super) relations: Vec<Relation>,
+}
+
+/// A part of a text that is found as one.
+#[derive(Clone, Debug)]
+pub(super) struct Passage {
+    /// Where it is in the text, in bytes.
+    pub(super) range: std::ops::Range<usize>,
     pub(super) words: Words,
-    /// Vector of length 1 and the embedder that made it.
-    pub(super) vector: Option<(Vec<f32>, String)>,
-}
-
-/// An item, as stored in `items`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) id: String,
-    pub(super) text: String,
-    pub(super) metadata: Map<String, Value>,
-    pub(super) stored_ms: u64,
-    #[serde(default)]
-    pub(super) truncated: bool,
-}
-
-/// The part of a record that filters look at: reading it leaves out the text.
-#[derive(Debug, Deserialize)]
-pub(super) struct Facts {
-    pub(super) metadata: Map<String, Value>,
-}
-
-impl Record {
-    pub(super) fn into_item(self, namespace: &str) -> Item {
-        Item {
-            id: self.id,
-            text: self.text,
-            metadata: self.metadata,
-            namespace: namespace.to_owned(),
-            stored_ms: self.stored_ms,
-            truncated: self.truncated,
-        }
-    }
+    /// Of length 1.
+    pub(super) vector: Option<Vec<f32>>,
 }
 
 /// What the ranking by words needs to know of a namespace, as stored in `words`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct WordStatistics {
+    /// Whole items, and passages.
     pub(super) items: u64,
     pub(super) total_length: u64,
-}
-
-/// How often a term is in an item, and how long the item is: a value of `postings`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Posting {
-    pub(super) count: u16,
-    pub(super) length: u32,
-}
-
-impl Posting {
-    fn to_bytes(self) -> [u8; 6] {
-        let mut bytes = [0; 6];
-        bytes[..2].copy_from_slice(&self.count.to_le_bytes());
-        bytes[2..].copy_from_slice(&self.length.to_le_bytes());
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (Some((count, rest)), true) = (bytes.split_first_chunk::<2>(), bytes.len() == 6) else {
-            return Err(malformed("postings"));
-        };
-        let length = rest.first_chunk::<4>().ok_or_else(|| malformed("postings"))?;
-        Ok(Self { count: u16::from_le_bytes(*count), length: u32::from_le_bytes(*length) })
-    }
-}
-
-/// The beginning of the postings of `term`; an item follows.
-pub(super) fn postings_prefix(namespace: &Namespace, term: &str) -> Vec<u8> {
-    [&namespace.prefix(), term.as_bytes(), &[0]].concat()
 }
 
 /// The item at the end of a key.
@@ -99,7 +61,7 @@ pub(super) fn item_value(value: &[u8]) -> Result<u32> {
     value.try_into().map(u32::from_be_bytes).map_err(|_| malformed("ids"))
 }
 
-fn malformed(table: &'static str) -> Error {
+pub(super) fn malformed(table: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, "a stored row is not of this version of triune; run `triune check`")
         .with("table", table)
 }
@@ -111,6 +73,13 @@ pub(super) struct Change {
     pub(super) namespace: Namespace,
     statistics: WordStatistics,
     vectors: index::NewVectors,
+    postings: NewPostings,
+    slots: NewSlots,
+    fingerprints: NewFingerprints,
+    /// Who may be the same as what is stored here.
+    bands: Bands,
+    /// Whether what is replaced is kept.
+    history: bool,
 }
 
 impl Change {
@@ -118,7 +87,17 @@ impl Change {
     pub(super) fn begin(write: &mut Write<'_, '_>, name: &str) -> Result<Self> {
         let namespace = namespace::find_or_make(write, name)?;
         let statistics = write.tables.words.get_json(write.txn, &namespace.prefix())?.unwrap_or_default();
-        Ok(Self { name: name.to_owned(), namespace, statistics, vectors: index::NewVectors::default() })
+        Ok(Self {
+            name: name.to_owned(),
+            namespace,
+            statistics,
+            vectors: index::NewVectors::default(),
+            postings: NewPostings::default(),
+            slots: NewSlots::default(),
+            fingerprints: NewFingerprints::default(),
+            bands: Bands::default(),
+            history: true,
+        })
     }
 
     /// Begins to change the namespace called `name`, if there is one.
@@ -127,9 +106,25 @@ impl Change {
         if known { Self::begin(write, name).map(Some) } else { Ok(None) }
     }
 
+    /// As [`begin`](Self::begin), to store `items`.
+    pub(super) fn begin_to_store(
+        write: &mut Write<'_, '_>,
+        name: &str,
+        items: &[(String, Prepared)],
+        history: bool,
+    ) -> Result<Self> {
+        let change = Self::begin(write, name)?;
+        let fingerprints = items.iter().map(|(_, item)| item.fingerprint);
+        let bands = Bands::find(&write.reading(), &change.namespace, fingerprints)?;
+        Ok(Self { bands, history, ..change })
+    }
+
     /// Writes what the changes made of the namespace.
     pub(super) fn end(mut self, write: &mut Write<'_, '_>) -> Result<()> {
-        std::mem::take(&mut self.vectors).write(write, &mut self.namespace)?;
+        self.postings.write(write, &self.namespace)?;
+        self.slots.write(write, &self.namespace)?;
+        self.fingerprints.write(write, &self.namespace)?;
+        self.vectors.write(write, &mut self.namespace)?;
         if self.namespace.vectors == 0 {
             // Without a vector nothing binds the namespace to an embedder.
             self.namespace.embedder = None;
@@ -140,72 +135,282 @@ impl Change {
         Ok(())
     }
 
-    /// Writes the rows of `prepared`; an item with its id goes.
-    pub(super) fn put(&mut self, write: &mut Write<'_, '_>, prepared: &Prepared) -> Result<()> {
-        let tables = write.tables;
-        self.remove(write, &prepared.id)?;
-        if let Some((vector, embedder)) = &prepared.vector {
-            self.namespace.admit(embedder, vector.len())?;
+    /// Stores an item; gives the id under which it is now. An item with its id that says something else goes, and one that
+    /// says the same stays as it is.
+    pub(super) fn put(&mut self, write: &mut Write<'_, '_>, prepared: &Prepared) -> Result<String> {
+        let id = prepared.record.id.clone();
+        for relation in &prepared.relations {
+            graph::put(write, &self.namespace, relation)?;
         }
-        // A new number even for a known id: lists and trees may still hold the old vector under the old one.
+        let known = self.find(write, &id)?;
+        let given = prepared.embedder.as_deref() == Some(GIVEN);
+        let same = known.as_ref().is_some_and(|(_, record)| record.says_the_same(&prepared.record));
+        if let Some((item, record)) = &known
+            && same
+            && !given
+        {
+            self.expire_at(write, *item, record.clone(), prepared.record.expires)?;
+            return Ok(id);
+        }
+        let mut record = prepared.record.clone();
+        if let Some((item, other)) = self.duplicate(write, prepared)? {
+            match prepared.duplicates {
+                Duplicates::Keep => record.duplicate_of = Some(other.id),
+                Duplicates::Merge => return self.merge(write, item, other, record),
+                Duplicates::Refuse => {
+                    let message = "this text is there already, or nearly; read the other one, or store it with \
+                                   `duplicates` = `keep` or `merge`";
+                    return Err(Error::new(ErrorKind::Conflict, message).with("duplicate_of", other.id));
+                }
+            }
+        }
+        if let Some(old) = record.supersedes.clone() {
+            self.supersede(write, &old, &record)?;
+        }
+        let place = match known {
+            Some((item, old)) => {
+                let keep = self.history && !same;
+                let place = sessions::place_of(&mut self.slots, write, &self.namespace, item, &old)?;
+                let same_session = old.session == record.session;
+                self.take_out(write, item, &old, keep)?;
+                same_session.then_some(place)
+            }
+            None => None,
+        };
         let item = self.namespace.take_item()?;
-        let key = self.namespace.item_key(item);
-        tables.items.put_json(write.txn, &key, &prepared.record)?;
-        tables.ids.put(write.txn, &self.namespace.id_key(&prepared.id), &item.to_be_bytes())?;
-        if let Some((vector, _)) = &prepared.vector {
-            self.vectors.add(item, vector);
-            self.namespace.vectors += 1;
+        self.insert(write, item, record, prepared, place)?;
+        self.bands.add(item, prepared.fingerprint);
+        Ok(id)
+    }
+
+    /// The item under `id`.
+    fn find(&self, write: &Write<'_, '_>, id: &str) -> Result<Option<(u32, Record)>> {
+        let Some(item) = write.tables.ids.get(write.txn, &self.namespace.id_key(id))? else { return Ok(None) };
+        let item = item_value(item)?;
+        self.record(write, item)?.map_or_else(|| Err(malformed("items")), |record| Ok(Some((item, record))))
+    }
+
+    fn record(&self, write: &Write<'_, '_>, item: u32) -> Result<Option<Record>> {
+        let stored = write.tables.items.get(write.txn, &self.namespace.item_key(item))?;
+        stored.map(Record::from_bytes).transpose()
+    }
+
+    fn keep_record(&self, write: &mut Write<'_, '_>, item: u32, record: &Record) -> Result<()> {
+        write.tables.items.put(write.txn, &self.namespace.item_key(item), &record.to_bytes()?)
+    }
+
+    /// Another item that holds now and whose text is the same, or nearly.
+    fn duplicate(&self, write: &Write<'_, '_>, prepared: &Prepared) -> Result<Option<(u32, Record)>> {
+        let mine = &prepared.record;
+        let mut words = None;
+        for item in self.bands.of(prepared.fingerprint) {
+            let Some(other) = self.record(write, item)? else { continue };
+            let ended = other.superseded.is_some() || other.valid_to.is_some_and(|end| end <= Moment::now());
+            if ended || other.id == mine.id || mine.supersedes.as_ref() == Some(&other.id) {
+                continue;
+            }
+            let words = words.get_or_insert_with(|| words::of_text(&mine.text));
+            if duplicates::alike((&mine.text, words), (&other.text, &words::of_text(&other.text))) {
+                return Ok(Some((item, other)));
+            }
         }
-        let length = prepared.words.length;
-        let mut terms = length.to_le_bytes().to_vec();
-        for (term, count) in &prepared.words.terms {
-            let mut posting = postings_prefix(&self.namespace, term);
-            posting.extend(item.to_be_bytes());
-            tables.postings.put(write.txn, &posting, &Posting { count: *count, length }.to_bytes())?;
-            terms.extend(term.as_bytes());
-            terms.push(0);
+        Ok(None)
+    }
+
+    /// Gives `other` the metadata it has not; its id is the answer.
+    fn merge(&mut self, write: &mut Write<'_, '_>, item: u32, mut other: Record, record: Record) -> Result<String> {
+        let mut changed = false;
+        for (key, value) in record.metadata {
+            if !other.metadata.contains_key(&key) {
+                other.metadata.insert(key, value);
+                changed = true;
+            }
         }
-        tables.terms.put(write.txn, &key, &terms)?;
+        if changed {
+            self.keep_record(write, item, &other)?;
+        }
+        Ok(other.id)
+    }
+
+    /// Notes that what `old` says holds no more.
+    fn supersede(&mut self, write: &mut Write<'_, '_>, old: &str, by: &Record) -> Result<()> {
+        let Some((item, mut record)) = self.find(write, old)? else {
+            let message = "what is to be superseded is not there; check the id, or leave `supersedes` out";
+            return Err(Error::not_found(message).with("supersedes", old));
+        };
+        let from = by.valid_from.unwrap_or_else(Moment::now);
+        record.superseded = Some(Superseded { at_ms: by.stored_ms, valid_to: record.valid_to });
+        record.valid_to = Some(record.valid_to.map_or(from, |end| end.min(from)));
+        record.superseded_by = Some(by.id.clone());
+        self.namespace.bounded = true;
+        self.keep_record(write, item, &record)
+    }
+
+    /// Changes when an item is forgotten.
+    fn expire_at(
+        &mut self,
+        write: &mut Write<'_, '_>,
+        item: u32,
+        mut record: Record,
+        expires: Option<Moment>,
+    ) -> Result<()> {
+        if record.expires == expires {
+            return Ok(());
+        }
+        expiry::remove(write, &self.namespace, item, record.expires)?;
+        record.expires = expires;
+        expiry::put(write, (&self.name, &self.namespace), item, &record)?;
+        self.namespace.bounded |= expires.is_some();
+        self.keep_record(write, item, &record)
+    }
+
+    /// Writes the rows of a new item under its number.
+    pub(super) fn insert(
+        &mut self,
+        write: &mut Write<'_, '_>,
+        item: u32,
+        mut record: Record,
+        prepared: &Prepared,
+        place: Option<Place>,
+    ) -> Result<()> {
+        let whole = prepared.passages.len() == 1;
+        record.passages = if whole { 0 } else { prepared.passages.len() as u32 };
+        write.tables.ids.put(write.txn, &self.namespace.id_key(&record.id), &item.to_be_bytes())?;
+        self.keep_record(write, item, &record)?;
+        let slot = record.slot();
+        if !whole {
+            self.slots.put(write, &self.namespace, item, slot)?;
+        }
+        for passage in &prepared.passages {
+            let (number, parent) = if whole { (item, None) } else { (self.namespace.take_item()?, Some(item)) };
+            if let Some(vector) = &passage.vector {
+                self.namespace.admit(prepared.embedder.as_deref().unwrap_or(GIVEN), vector.len())?;
+                self.vectors.add(number, vector);
+                self.namespace.vectors += 1;
+            }
+            let words = &passage.words;
+            self.put_words(write, number, words)?;
+            self.slots.put(write, &self.namespace, number, Slot { parent, length: words.length, ..slot })?;
+            if !whole {
+                put_range(write, &self.namespace, number, &passage.range)?;
+            }
+        }
+        let ends = ends(item, record.passages);
+        sessions::put(&mut self.slots, write, &mut self.namespace, (ends, record.session.as_deref()), place)?;
+        if let Some(speaker) = &record.speaker {
+            speakers::count(write, &self.namespace, speaker, true)?;
+        }
+        expiry::put(write, (&self.name, &self.namespace), item, &record)?;
+        self.fingerprints.put(write, &self.namespace, item, prepared.fingerprint)?;
+        self.namespace.bounded |= [record.valid_from, record.valid_to, record.expires].iter().any(Option::is_some);
         self.namespace.items += 1;
-        self.statistics.items += 1;
-        self.statistics.total_length += u64::from(length);
         Ok(())
     }
 
-    /// Removes the rows of the item under `id`; says whether there was one.
+    /// Forgets how many words there are: all are counted again.
+    pub(super) fn forget_words(&mut self) {
+        self.statistics = WordStatistics::default();
+    }
+
+    /// Writes what an item that was stored by an earlier version has not: all but its record, its id and its vector.
+    pub(super) fn index_again(
+        &mut self,
+        write: &mut Write<'_, '_>,
+        item: u32,
+        record: &Record,
+        words: &Words,
+        fingerprint: Fingerprint,
+    ) -> Result<()> {
+        self.put_words(write, item, words)?;
+        self.slots.put(write, &self.namespace, item, Slot { length: words.length, ..record.slot() })?;
+        self.fingerprints.put(write, &self.namespace, item, fingerprint)
+    }
+
+    fn put_words(&mut self, write: &mut Write<'_, '_>, item: u32, words: &Words) -> Result<()> {
+        self.postings.add(item, &words.terms, words.length);
+        let mut terms = words.length.to_le_bytes().to_vec();
+        for (term, _) in &words.terms {
+            terms.extend(term.as_bytes());
+            terms.push(0);
+        }
+        write.tables.terms.put(write.txn, &self.namespace.item_key(item), &terms)?;
+        self.statistics.items += 1;
+        self.statistics.total_length += u64::from(words.length);
+        Ok(())
+    }
+
+    /// Forgets the item under `id`, all versions of it included; says whether there was one.
     pub(super) fn remove(&mut self, write: &mut Write<'_, '_>, id: &str) -> Result<bool> {
-        let tables = write.tables;
-        let id_key = self.namespace.id_key(id);
-        let Some(item) = tables.ids.get(write.txn, &id_key)?.map(item_value).transpose()? else {
-            return Ok(false);
-        };
+        past::remove(write, &self.namespace, id)?;
+        let Some((item, record)) = self.find(write, id)? else { return Ok(false) };
+        self.take_out(write, item, &record, false)?;
+        Ok(true)
+    }
+
+    /// Removes the rows of an item. With `keep` it can still be asked for as what was known once.
+    fn take_out(&mut self, write: &mut Write<'_, '_>, item: u32, record: &Record, keep: bool) -> Result<()> {
+        let (first, last) = ends(item, record.passages);
+        if keep {
+            let mut vectors = Vec::new();
+            for number in first..=last {
+                vectors.extend(self.vectors.get(write, &self.namespace, number)?.unwrap_or_default());
+            }
+            let version = Version { record: record.clone(), replaced_ms: Moment::now().as_millis() as u64, vectors };
+            past::put(write, &self.namespace, item, &version)?;
+            self.namespace.has_past = true;
+        }
+        sessions::remove(&mut self.slots, write, &mut self.namespace, (first, last), record.session.as_deref())?;
+        for number in first..=last {
+            self.remove_words(write, number)?;
+            if self.vectors.remove(write, &self.namespace, number)? {
+                self.namespace.vectors = self.namespace.vectors.saturating_sub(1);
+            }
+            write.tables.passages.delete(write.txn, &self.namespace.item_key(number))?;
+        }
+        if let Some(speaker) = &record.speaker {
+            speakers::count(write, &self.namespace, speaker, false)?;
+        }
+        expiry::remove(write, &self.namespace, item, record.expires)?;
+        self.fingerprints.remove(write, &self.namespace, item)?;
+        write.tables.items.delete(write.txn, &self.namespace.item_key(item))?;
+        write.tables.ids.delete(write.txn, &self.namespace.id_key(&record.id))?;
+        self.namespace.items = self.namespace.items.saturating_sub(1);
+        Ok(())
+    }
+
+    fn remove_words(&mut self, write: &mut Write<'_, '_>, item: u32) -> Result<()> {
         let key = self.namespace.item_key(item);
-        let terms = tables.terms.get(write.txn, &key)?.map(<[u8]>::to_vec).unwrap_or_default();
+        let terms = write.tables.terms.get(write.txn, &key)?.ok_or_else(|| malformed("terms"))?;
         let (length, terms) = terms.split_first_chunk::<4>().ok_or_else(|| malformed("terms"))?;
         for term in terms.split(|byte| *byte == 0).filter(|term| !term.is_empty()) {
-            let posting = [&self.namespace.prefix(), term, &[0], &item.to_be_bytes()].concat();
-            tables.postings.delete(write.txn, &posting)?;
+            self.postings.remove(item, std::str::from_utf8(term).map_err(|_| malformed("terms"))?);
         }
-        if self.vectors.remove(write, &self.namespace, item)? {
-            self.namespace.vectors = self.namespace.vectors.saturating_sub(1);
-        }
-        for table in [tables.terms, tables.items] {
-            table.delete(write.txn, &key)?;
-        }
-        tables.ids.delete(write.txn, &id_key)?;
-        self.namespace.items = self.namespace.items.saturating_sub(1);
         self.statistics.items = self.statistics.items.saturating_sub(1);
         let length = u64::from(u32::from_le_bytes(*length));
         self.statistics.total_length = self.statistics.total_length.saturating_sub(length);
-        Ok(true)
+        write.tables.terms.delete(write.txn, &key)?;
+        Ok(())
     }
 
     /// Removes the namespace and all that is in it; says how many items there were.
     pub(super) fn clear(self, write: &mut Write<'_, '_>) -> Result<usize> {
         let tables = write.tables;
         let prefix = self.namespace.prefix();
-        let of_namespace: [Table; 6] =
-            [tables.items, tables.ids, tables.postings, tables.words, tables.terms, tables.edges];
+        expiry::clear(write, &self.namespace)?;
+        let of_namespace: [Table; 12] = [
+            tables.items,
+            tables.ids,
+            tables.passages,
+            tables.postings,
+            tables.words,
+            tables.terms,
+            tables.slots,
+            tables.sessions,
+            tables.speakers,
+            tables.fingerprints,
+            tables.past,
+            tables.edges,
+        ];
         for table in of_namespace {
             table.delete_prefix(write.txn, &prefix)?;
         }
@@ -213,4 +418,25 @@ impl Change {
         tables.namespaces.delete(write.txn, self.name.as_bytes())?;
         Ok(usize::try_from(self.namespace.items).unwrap_or(usize::MAX))
     }
+}
+
+/// The first and the last number that an item is found by: its own, or those of its passages, which follow it.
+pub(super) fn ends(item: u32, passages: u32) -> (u32, u32) {
+    if passages == 0 { (item, item) } else { (item + 1, item + passages) }
+}
+
+fn put_range(
+    write: &mut Write<'_, '_>,
+    namespace: &Namespace,
+    passage: u32,
+    range: &std::ops::Range<usize>,
+) -> Result<()> {
+    let value = [(range.start as u32).to_le_bytes(), (range.end as u32).to_le_bytes()].concat();
+    write.tables.passages.put(write.txn, &namespace.item_key(passage), &value)
+}
+
+/// Where the text of a passage is in that of its item, as stored in `passages`.
+pub(super) fn range_of(value: &[u8]) -> Result<std::ops::Range<usize>> {
+    let ([start, end], []) = value.as_chunks::<4>() else { return Err(malformed("passages")) };
+    Ok(u32::from_le_bytes(*start) as usize..u32::from_le_bytes(*end) as usize)
 }

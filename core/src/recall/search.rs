@@ -1,18 +1,27 @@
-//! One query in one snapshot: candidates by meaning and by words, filtered, fused, explained.
+//! One query in one snapshot: candidates by meaning and by words, filtered, fused, blended, explained.
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::ControlFlow,
 };
 
 use roaring::RoaringBitmap;
 
 use super::{
-    Filter, Hit, RecallConfig, Why,
+    Hit, PassageRange, RecallConfig, Why,
+    admission::Admission,
+    blend::{self, Known},
+    diversity,
     fuse::{self, Candidate, best_first},
     index::{Query, Snapshot},
+    lexical::{Lexical, Scores, Term},
     namespace::Namespace,
-    rows::{self, Facts, Posting, Record, WordStatistics, item_of},
+    past::{self, Version},
+    question::{Question, TIME_TERMS},
+    record::Record,
+    rows::{ends, item_of, malformed, range_of},
+    slots::SlotReader,
     words,
 };
 use crate::{context::Context, error::Result, store::Read};
@@ -23,25 +32,25 @@ const DEPTH: usize = 100;
 const LENIENT: usize = 4;
 /// Rows between two looks at the deadline.
 const CHECK_EVERY: usize = 4_096;
+/// Steps in a session from a candidate to what is a candidate with it.
+const REACH: usize = 2;
+/// The words of so many of the best items, so many of them, count with this weight when the query is asked again
+/// (pseudo-relevance feedback, Rocchio 1971): in a conversation the answer often has not one word of the question.
+const FEEDBACK_ITEMS: usize = 3;
+const FEEDBACK_TERMS: usize = 8;
+const FEEDBACK_WEIGHT: f32 = 0.3;
 
 /// A query, ready to be looked up.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    pub(super) terms: Vec<String>,
+    pub(super) question: Question,
     /// Of length 1; none to search by words alone.
     pub(super) vector: Option<Vec<f32>>,
-    pub(super) filter: Option<Filter>,
+    pub(super) admission: Admission,
     pub(super) top: usize,
+    pub(super) diversity: f64,
+    pub(super) half_life_ms: Option<u64>,
 }
-
-/// BM25 of an item, and which terms of the query it has, one bit each.
-#[derive(Clone, Copy, Debug, Default)]
-struct Shared {
-    score: f64,
-    terms: u128,
-}
-
-const _: () = assert!(words::MAX_QUERY_TERMS <= 128, "a term of the query is a bit of a u128");
 
 /// The hits, best first.
 pub(super) fn search(
@@ -51,84 +60,207 @@ pub(super) fn search(
     (name, namespace): (&str, &Namespace),
     lookup: &Lookup,
 ) -> Result<Vec<Hit>> {
-    let search = Search { cx, config, read, namespace, lookup, admitted: RefCell::default() };
-    let depth = DEPTH.max(lookup.top);
-    let shared = search.by_words()?;
-    let mut by_words: Vec<(f64, u32)> = shared.iter().map(|(item, shared)| (shared.score, *item)).collect();
-    let mut items: BTreeSet<u32> = search.best(&mut by_words, depth)?.into_iter().collect();
-    let meaning = match &lookup.vector {
-        Some(vector) => {
-            let mut vectors = Snapshot::open(cx, config, read, namespace)?;
-            items.extend(search.by_meaning(&mut vectors, vector, depth)?);
-            let items: Vec<u32> = items.iter().copied().collect();
-            vectors.cosines(vector, &items)?.into_iter().map(|(cosine, item)| (item, f64::from(cosine))).collect()
-        }
-        None => HashMap::new(),
+    let vectors = match &lookup.vector {
+        Some(vector) => Some((Snapshot::open(cx, config, read, namespace)?, vector.as_slice())),
+        None => None,
     };
-    let mut candidates = Vec::with_capacity(items.len());
-    for item in items {
-        let words = shared.get(&item).map(|shared| shared.score);
-        candidates.push(Candidate { item, meaning: meaning.get(&item).copied(), words, score: 0.0 });
-    }
-    fuse::fuse(config, &mut candidates);
-    candidates.truncate(lookup.top);
-    let mut hits = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
-        if let Some(hit) = search.hit(name, &candidate, &shared)? {
-            hits.push(hit);
-        }
-    }
-    // Equal scores go by id, which is the same in every process and after every reload.
-    hits.sort_by(|a, b| best_first(a.score, b.score).then_with(|| a.item.id.cmp(&b.item.id)));
-    Ok(hits)
+    let open = lookup.admission.is_open(namespace);
+    let mut search = Search {
+        cx,
+        config,
+        read,
+        namespace,
+        lookup,
+        open,
+        slots: SlotReader::new(read),
+        vectors,
+        cosines: HashMap::new(),
+        nearest: Vec::new(),
+        past: HashMap::new(),
+        admitted: RefCell::default(),
+    };
+    search.hits(name)
 }
 
-struct Search<'a> {
+struct Search<'a, 't> {
     cx: &'a Context,
     config: &'a RecallConfig,
-    read: &'a Read<'a>,
+    read: &'a Read<'t>,
     namespace: &'a Namespace,
     lookup: &'a Lookup,
+    /// Whether every item may be found.
+    open: bool,
+    slots: SlotReader<'t>,
+    vectors: Option<(Snapshot<'a, 't>, &'a [f32])>,
+    cosines: HashMap<u32, f64>,
+    /// The items nearest to the query.
+    nearest: Vec<u32>,
+    /// Versions that were replaced after the time that is asked for, by the number they had.
+    past: HashMap<u32, Past>,
     /// Items the filter was asked about.
     admitted: RefCell<HashMap<u32, bool>>,
 }
 
-impl Search<'_> {
-    /// BM25 of every item that shares a word with the query.
-    fn by_words(&self) -> Result<BTreeMap<u32, Shared>> {
-        let tables = self.read.tables;
-        let statistics: WordStatistics =
-            tables.words.get_json(self.read.txn, &self.namespace.prefix())?.unwrap_or_default();
-        let average = (statistics.total_length as f64 / statistics.items.max(1) as f64).max(1.0);
-        let (k1, b) = (self.config.bm25_k1, self.config.bm25_b);
-        let mut found: HashMap<u32, Shared> = HashMap::new();
-        let mut postings: Vec<(u32, Posting)> = Vec::new();
-        for (at, term) in self.lookup.terms.iter().enumerate() {
-            postings.clear();
-            for row in tables.postings.prefix(self.read.txn, &rows::postings_prefix(self.namespace, term))? {
-                let (key, value) = row?;
-                postings.push((item_of(key)?, Posting::from_bytes(value)?));
-                if postings.len().is_multiple_of(CHECK_EVERY) {
-                    self.cx.check()?;
-                }
-            }
-            let frequency = postings.len() as f64;
-            let rarity = (1.0 + (statistics.items as f64 - frequency + 0.5).max(0.0) / (frequency + 0.5)).ln();
-            for (item, posting) in &postings {
-                let count = f64::from(posting.count);
-                let length = f64::from(posting.length) / average;
-                let shared = found.entry(*item).or_default();
-                shared.score += rarity * count / (count + k1 * (1.0 - b + b * length));
-                shared.terms |= 1 << at;
+struct Past {
+    version: Version,
+    words: words::Words,
+}
+
+impl<'t> Search<'_, 't> {
+    fn hits(&mut self, name: &str) -> Result<Vec<Hit>> {
+        let depth = DEPTH.max(self.lookup.top);
+        let lexical = Lexical::open(self.cx, self.config, self.read, self.namespace)?;
+        let asked = self.lookup.question.terms.iter().map(|term| lexical.term(term, 1.0));
+        let mut terms = asked.collect::<Result<Vec<_>>>()?;
+        self.nearest = self.by_meaning(depth)?;
+        self.look_into_the_past(depth)?;
+        let mut ranked = self.rank(&lexical, &terms, depth)?;
+        let asked = terms.len();
+        if self.namespace.linked && asked > 0 {
+            let more = self.feedback(&lexical, &terms, &ranked)?;
+            if !more.is_empty() {
+                terms.extend(more);
+                ranked = self.rank(&lexical, &terms, depth)?;
             }
         }
-        Ok(found.into_iter().collect())
+        let ranked = self.one_an_item(ranked)?;
+        let chosen = self.choose(ranked)?;
+        let mut hits = Vec::with_capacity(chosen.len());
+        for candidate in chosen {
+            hits.extend(self.hit(name, &candidate, &terms[..asked])?);
+        }
+        if self.lookup.diversity == 0.0 {
+            // Equal scores go by id, which is the same in every process and after every reload.
+            hits.sort_by(|a, b| best_first(a.score, b.score).then_with(|| a.item.id.cmp(&b.item.id)));
+        }
+        Ok(hits)
     }
 
-    /// The items nearest to the query that meet the filter.
-    fn by_meaning(&self, vectors: &mut Snapshot<'_, '_>, vector: &[f32], depth: usize) -> Result<Vec<u32>> {
+    /// The candidates by `terms` and by meaning, and what is next to them in their sessions, best first.
+    fn rank(&mut self, lexical: &Lexical<'_, 't>, terms: &[Term], depth: usize) -> Result<Vec<Candidate>> {
+        let scores = lexical.scores(terms, &mut self.slots)?;
+        let mut by_words: Vec<(f64, u32)> =
+            scores.items.iter().map(|item| (f64::from(scores.of(*item)), *item)).collect();
+        let mut items: BTreeSet<u32> = self.best(&mut by_words, depth)?.into_iter().collect();
+        items.extend(&self.nearest);
+        if self.namespace.linked {
+            self.add_neighbours(&mut items)?;
+        }
+        self.compare(&items)?;
+        items.extend(self.past.keys());
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(items.len());
+        for item in items {
+            let words = self.words_of(lexical, terms, &scores, item);
+            let meaning = self.cosines.get(&item).copied();
+            candidates.push(Candidate { item, meaning, words, score: 0.0, boosts: Vec::new() });
+        }
+        fuse::fuse(self.config, &mut candidates);
+        let known = self.known(&candidates)?;
+        let decay = self.lookup.half_life_ms.map(|half| (self.lookup.admission.now.as_millis(), half));
+        blend::blend(&mut candidates, &known, (&self.lookup.question, self.namespace.linked, decay));
+        fuse::sort(&mut candidates);
+        Ok(candidates)
+    }
+
+    fn words_of(&self, lexical: &Lexical<'_, 't>, terms: &[Term], scores: &Scores, item: u32) -> Option<f64> {
+        let score = match self.past.get(&item) {
+            Some(past) => lexical.score_of(terms, &past.words),
+            None => scores.of(item),
+        };
+        (score > 0.0).then_some(f64::from(score))
+    }
+
+    /// What is before and after `items` in their sessions.
+    fn add_neighbours(&mut self, items: &mut BTreeSet<u32>) -> Result<()> {
+        let mut edge: Vec<u32> = items.iter().copied().collect();
+        for _ in 0..REACH {
+            let mut next = Vec::new();
+            for item in edge {
+                let slot = self.slots.get(self.read, self.namespace, item)?;
+                for neighbour in slot.before.into_iter().chain(slot.after) {
+                    if self.admits(neighbour)? && items.insert(neighbour) {
+                        next.push(neighbour);
+                    }
+                }
+            }
+            edge = next;
+        }
+        Ok(())
+    }
+
+    /// Compares the query with those of `items` that were not yet.
+    fn compare(&mut self, items: &BTreeSet<u32>) -> Result<()> {
+        let Some((vectors, vector)) = &mut self.vectors else { return Ok(()) };
+        let new: Vec<u32> = items.iter().copied().filter(|item| !self.cosines.contains_key(item)).collect();
+        for (cosine, item) in vectors.cosines(vector, &new)? {
+            self.cosines.insert(item, f64::from(cosine));
+        }
+        Ok(())
+    }
+
+    /// What is known of `candidates` beside their signals.
+    fn known(&mut self, candidates: &[Candidate]) -> Result<HashMap<u32, Known>> {
+        let question = &self.lookup.question;
+        let mut known = HashMap::with_capacity(candidates.len());
+        for candidate in candidates {
+            let item = candidate.item;
+            if let Some(past) = self.past.get(&item) {
+                let slot = past.version.record.slot();
+                known.insert(item, Known { slot, ..Known::default() });
+                continue;
+            }
+            let slot = self.slots.get(self.read, self.namespace, item)?;
+            let tells_time = question.asks_when && self.terms_of(item)?.iter().any(|term| tells_time(term));
+            let phrases = if question.phrases.is_empty() { 0 } else { self.phrases_in(item)? };
+            known.insert(item, Known { slot, tells_time, phrases });
+        }
+        Ok(known)
+    }
+
+    fn phrases_in(&mut self, item: u32) -> Result<usize> {
+        let Some((record, passage)) = self.record_of(item)? else { return Ok(0) };
+        let text = match passage {
+            Some(PassageRange { start, end }) => record.text.get(start..end).unwrap_or_default(),
+            None => &record.text,
+        };
+        let text = text.to_lowercase();
+        Ok(self.lookup.question.phrases.iter().filter(|phrase| text.contains(phrase.as_str())).count())
+    }
+
+    /// The terms of an item.
+    fn terms_of(&self, item: u32) -> Result<Vec<&'t str>> {
+        let key = self.namespace.item_key(item);
+        let Some(row) = self.read.tables.terms.get(self.read.txn, &key)? else { return Ok(Vec::new()) };
+        let (_, terms) = row.split_first_chunk::<4>().ok_or_else(|| malformed("terms"))?;
+        let terms = std::str::from_utf8(terms).map_err(|_| malformed("terms"))?;
+        Ok(terms.split('\0').filter(|term| !term.is_empty()).collect())
+    }
+
+    /// The words that tell most in the best items, beside those of the query.
+    fn feedback(&mut self, lexical: &Lexical<'_, 't>, asked: &[Term], ranked: &[Candidate]) -> Result<Vec<Term>> {
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        for candidate in ranked.iter().filter(|c| !self.past.contains_key(&c.item)).take(FEEDBACK_ITEMS) {
+            for term in self.terms_of(candidate.item)? {
+                if !asked.iter().any(|asked| asked.text == term) && !words::is_weak(term) {
+                    *times.entry(term).or_default() += 1;
+                }
+            }
+        }
+        let mut terms = Vec::with_capacity(times.len());
+        for (term, times) in times {
+            let term = lexical.term(term, FEEDBACK_WEIGHT)?;
+            terms.push((f64::from(lexical.rarity_of(&term)) * times as f64, term));
+        }
+        terms.sort_by(|a, b| best_first(a.0, b.0).then_with(|| a.1.text.cmp(&b.1.text)));
+        terms.truncate(FEEDBACK_TERMS);
+        Ok(terms.into_iter().map(|(_, term)| term).collect())
+    }
+
+    /// The items nearest to the query that may be found.
+    fn by_meaning(&mut self, depth: usize) -> Result<Vec<u32>> {
+        let Some((vectors, vector)) = &mut self.vectors else { return Ok(Vec::new()) };
         let query = Query { vector, admitted: None, wanted: depth };
-        if self.lookup.filter.is_none() {
+        if self.open {
             return Ok(vectors.nearest(&query)?.into_iter().map(|(_, item)| item).collect());
         }
         // Asked about the nearest first: most filters leave enough of them.
@@ -147,19 +279,48 @@ impl Search<'_> {
             return Ok(met);
         }
         let admitted = self.admitted_items()?;
-        let near = vectors.nearest(&Query { admitted: Some(&admitted), ..query })?;
+        let Some((vectors, vector)) = &mut self.vectors else { return Ok(met) };
+        let near = vectors.nearest(&Query { vector, admitted: Some(&admitted), wanted: depth })?;
         Ok(near.into_iter().map(|(_, item)| item).collect())
     }
 
-    /// All items that meet the filter.
+    /// Finds the versions that were there at the time that is asked for and are no more: the best by meaning and by words.
+    fn look_into_the_past(&mut self, depth: usize) -> Result<()> {
+        let Some(as_of) = self.lookup.admission.as_of.filter(|_| self.namespace.has_past) else { return Ok(()) };
+        let mut found: Vec<(f64, u32, Past)> = Vec::new();
+        past::each(self.read, self.namespace, |item, version| {
+            self.cx.check()?;
+            let there = version.replaced_ms as i64 > as_of.as_millis();
+            if there && self.lookup.admission.admits(&version.record) {
+                let words = words::of_text(&version.record.text);
+                let shared = self.lookup.question.terms.iter().filter(|term| words.has(term)).count();
+                let cosine = self.vectors.as_ref().map_or(-1.0, |(_, vector)| version.cosine(vector));
+                found.push((cosine + shared as f64, item, Past { version, words }));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        found.sort_by(|a, b| best_first(a.0, b.0).then(a.1.cmp(&b.1)));
+        found.truncate(depth);
+        for (_, item, past) in found {
+            if let Some((_, vector)) = &self.vectors
+                && !past.version.vectors.is_empty()
+            {
+                self.cosines.insert(item, past.version.cosine(vector));
+            }
+            self.past.insert(item, past);
+        }
+        Ok(())
+    }
+
+    /// All items that may be found, and the passages of them.
     fn admitted_items(&self) -> Result<RoaringBitmap> {
         let mut admitted = RoaringBitmap::new();
-        let Some(filter) = &self.lookup.filter else { return Ok(admitted) };
         for (at, row) in self.read.tables.items.prefix(self.read.txn, &self.namespace.prefix())?.enumerate() {
             let (key, value) = row?;
-            let facts: Facts = self.read.tables.items.parse(value)?;
-            if filter.matches(&facts.metadata) {
-                admitted.insert(item_of(key)?);
+            let record = Record::from_bytes(value)?;
+            if self.lookup.admission.admits(&record) {
+                let (first, last) = ends(item_of(key)?, record.passages);
+                admitted.insert_range(first..=last);
             }
             if at % CHECK_EVERY == 0 {
                 self.cx.check()?;
@@ -168,13 +329,13 @@ impl Search<'_> {
         Ok(admitted)
     }
 
-    /// The `depth` best items that meet the filter. It is asked about the best first, and no longer than needed.
-    fn best(&self, scores: &mut [(f64, u32)], depth: usize) -> Result<Vec<u32>> {
+    /// The `depth` best items that may be found. The filter is asked about the best first, and no longer than needed.
+    fn best(&mut self, scores: &mut [(f64, u32)], depth: usize) -> Result<Vec<u32>> {
         let order = |a: &(f64, u32), b: &(f64, u32)| best_first(a.0, b.0).then(a.1.cmp(&b.1));
-        if self.lookup.filter.is_none() && scores.len() > depth {
+        if self.open && scores.len() > depth {
             scores.select_nth_unstable_by(depth, order);
         }
-        let asked = if self.lookup.filter.is_none() { depth.min(scores.len()) } else { scores.len() };
+        let asked = if self.open { depth.min(scores.len()) } else { scores.len() };
         let scores = &mut scores[..asked];
         scores.sort_unstable_by(order);
         let mut best = Vec::with_capacity(depth.min(scores.len()));
@@ -192,24 +353,90 @@ impl Search<'_> {
         Ok(best)
     }
 
-    fn admits(&self, item: u32) -> Result<bool> {
-        let Some(filter) = &self.lookup.filter else { return Ok(true) };
+    fn admits(&mut self, item: u32) -> Result<bool> {
+        if self.open {
+            return Ok(true);
+        }
         if let Some(known) = self.admitted.borrow().get(&item) {
             return Ok(*known);
         }
-        let facts: Option<Facts> = self.read.tables.items.get_json(self.read.txn, &self.namespace.item_key(item))?;
-        let admitted = facts.is_some_and(|facts| filter.matches(&facts.metadata));
+        let record = self.record_of(item)?;
+        let admitted = record.is_some_and(|(record, _)| self.lookup.admission.admits(&record));
         self.admitted.borrow_mut().insert(item, admitted);
         Ok(admitted)
     }
 
-    fn hit(&self, name: &str, candidate: &Candidate, shared: &BTreeMap<u32, Shared>) -> Result<Option<Hit>> {
-        let key = self.namespace.item_key(candidate.item);
-        let Some(record) = self.read.tables.items.get_json::<Record>(self.read.txn, &key)? else { return Ok(None) };
-        let bits = shared.get(&candidate.item).map_or(0, |shared| shared.terms);
-        let terms = self.lookup.terms.iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0);
-        let terms = terms.map(|(_, term)| term.clone()).collect();
-        let why = Why { meaning: candidate.meaning, words: candidate.words, terms, fused: None };
-        Ok(Some(Hit { score: candidate.score, why, item: record.into_item(name) }))
+    /// The record of the item that `item` is, or is a passage of; and where that passage is.
+    fn record_of(&mut self, item: u32) -> Result<Option<(Record, Option<PassageRange>)>> {
+        let parent = self.slots.get(self.read, self.namespace, item)?.parent;
+        let key = self.namespace.item_key(parent.unwrap_or(item));
+        let Some(stored) = self.read.tables.items.get(self.read.txn, &key)? else { return Ok(None) };
+        let passage = match parent {
+            Some(_) => {
+                let key = self.namespace.item_key(item);
+                let range = self.read.tables.passages.get(self.read.txn, &key)?.ok_or_else(|| malformed("passages"))?;
+                let range = range_of(range)?;
+                Some(PassageRange { start: range.start, end: range.end })
+            }
+            None => None,
+        };
+        Ok(Some((Record::from_bytes(stored)?, passage)))
     }
+
+    /// Of the passages of an item only the best.
+    fn one_an_item(&mut self, ranked: Vec<Candidate>) -> Result<Vec<Candidate>> {
+        let (mut seen, mut best) = (HashSet::new(), Vec::with_capacity(ranked.len()));
+        for candidate in ranked {
+            let parent = match self.past.get(&candidate.item) {
+                Some(_) => None,
+                None => self.slots.get(self.read, self.namespace, candidate.item)?.parent,
+            };
+            if seen.insert(parent.unwrap_or(candidate.item)) {
+                best.push(candidate);
+            }
+        }
+        Ok(best)
+    }
+
+    /// As many as are wanted.
+    fn choose(&mut self, mut ranked: Vec<Candidate>) -> Result<Vec<Candidate>> {
+        let Lookup { top, diversity, .. } = *self.lookup;
+        if diversity == 0.0 {
+            ranked.truncate(top);
+            return Ok(ranked);
+        }
+        let items: Vec<u32> = ranked.iter().map(|candidate| candidate.item).collect();
+        let vectors = match &mut self.vectors {
+            Some((vectors, _)) => vectors.rows(&items)?,
+            None => HashMap::new(),
+        };
+        Ok(diversity::choose(ranked, &vectors, diversity, top))
+    }
+
+    fn hit(&mut self, name: &str, candidate: &Candidate, terms: &[Term]) -> Result<Option<Hit>> {
+        let (mut record, passage, terms) = if let Some(past) = self.past.get(&candidate.item) {
+            let terms = terms.iter().filter(|term| past.words.has(&term.text));
+            (past.version.record.clone(), None, terms.map(|term| term.text.clone()).collect())
+        } else {
+            let Some((record, passage)) = self.record_of(candidate.item)? else { return Ok(None) };
+            let terms = terms.iter().filter(|term| term.is_in(candidate.item));
+            (record, passage, terms.map(|term| term.text.clone()).collect())
+        };
+        if let Some(PassageRange { start, end }) = passage {
+            let text = record.text.get(start..end).ok_or_else(|| malformed("passages"))?;
+            record.text = text.to_string();
+        }
+        let mut boosts = BTreeMap::new();
+        for (name, more) in &candidate.boosts {
+            *boosts.entry((*name).to_owned()).or_insert(0.0) += more;
+        }
+        let why = Why { meaning: candidate.meaning, words: candidate.words, terms, boosts, fused: None };
+        Ok(Some(Hit { score: candidate.score, why, passage, item: record.into_item(name) }))
+    }
+}
+
+/// Whether a term tells when something was.
+fn tells_time(term: &str) -> bool {
+    let year = term.len() == 4 && term.parse::<u16>().is_ok_and(|year| (1800..2200).contains(&year));
+    year || TIME_TERMS.contains(&term)
 }

@@ -432,3 +432,306 @@ async fn the_best_hits_are_scored_once_more() {
     router.set_reranker(Arc::new(Short(f64::NAN)));
     assert_eq!(recall.query(&cx, reranked(3, 2)).await.unwrap_err().kind(), ErrorKind::Unexpected);
 }
+
+fn turn(id: &str, text: &str, speaker: &str) -> StoreRequest {
+    StoreRequest { session: Some("talk".into()), speaker: Some(speaker.into()), ..item(id, text) }
+}
+
+fn texts(hits: &[Hit]) -> Vec<&str> {
+    hits.iter().map(|hit| hit.item.text.as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_follows_a_question_in_its_session_is_found_and_its_speaker_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory_with(folder.path(), RecallConfig::default());
+    let cx = Context::new();
+    let talk = vec![
+        turn("1", "The weather was horrible", "Ada"),
+        turn("2", "Which instrument did your brother pick?", "Bob Marsh"),
+        turn("3", "He took the violin", "Ada"),
+        turn("4", "Something else then", "Bob Marsh"),
+        turn("5", "Nothing much", "Ada"),
+    ];
+    recall.store_many(&cx, talk).await.unwrap();
+    recall.store(&cx, item("other", "An instrument for measuring")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("Which instrument did the brother pick?", 5)).await.unwrap();
+    assert!(hits[0].item.id == "2" && ids(&hits[..3]).contains(&"3"), "{hits:?}");
+    assert!(hits[1].why.words.is_some() && hits[1].why.terms.is_empty(), "only its neighbour has the words");
+    assert!(hits[1].why.boosts["neighbours"] > 0.0);
+    let hits = recall.query(&cx, RecallQuery::new("What did Ada say about the instrument?", 5)).await.unwrap();
+    assert!(hits.iter().any(|hit| hit.item.speaker.as_deref() == Some("Ada") && hit.why.boosts["speaker"] > 0.0));
+    assert!(!hits[0].why.terms.contains(&"ada".to_owned()), "the name of a speaker is no word that is looked for");
+    let only = RecallQuery { speaker: Some("Bob Marsh".into()), ..RecallQuery::new("instrument", 5) };
+    assert_eq!(ids(&recall.query(&cx, only).await.unwrap()), ["2"]);
+    // What is replaced keeps its place, and what goes leaves its neighbours to each other.
+    recall.store(&cx, turn("2", "Which game did your brother pick?", "Bob Marsh")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("game", 5)).await.unwrap();
+    assert!(hits[0].item.id == "2" && ids(&hits[..3]).contains(&"1") && ids(&hits[..3]).contains(&"3"), "{hits:?}");
+    let gone = ForgetRequest { namespace: "default".into(), ids: vec!["2".into()], filter: None, all: false };
+    recall.forget(&cx, gone).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("horrible weather", 5)).await.unwrap();
+    assert_eq!(ids(&hits[..2]), ["1", "3"]);
+}
+
+#[tokio::test]
+async fn a_superseded_fact_ends_and_what_was_known_once_can_be_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let since = |text: &str| Some(Moment::parse(text).unwrap());
+    let london = StoreRequest { valid_from: since("2020-01-01"), ..item("london", "Ada lives in London") };
+    recall.store(&cx, london).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let before = Moment::now();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let paris = StoreRequest {
+        valid_from: since("2024-01-01"),
+        supersedes: Some("london".into()),
+        ..item("paris", "Ada lives in Paris")
+    };
+    recall.store(&cx, paris).await.unwrap();
+    let asked = |valid_at: Option<Moment>, as_of: Option<Moment>, include_ended: bool| RecallQuery {
+        valid_at,
+        as_of,
+        include_ended,
+        ..RecallQuery::new("Where does Ada live?", 5)
+    };
+    let found = |query: RecallQuery| {
+        let (recall, cx) = (recall.clone(), cx.clone());
+        async move {
+            let hits = recall.query(&cx, query).await.unwrap();
+            let mut ids: Vec<String> = hits.iter().map(|hit| hit.item.id.clone()).collect();
+            ids.sort();
+            ids
+        }
+    };
+    assert_eq!(found(asked(None, None, false)).await, ["paris"], "what is true now");
+    assert_eq!(found(asked(since("2022-06-01"), None, false)).await, ["london"]);
+    assert_eq!(found(asked(since("2019-06-01"), None, false)).await, [""; 0]);
+    assert_eq!(found(asked(None, None, true)).await, ["london", "paris"]);
+    assert_eq!(found(asked(None, Some(before), false)).await, ["london"], "its end was not known yet");
+    let old = recall.get(&cx, "default", "london").await.unwrap().unwrap();
+    assert_eq!(old.superseded_by.as_deref(), Some("paris"));
+    assert_eq!(old.valid_to, since("2024-01-01"));
+    let versions = recall.history(&cx, "default", "paris").await.unwrap();
+    assert_eq!(versions.iter().map(|version| version.item.id.as_str()).collect::<Vec<_>>(), ["london", "paris"]);
+    let none = StoreRequest { supersedes: Some("rome".into()), ..item("x", "Ada lives in Oslo") };
+    assert_eq!(recall.store(&cx, none).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(recall.get(&cx, "default", "x").await.unwrap().is_none(), "nothing of it was stored");
+}
+
+#[tokio::test]
+async fn a_replaced_version_stays_in_the_history_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    recall.store(&cx, item("a", "first elephant")).await.unwrap();
+    recall.store(&cx, item("a", "first elephant")).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let before = Moment::now();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    recall.store(&cx, item("a", "second giraffe")).await.unwrap();
+    let as_of = RecallQuery { as_of: Some(before), ..RecallQuery::new("elephant", 5) };
+    let hits = recall.query(&cx, as_of.clone()).await.unwrap();
+    assert_eq!(texts(&hits), ["first elephant"]);
+    assert_eq!(hits[0].why.terms, ["eleph"]);
+    assert!(hits[0].why.meaning.is_some());
+    assert_eq!(texts(&recall.query(&cx, RecallQuery::new("elephant", 5)).await.unwrap()), ["second giraffe"]);
+    let versions = recall.history(&cx, "default", "a").await.unwrap();
+    assert_eq!(versions.len(), 2, "saying the same twice is saying it once");
+    assert!(versions[0].replaced.is_some() && versions[1].replaced.is_none());
+    let gone = ForgetRequest { namespace: "default".into(), ids: vec!["a".into()], filter: None, all: false };
+    recall.forget(&cx, gone).await.unwrap();
+    assert!(recall.query(&cx, as_of).await.unwrap().is_empty());
+    assert!(recall.history(&cx, "default", "a").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_has_lived_its_time_is_gone_at_once_and_swept_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, store, .. } = memory(folder.path());
+    let cx = Context::new();
+    let short = StoreRequest { ttl_ms: Some(30), ..item("short", "the code is 1234") };
+    recall.store_many(&cx, vec![short, item("long", "the code of conduct")]).await.unwrap();
+    assert_eq!(recall.query(&cx, RecallQuery::new("code", 5)).await.unwrap().len(), 2);
+    tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+    assert!(recall.get(&cx, "default", "short").await.unwrap().is_none());
+    assert_eq!(ids(&recall.query(&cx, RecallQuery::new("code", 5)).await.unwrap()), ["long"]);
+    let rows = || store.read(|read| Ok(read.tables.items.prefix(read.txn, b"")?.count())).unwrap();
+    for _ in 0..200 {
+        if rows() == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(rows(), 1, "it is forgotten for good");
+    assert!(!store.read(|read| expiry::is_due(read, Moment::now())).unwrap());
+}
+
+#[tokio::test]
+async fn duplicates_are_kept_merged_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let text = "The quarterly report of the northern office lists twelve open positions for engineers in Hamburg";
+    recall.store(&cx, tagged("first", text, &json!({"page": 1}))).await.unwrap();
+    let again = |id: &str, text: &str, duplicates| StoreRequest {
+        duplicates,
+        ..tagged(id, text, &json!({"page": 2, "source": "mail"}))
+    };
+    let near = format!("{text} today");
+    recall.store(&cx, again("kept", &near, Duplicates::Keep)).await.unwrap();
+    let kept = recall.get(&cx, "default", "kept").await.unwrap().unwrap();
+    assert_eq!(kept.duplicate_of.as_deref(), Some("first"));
+    let refused = recall.store(&cx, again("refused", text, Duplicates::Refuse)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(recall.get(&cx, "default", "refused").await.unwrap().is_none());
+    let id = recall.store(&cx, again("merged", text, Duplicates::Merge)).await.unwrap();
+    assert!(["first", "kept"].contains(&id.as_str()), "{id}");
+    let merged = recall.get(&cx, "default", &id).await.unwrap().unwrap();
+    assert_eq!(merged.metadata["source"], "mail");
+    // In one batch, too.
+    let twice = vec![
+        again("x", "An utterly new text", Duplicates::Merge),
+        again("y", "An utterly new text", Duplicates::Merge),
+    ];
+    assert_eq!(recall.store_many(&cx, twice).await.unwrap(), ["x", "x"]);
+    let other = again("z", "The quarterly report of the southern office says nothing of all this", Duplicates::Refuse);
+    recall.store(&cx, other).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_text_is_found_by_its_passage_and_kept_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RecallConfig { passage_above: 200, passage: 120, ..RecallConfig::default() };
+    let Memory { recall, router, store, .. } = memory_with(folder.path(), config);
+    router.set_embedder(Letters::named("letters"));
+    let cx = Context::new();
+    let sentence = |n: usize| format!("Sentence number {n} speaks about nothing in particular at all. ");
+    let text: String = (0..10).map(sentence).collect::<String>() + "Zebras sleep standing. " + &sentence(11);
+    recall.store(&cx, tagged("long", &text, &json!({"kind": "book"}))).await.unwrap();
+    recall.store(&cx, item("short", "Zoos are closed")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("How do zebras sleep?", 5)).await.unwrap();
+    assert_eq!(ids(&hits), ["long", "short"], "one hit an item");
+    let passage = hits[0].passage.unwrap();
+    assert!(hits[0].item.text.contains("Zebras sleep standing") && hits[0].item.text.len() < 250);
+    assert_eq!(hits[0].item.text, text[passage.start..passage.end]);
+    assert_eq!(recall.get(&cx, "default", "long").await.unwrap().unwrap().text, text);
+    let book = RecallQuery { filter: Some(Filter::Eq("kind".into(), json!("book"))), ..RecallQuery::new("zebras", 5) };
+    assert_eq!(ids(&recall.query(&cx, book).await.unwrap()), ["long"]);
+    let context = recall.context(&cx, RecallQuery::new("How do zebras sleep?", 5), 100).await.unwrap();
+    assert!(context.text.contains("Zebras sleep standing") && context.tokens <= 100, "{context:?}");
+    let gone = ForgetRequest { namespace: "default".into(), ids: vec!["long".into()], filter: None, all: false };
+    assert_eq!(recall.forget(&cx, gone).await.unwrap(), 1);
+    let left = store.read(|read| Ok(read.tables.passages.prefix(read.txn, b"")?.count())).unwrap();
+    assert_eq!(left, 0);
+    assert_eq!(ids(&recall.query(&cx, RecallQuery::new("zebras sleep", 5)).await.unwrap()), ["short"]);
+}
+
+#[tokio::test]
+async fn importance_phrases_age_and_diversity_change_the_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let with = |id: &str, importance: f32| StoreRequest {
+        importance: Some(importance),
+        valid_from: Some(Moment::parse("2020-01-01").unwrap()),
+        ..item(id, "Remember the milk")
+    };
+    recall.store_many(&cx, vec![with("less", 0.1), with("more", 0.9)]).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("milk", 5)).await.unwrap();
+    assert_eq!(ids(&hits), ["more", "less"]);
+    recall.store(&cx, item("new", "Remember the milk")).await.unwrap();
+    let aged = RecallQuery { half_life_ms: Some(1_000), ..RecallQuery::new("milk", 5) };
+    let hits = recall.query(&cx, aged).await.unwrap();
+    assert_eq!(ids(&hits)[0], "new");
+    assert!(hits[1].why.boosts["decay"] < 0.0);
+    recall.store(&cx, item("phrase", "The milk remember")).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new("\"milk remember\"", 5)).await.unwrap();
+    assert_eq!(ids(&hits)[0], "phrase");
+    recall.store(&cx, item("other", "Zebu buffalo milk")).await.unwrap();
+    let various = RecallQuery { diversity: 0.7, ..RecallQuery::new("milk", 2) };
+    let hits = recall.query(&cx, various).await.unwrap();
+    assert!(ids(&hits).contains(&"other"), "one of three that say the same is enough: {hits:?}");
+}
+
+#[tokio::test]
+async fn relations_that_an_item_tells_of_are_stored_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let given = |from: Option<&str>, kind: &str, to: &str| GivenRelation {
+        from: from.map(str::to_owned),
+        kind: kind.into(),
+        to: to.into(),
+        weight: 1.0,
+    };
+    let relations = vec![given(None, "about", "Ada"), given(Some("Ada"), "lives_in", "Paris")];
+    recall.store(&cx, StoreRequest { relations, ..item("a", "Ada moved to Paris") }).await.unwrap();
+    let path = recall.path(&cx, "default", ("a", "Paris"), 3).await.unwrap().unwrap();
+    assert_eq!(path.iter().map(|relation| relation.kind.as_str()).collect::<Vec<_>>(), ["about", "lives_in"]);
+    let ranked = recall.rank(&cx, "default", vec!["Ada".into()], 5).await.unwrap();
+    assert_eq!((ranked[0].0.as_str(), ranked.len()), ("Ada", 3));
+    let near = NeighboursRequest { namespace: "default".into(), of: "a".into(), kind: None, hops: 1, top: 5 };
+    let relations = recall.subgraph(&cx, near).await.unwrap();
+    assert_eq!(relations.len(), 1, "Paris is two steps away");
+    let bad = StoreRequest { relations: vec![given(None, "", "x")], ..item("b", "text") };
+    assert_eq!(recall.store(&cx, bad).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn facts_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory(folder.path());
+    let cx = Context::new();
+    let at = |text: &str| Some(Moment::parse(text).unwrap());
+    let bad = [
+        StoreRequest { valid_from: at("2024-01-01"), valid_to: at("2023-01-01"), ..item("a", "text") },
+        StoreRequest { ttl_ms: Some(0), ..item("a", "text") },
+        StoreRequest { importance: Some(1.5), ..item("a", "text") },
+        StoreRequest { importance: Some(f32::NAN), ..item("a", "text") },
+        StoreRequest { supersedes: Some("a".into()), ..item("a", "text") },
+        StoreRequest { session: Some(String::new()), ..item("a", "text") },
+    ];
+    for request in bad {
+        assert_eq!(recall.store(&cx, request.clone()).await.unwrap_err().kind(), ErrorKind::Invalid, "{request:?}");
+    }
+    let bad = [
+        RecallQuery { diversity: 1.5, ..RecallQuery::new("x", 1) },
+        RecallQuery { half_life_ms: Some(0), ..RecallQuery::new("x", 1) },
+        RecallQuery { include_ended: true, valid_at: at("2024-01-01"), ..RecallQuery::new("x", 1) },
+    ];
+    for query in bad {
+        assert_eq!(recall.query(&cx, query.clone()).await.unwrap_err().kind(), ErrorKind::Invalid, "{query:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_an_earlier_version_is_brought_to_this_one_even_when_killed_in_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let cx = Context::new();
+    {
+        let Memory { recall, store, .. } = memory(folder.path());
+        recall.store_many(&cx, vec![item("a", "Ada moved to Paris"), item("b", "Bob likes cooking")]).await.unwrap();
+        // As version 2 had it: a posting a row, and neither slots nor fingerprints.
+        let job = |write: &mut crate::store::Write<'_, '_>| {
+            let tables = write.tables;
+            for table in [tables.postings, tables.slots, tables.fingerprints, tables.words] {
+                table.delete_prefix(write.txn, b"")?;
+            }
+            let mut namespace = namespace::find_in(write, "default")?.unwrap();
+            let posting = [&namespace.prefix()[..], b"ada\0", &0_u32.to_be_bytes()].concat();
+            tables.postings.put(write.txn, &posting, &[1, 0, 3, 0, 0, 0])?;
+            namespace.form = 0;
+            namespace::keep(write, "default", &namespace)
+        };
+        store.write(job).await.unwrap();
+    }
+    let Memory { recall, .. } = memory(folder.path());
+    let hits = recall.query(&cx, RecallQuery::new("Where did Ada move?", 5)).await.unwrap();
+    assert_eq!(ids(&hits), ["a", "b"]);
+    assert_eq!(hits[0].why.terms, ["ada", "move"]);
+    recall.store(&cx, item("a", "Ada moved to Rome")).await.unwrap();
+    assert_eq!(texts(&recall.query(&cx, RecallQuery::new("Ada", 1)).await.unwrap()), ["Ada moved to Rome"]);
+}

@@ -36,6 +36,19 @@ pub(super) struct Words {
     pub(super) length: u32,
 }
 
+impl Words {
+    pub(super) fn has(&self, term: &str) -> bool {
+        self.terms.binary_search_by(|(known, _)| known.as_str().cmp(term)).is_ok()
+    }
+}
+
+/// Whether a term is the stem of a word that is left out of queries, and so says little.
+pub(super) fn is_weak(term: &str) -> bool {
+    static STEMS: OnceLock<Vec<String>> = OnceLock::new();
+    let stems = STEMS.get_or_init(|| QUESTION.iter().map(|word| stem(word)).collect());
+    term.len() < 3 || stems.iter().any(|stem| stem == term)
+}
+
 /// The terms of a text to be stored.
 pub(super) fn of_text(text: &str) -> Words {
     let mut counts: HashMap<String, u16> = HashMap::new();
@@ -66,6 +79,13 @@ pub(super) fn of_query(query: &str) -> Vec<String> {
         }
     });
     if strong.is_empty() { weak } else { strong }
+}
+
+/// The words of a text, in their order, plain but not stemmed, and without the `'s` of possession.
+pub(super) fn plain_words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    each_word(text, |word| words.push(word.strip_suffix("'s").unwrap_or(word).to_owned()));
+    words
 }
 
 fn each_word(text: &str, mut found: impl FnMut(&str)) {

@@ -37,7 +37,7 @@ use heed::{AnyTls, RoTxn, RwTxn};
 use writer::Writer;
 
 /// The version of the layout in `tables.rs`. A folder of a newer version is refused, an older one migrated.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A snapshot of everything stored, for as long as the read lasts.
 pub(crate) struct Read<'a> {

@@ -221,6 +221,18 @@ impl Table {
         row.map(|(key, stored)| Ok((key, self.verify(key, stored)?))).transpose()
     }
 
+    /// The last key that begins with `prefix` and is not after `key`, and its value.
+    pub(crate) fn last_at<'t>(
+        &self,
+        txn: &'t RoTxn<'_, AnyTls>,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<(&'t [u8], &'t [u8])>> {
+        let range = (Bound::Included(prefix), Bound::Included(key));
+        let row = self.database.rev_range(txn, &range).stored(self.name)?.next().transpose().stored(self.name)?;
+        row.map(|(key, stored)| Ok((key, self.verify(key, stored)?))).transpose()
+    }
+
     /// Reads `value` as JSON.
     pub(crate) fn parse<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T> {
         serde_json::from_slice(value).map_err(|e| {

@@ -39,10 +39,11 @@ tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
     /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, coded, sampled, mean, lists,
-    /// lists_version, forest, ann, ann_until_ms}`; NUL·`next` and NUL·`next-index` → the next free number of a namespace
+    /// lists_version, forest, ann, ann_until_ms, linked, bounded, has_past, form, migrated}`; NUL·`next` and NUL·`next-index` → the next free number of a namespace
     /// and of an index of arroy.
     namespaces,
-    /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance.
+    /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance; or 1, then the length of the
+    /// JSON u32 little-endian, then the JSON as a block of LZ4. Numbers of passages have none.
     items,
     /// `recall`: ns·id (text) → item u32.
     ids,
@@ -60,13 +61,30 @@ tables! {
     /// `recall`: ns·version u32·list u32 → items of the list u32, their numbers u32, little-endian, then their codes in
     /// groups as in `codes`; list `u32::MAX` → the centroids of all, f32 little-endian.
     lists,
-    /// `recall`: ns·term (text)·0·item u32 → how often the term is in the item u16, words of the item u32,
-    /// little-endian.
+    /// `recall`: ns·term (text)·0·first item u32 → up to 128 postings: item u32, how often the term is in it u16, words of
+    /// the item u16 (65,535 for more), little-endian, in the order of the items. The key's item may be gone.
     postings,
     /// `recall`: ns → JSON word statistics: items, total length.
     words,
     /// `recall`: ns·item u32 → words of the item u32, little-endian, then its terms, each ended by NUL (to remove postings on forget).
     terms,
+    /// `recall`: ns·passage u32 → where it begins and ends in the text of its item, in bytes, u32 little-endian.
+    passages,
+    /// `recall`: ns·first item u32 → slots of 32 bytes of the 127 items from it on: the item before and the one after in
+    /// its session or text, and whose passage it is (`u32::MAX` for none), speaker u32, words u32, importance f32 (NaN for
+    /// none), since when it holds or when it was stored i64 (ms), little-endian.
+    slots,
+    /// `recall`: ns·session → JSON `{last, items}`.
+    sessions,
+    /// `recall`: ns·words of a speaker's name → items of that speaker u32 little-endian.
+    speakers,
+    /// `recall`: ns·first item u32 → fingerprints of 16 bytes of the 254 items from it on: see `recall::duplicates`.
+    fingerprints,
+    /// `recall`: ns·id·0·item u32 → a version that was replaced: when u64 (ms), bytes of its vectors u32, little-endian, its
+    /// vectors, then its record as in `items`.
+    past,
+    /// `recall`: end of the time to live (ms, its sign bit turned) u64·ns·item u32 → name of the namespace·0·id.
+    expiry,
     /// `recall`: ns·0·from·0·kind·0·to → JSON edge; ns·1·to·0·kind·0·from → the same edge, backwards.
     edges,
     /// `recall`: store of vectors by the `VectorStore` trait: collection·0 → JSON `{dimensions, items}`; collection·0·id →
@@ -124,8 +142,9 @@ fn check_schema(env: &Env<WithoutTls>, tables: &Tables) -> Result<()> {
     let found = tables.meta.get_json::<u32>(&txn, b"schema")?;
     match found {
         Some(SCHEMA_VERSION) => return Ok(()),
-        // Version 1 had each vector under a key of its own: where it is still, until the index moves it into a block.
-        None | Some(1) => tables.meta.put_json(&mut txn, b"schema", &SCHEMA_VERSION)?,
+        // Version 1 had each vector under a key of its own: where it is still, until the index moves it into a block. Versions
+        // 1 and 2 had each posting under a key of its own: `recall` writes them anew before it is first used.
+        None | Some(1 | 2) => tables.meta.put_json(&mut txn, b"schema", &SCHEMA_VERSION)?,
         Some(other) => {
             return Err(Error::new(
                 ErrorKind::Unsupported,

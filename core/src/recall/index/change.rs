@@ -40,6 +40,24 @@ impl NewVectors {
         self.added.insert(item, vector::to_bytes(unit));
     }
 
+    /// The vector of `item`, f32 little-endian.
+    pub(in crate::recall) fn get(
+        &self,
+        write: &Write<'_, '_>,
+        namespace: &Namespace,
+        item: u32,
+    ) -> Result<Option<Vec<u8>>> {
+        if let Some(added) = self.added.get(&item) {
+            return Ok(Some(added.clone()));
+        }
+        if namespace.vectors == 0 {
+            return Ok(None);
+        }
+        let read = write.reading();
+        let row = rows::RowReader::new(&read, namespace).get(item)?.map(<[u8]>::to_vec);
+        Ok(row)
+    }
+
     /// Removes the vector of `item`; says whether it had one.
     pub(in crate::recall) fn remove(
         &mut self,

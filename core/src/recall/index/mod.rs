@@ -17,7 +17,7 @@ mod scan;
 mod shortlist;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -298,6 +298,17 @@ impl<'a, 't> Snapshot<'a, 't> {
             let begin = found.len() - rows.len();
             for (found, score) in found[begin..].iter_mut().zip(&scores) {
                 found.0 = score.clamp(-1.0, 1.0);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The vectors of those of `items` that have one.
+    pub(super) fn rows(&mut self, items: &[u32]) -> Result<HashMap<u32, Vec<f32>>> {
+        let mut found = HashMap::with_capacity(items.len());
+        for item in items {
+            if let Some(row) = self.rows.get(*item)? {
+                found.insert(*item, codes::numbers(row).collect());
             }
         }
         Ok(found)

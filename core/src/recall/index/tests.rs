@@ -5,7 +5,10 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::*;
 use crate::{
     recall::{
-        rows::{Prepared, Record},
+        Duplicates,
+        duplicates::Fingerprint,
+        record::Record,
+        rows::{Passage, Prepared},
         vector, words,
     },
     store::StoreConfig,
@@ -40,15 +43,17 @@ impl Topics {
 fn item(id: &str, vector: Option<&[f32]>) -> Prepared {
     let record = serde_json::json!({"id": id, "text": "x", "metadata": {}, "stored_ms": 1});
     let record: Record = serde_json::from_value(record).unwrap();
-    let vector = vector.map(|vector| (vector.to_vec(), "given".to_owned()));
-    Prepared { id: id.into(), record, words: words::of_text("x"), vector }
+    let embedder = vector.map(|_| "given".to_owned());
+    let passages = vec![Passage { range: 0..1, words: words::of_text("x"), vector: vector.map(<[f32]>::to_vec) }];
+    let (fingerprint, duplicates) = (Fingerprint::default(), Duplicates::Keep);
+    Prepared { record, passages, embedder, fingerprint, duplicates, relations: Vec::new() }
 }
 
 /// Stores and forgets, in one transaction.
 async fn change(store: &Store, put: Vec<Prepared>, forget: Vec<String>) {
     let job = move |write: &mut Write<'_, '_>| {
         let mut change = Change::begin(write, "default")?;
-        put.iter().try_for_each(|item| change.put(write, item))?;
+        put.iter().try_for_each(|item| change.put(write, item).map(drop))?;
         for id in &forget {
             change.remove(write, id)?;
         }

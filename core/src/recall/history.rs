@@ -1,0 +1,49 @@
+//! What an item said once: its versions, and those of what it says anew.
+
+use std::collections::HashSet;
+
+use super::{
+    ItemVersion, Moment,
+    namespace::{self, Namespace},
+    past,
+    record::Record,
+    rows::item_value,
+};
+use crate::{error::Result, store::Read};
+
+/// Items of a chain of `supersedes` that are followed each way at most.
+const MOST: usize = 1_000;
+
+/// The item under `id`.
+pub(super) fn current(read: &Read<'_>, namespace: &Namespace, id: &str) -> Result<Option<Record>> {
+    let Some(item) = read.tables.ids.get(read.txn, &namespace.id_key(id))? else { return Ok(None) };
+    let stored = read.tables.items.get(read.txn, &namespace.item_key(item_value(item)?))?;
+    stored.map(Record::from_bytes).transpose()
+}
+
+/// All versions of `id`, and of what it says anew or is said anew by, the oldest first. None of an unknown id.
+pub(super) fn history(read: &Read<'_>, name: &str, id: &str) -> Result<Vec<ItemVersion>> {
+    let Some(namespace) = namespace::find(read, name)? else { return Ok(Vec::new()) };
+    let mut ids = vec![id.to_owned()];
+    let mut seen = HashSet::from([id.to_owned()]);
+    let mut at = 0;
+    let mut versions = Vec::new();
+    while at < ids.len() && at < MOST {
+        for version in past::of_id(read, &namespace, &ids[at])? {
+            let replaced = Moment::from_millis(i64::try_from(version.replaced_ms).unwrap_or(i64::MAX))?;
+            versions.push((version.record, Some(replaced)));
+        }
+        if let Some(record) = current(read, &namespace, &ids[at])? {
+            for other in [&record.supersedes, &record.superseded_by].into_iter().flatten() {
+                if seen.insert(other.clone()) {
+                    ids.push(other.clone());
+                }
+            }
+            versions.push((record, None));
+        }
+        at += 1;
+    }
+    versions.sort_by_key(|(record, replaced)| (record.stored_ms, replaced.is_none()));
+    let shown = |(record, replaced): (Record, Option<Moment>)| ItemVersion { item: record.into_item(name), replaced };
+    Ok(versions.into_iter().map(shown).collect())
+}

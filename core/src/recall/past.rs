@@ -1,0 +1,86 @@
+//! What was replaced: versions of items that are found only by who asks what was known at a time.
+
+use std::ops::ControlFlow;
+
+use super::{
+    namespace::Namespace,
+    record::Record,
+    rows::{item_of, malformed},
+    vector,
+};
+use crate::{
+    error::Result,
+    store::{Read, Write},
+};
+
+/// A version of an item that was replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Version {
+    pub(super) record: Record,
+    /// When another one took its place.
+    pub(super) replaced_ms: u64,
+    /// Its vectors, one a passage, f32 little-endian, one after the other.
+    pub(super) vectors: Vec<u8>,
+}
+
+impl Version {
+    /// The cosine with the nearest of its passages; -1 without one.
+    pub(super) fn cosine(&self, query: &[f32]) -> f64 {
+        let cosine = |row: &[u8]| {
+            let mut vector = Vec::with_capacity(query.len());
+            vector::read(row, &mut vector);
+            f64::from(crate::model::cosine(query, &vector))
+        };
+        self.vectors.chunks_exact(query.len().max(1) * 4).map(cosine).fold(-1.0, f64::max)
+    }
+}
+
+fn prefix(namespace: &Namespace, id: &str) -> Vec<u8> {
+    [&namespace.prefix(), id.as_bytes(), &[0]].concat()
+}
+
+/// Keeps `version` under the number that its item had.
+pub(super) fn put(write: &mut Write<'_, '_>, namespace: &Namespace, item: u32, version: &Version) -> Result<()> {
+    let key = [prefix(namespace, &version.record.id), item.to_be_bytes().to_vec()].concat();
+    let mut value = version.replaced_ms.to_le_bytes().to_vec();
+    value.extend((version.vectors.len() as u32).to_le_bytes());
+    value.extend(&version.vectors);
+    value.extend(version.record.to_bytes()?);
+    write.tables.past.put(write.txn, &key, &value)
+}
+
+fn parse(value: &[u8]) -> Result<Version> {
+    let parts = || {
+        let (replaced, rest) = value.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (vectors, record) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some((u64::from_le_bytes(*replaced), vectors, record))
+    };
+    let (replaced_ms, vectors, record) = parts().ok_or_else(|| malformed("past"))?;
+    Ok(Version { record: Record::from_bytes(record)?, replaced_ms, vectors: vectors.to_vec() })
+}
+
+/// The versions of `id`, the oldest first.
+pub(super) fn of_id(read: &Read<'_>, namespace: &Namespace, id: &str) -> Result<Vec<Version>> {
+    read.tables.past.prefix(read.txn, &prefix(namespace, id))?.map(|row| parse(row?.1)).collect()
+}
+
+/// Looks at all versions of a namespace, with the numbers they had, until `look` breaks.
+pub(super) fn each(
+    read: &Read<'_>,
+    namespace: &Namespace,
+    mut look: impl FnMut(u32, Version) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    for row in read.tables.past.prefix(read.txn, &namespace.prefix())? {
+        let (key, value) = row?;
+        if look(item_of(key)?, parse(value)?)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the versions of `id`; says how many there were.
+pub(super) fn remove(write: &mut Write<'_, '_>, namespace: &Namespace, id: &str) -> Result<usize> {
+    write.tables.past.delete_prefix(write.txn, &prefix(namespace, id))
+}
