@@ -41,12 +41,7 @@ pub struct CheckReport {
 /// # Errors
 /// As [`Store::open`].
 pub fn check_here(folder: &Path) -> Result<CheckReport> {
-    if !folder.join(super::preflight::DATA).exists() {
-        return Err(
-            Error::not_found("there is no store in this folder; check the path").with("folder", folder.display())
-        );
-    }
-    let store = Store::open(folder, &StoreConfig::default())?;
+    let store = Store::open_existing(folder, &StoreConfig::default())?;
     let mut report = CheckReport { ok: true, ..CheckReport::default() };
     for table in store.0.environment.tables().checked() {
         // Each in a snapshot of its own: after an error of LMDB a transaction reads nothing more.
@@ -72,7 +67,7 @@ fn check_table(read: &Read<'_>, table: &Table, report: &mut CheckReport) -> Resu
 }
 
 impl CheckReport {
-    fn problem(&mut self, text: impl FnOnce() -> String) {
+    pub(super) fn problem(&mut self, text: impl FnOnce() -> String) {
         self.ok = false;
         self.damaged += 1;
         if self.problems.len() < TOLD {

@@ -15,7 +15,10 @@ use std::{
 use heed::{CompactionOption, Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
 
 use super::{
-    Durability, Opened, Read, Store, StoreConfig, preflight,
+    Durability, Opened, Read, Store, StoreConfig,
+    claim::Claim,
+    pages, preflight,
+    statistics::pages_of,
     table::{StoreResultExt, is_map_resized, is_readers_full},
     tables::{self, Tables},
 };
@@ -34,6 +37,8 @@ pub(super) struct Environment {
     folder: PathBuf,
     tables: Tables,
     env: Env<WithoutTls>,
+    // Given back last: until then nobody replaces the file that is mapped.
+    _claim: Claim,
     /// Held for reading by every transaction, for writing while the map is resized: LMDB moves the map under them.
     resize: RwLock<()>,
     /// A resize waits for a moment without transactions: new ones hold back a little.
@@ -59,6 +64,12 @@ pub(super) fn open_shared(folder: &Path, config: &StoreConfig) -> Result<Store> 
     Ok(store)
 }
 
+/// The store of `folder`, in its canonical form, when this process has it open.
+pub(super) fn opened_here(folder: &Path) -> Option<Store> {
+    let opened = opened().lock().unwrap_or_else(PoisonError::into_inner);
+    opened.get(folder).and_then(Weak::upgrade).map(Store)
+}
+
 fn unavailable(folder: &Path, cause: std::io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, "the folder of the store cannot be used; check its path and permissions")
         .with("folder", folder.display())
@@ -68,13 +79,8 @@ fn unavailable(folder: &Path, cause: std::io::Error) -> Error {
 impl Environment {
     pub(super) fn open(folder: &Path, config: &StoreConfig) -> Result<Self> {
         preflight::check(folder)?;
-        // A store that was just closed in this process may still be closing.
-        if let Some(closing) = heed::env_closing_event(folder) {
-            closing.wait_timeout(Duration::from_secs(5));
-        }
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(pages(config.map_size)).max_dbs(MAX_TABLES).max_readers(MAX_READERS);
-        let env = open_env(options, folder, config.durability).stored("meta")?;
+        let claim = Claim::shared(folder)?;
+        let env = open_file(folder, config)?;
         env.clear_stale_readers().stored("meta")?;
         let tables = loop {
             match tables::open(&env) {
@@ -84,7 +90,8 @@ impl Environment {
             }
         };
         preflight::own(folder)?;
-        Ok(Self { folder: folder.to_owned(), tables, env, resize: RwLock::new(()), resizing: AtomicBool::new(false) })
+        let (resize, resizing) = (RwLock::new(()), AtomicBool::new(false));
+        Ok(Self { folder: folder.to_owned(), tables, env, _claim: claim, resize, resizing })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -136,10 +143,18 @@ impl Environment {
         self.env.copy_to_file(file, CompactionOption::Enabled).stored("backup").map(drop)
     }
 
+    /// Bytes of the file up to its last page, and of the table of tables.
+    pub(super) fn sizes(&self) -> (u64, u64) {
+        let _still = self.enter();
+        let root = self.env.unnamed_database_stat();
+        let pages = self.env.info().last_page_number as u64 + 1;
+        (pages * u64::from(root.page_size), pages_of(&root))
+    }
+
     /// Doubles the map.
     pub(super) fn grow(&self) -> Result<()> {
         let size = self.env.info().map_size;
-        self.resize_to(pages(size.saturating_mul(2)))
+        self.resize_to(whole_pages(size.saturating_mul(2)))
     }
 
     /// Keeps the map as it is while a transaction is open.
@@ -180,8 +195,35 @@ impl Environment {
     }
 }
 
+/// Opens the file in `folder`, which the caller has a claim to.
+fn open_file(folder: &Path, config: &StoreConfig) -> Result<Env<WithoutTls>> {
+    pages::check(&folder.join(preflight::DATA))?;
+    // A store that was just closed in this process may still be closing.
+    if let Some(closing) = heed::env_closing_event(folder) {
+        closing.wait_timeout(Duration::from_secs(5));
+    }
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(whole_pages(config.map_size)).max_dbs(MAX_TABLES).max_readers(MAX_READERS);
+    open_env(options, folder, config.durability).stored("meta")
+}
+
+/// Copies the store in `folder`, which this process does not have open and has a claim to, without free space into `file`.
+/// Its tables are not looked at, so that nothing of it changes.
+pub(super) fn copy_closed(folder: &Path, file: &mut fs::File) -> Result<()> {
+    let env = open_file(folder, &StoreConfig::default())?;
+    let copied = loop {
+        match env.copy_to_file(file, CompactionOption::Enabled).stored("backup") {
+            // Another process grew the map since it was opened.
+            Err(error) if is_map_resized(&error) => resize_env(&env, 0).stored("backup")?,
+            copied => break copied,
+        }
+    };
+    env.prepare_for_closing().wait();
+    copied
+}
+
 /// LMDB wants whole pages; 64 KiB is a multiple of every page size there is.
-fn pages(bytes: usize) -> usize {
+fn whole_pages(bytes: usize) -> usize {
     const PAGES: usize = 64 * 1024;
     bytes.max(16 * PAGES).div_ceil(PAGES) * PAGES
 }

@@ -18,11 +18,11 @@ use crate::error::ErrorKind;
 const ROLE: &str = "TRIUNE_TEST_STORE_ROLE";
 const FOLDER: &str = "TRIUNE_TEST_STORE_FOLDER";
 
-fn small() -> StoreConfig {
+pub(super) fn small() -> StoreConfig {
     StoreConfig { map_size: 1 << 20, ..StoreConfig::default() }
 }
 
-fn child(role: &str, folder: &Path) -> Command {
+pub(super) fn child(role: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "store::fault_tests::as_a_child", "--nocapture"]).env(ROLE, role).env(FOLDER, folder);
     command
@@ -75,13 +75,13 @@ async fn as_a_child() {
     }
 }
 
-async fn fill(store: &Store, count: u32) {
+pub(super) async fn fill(store: &Store, count: u32) {
     for i in 0..count {
         store.write(move |write| write.tables.cache.put(write.txn, &i.to_be_bytes(), &vec![7; 100_000])).await.unwrap();
     }
 }
 
-fn count(store: &Store) -> Result<usize> {
+pub(super) fn count(store: &Store) -> Result<usize> {
     store.read(|read| {
         let mut count = 0;
         for row in read.tables.cache.prefix(read.txn, b"")? {

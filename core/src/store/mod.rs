@@ -5,16 +5,20 @@
 
 mod backup;
 mod check;
+mod claim;
 mod config;
 mod environment;
 mod filesystem;
 mod owner;
 mod pages;
+mod part;
 mod preflight;
 mod scratch;
+mod statistics;
 mod table;
 mod tables;
 mod unit;
+mod walk;
 mod writer;
 
 use std::{
@@ -22,10 +26,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use backup::{Compacted, backup, compact, restore};
 pub use check::{CheckReport, check_here, check_in};
 pub use config::{Durability, StoreConfig};
 pub(crate) use owner::Owner;
 pub(crate) use scratch::Scratch;
+pub use statistics::{StoreStatistics, TableStatistics};
 pub(crate) use table::{StoreResultExt, Table, is_lmdb};
 pub(crate) use tables::Tables;
 pub use unit::Unit;
@@ -81,6 +87,18 @@ impl Store {
     /// `Unavailable` when the folder cannot be read or written.
     pub fn open(folder: &Path, config: &StoreConfig) -> Result<Self> {
         environment::open_shared(folder, config)
+    }
+
+    /// As [`open`](Self::open), of a folder that has a store.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, and those of [`open`](Self::open).
+    pub fn open_existing(folder: &Path, config: &StoreConfig) -> Result<Self> {
+        if folder.join(preflight::DATA).exists() {
+            Self::open(folder, config)
+        } else {
+            Err(preflight::no_store(folder))
+        }
     }
 
     fn start(folder: &Path, config: &StoreConfig) -> Result<Self> {
@@ -153,6 +171,8 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod backup_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]

@@ -14,24 +14,28 @@ use std::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 const MAGIC: u32 = 0xBEEF_C0DE;
 const VERSION: u32 = 1;
-const NO_PAGE: u64 = u64::MAX;
-const FLAG_BRANCH: u16 = 0x01;
-const FLAG_LEAF: u16 = 0x02;
+pub(super) const NO_PAGE: u64 = u64::MAX;
+pub(super) const FLAG_BRANCH: u16 = 0x01;
+pub(super) const FLAG_LEAF: u16 = 0x02;
 const FLAG_META: u16 = 0x08;
-const NODE_BIG: u16 = 0x01;
+pub(super) const NODE_BIG: u16 = 0x01;
 /// Other processes may write while we look: then we look again.
 const LOOKS: usize = 10;
 
 /// What a meta page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Meta {
-    page_size: u64,
-    free_root: u64,
-    main_root: u64,
-    last_page: u64,
+pub(super) struct Meta {
+    pub(super) page_size: u64,
+    pub(super) free_root: u64,
+    pub(super) free_entries: u64,
+    pub(super) main_root: u64,
+    pub(super) main_entries: u64,
+    pub(super) last_page: u64,
+    /// Flags of the list of free pages, and of the table of tables.
+    pub(super) flags: [u16; 2],
     transaction: u64,
 }
 
@@ -76,7 +80,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
     .with("fault", fault))
 }
 
-fn newest_meta(file: &File) -> Result<Meta, String> {
+pub(super) fn newest_meta(file: &File) -> Result<Meta, String> {
     let first = read_meta(file, 0)?;
     let second = read_meta(file, first.page_size)?;
     if first.page_size != second.page_size {
@@ -91,6 +95,7 @@ fn read_meta(file: &File, at: u64) -> Result<Meta, String> {
     let bad = || "a meta page is not one of LMDB".to_owned();
     let word = |at: usize| u32_at(&page, HEADER + at).ok_or_else(bad);
     let long = |at: usize| u64_at(&page, HEADER + at).ok_or_else(bad);
+    let short = |at: usize| u16_at(&page, HEADER + at).ok_or_else(bad);
     let flags = u16_at(&page, 10).ok_or_else(bad)?;
     if flags & FLAG_META == 0 || word(0)? != MAGIC || word(4)? != VERSION {
         return Err(bad());
@@ -102,7 +107,10 @@ fn read_meta(file: &File, at: u64) -> Result<Meta, String> {
     Ok(Meta {
         page_size,
         free_root: long(24 + 40)?,
+        free_entries: long(24 + 32)?,
         main_root: long(72 + 40)?,
+        main_entries: long(72 + 32)?,
+        flags: [short(24 + 4)?, short(72 + 4)?],
         last_page: long(120)?,
         transaction: long(128)?,
     })
@@ -168,7 +176,7 @@ fn free_pages_from(file: &File, meta: &Meta, from: u64) -> Option<HashSet<u64>> 
     Some(free)
 }
 
-fn read_at(file: &File, at: u64, size: usize) -> Option<Vec<u8>> {
+pub(super) fn read_at(file: &File, at: u64, size: usize) -> Option<Vec<u8>> {
     // Never more memory than there is file.
     if at.checked_add(size as u64)? > file.metadata().ok()?.len() {
         return None;
@@ -178,14 +186,14 @@ fn read_at(file: &File, at: u64, size: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -7,12 +7,17 @@ use std::{
     path::Path,
 };
 
-use super::{filesystem, pages};
+use super::filesystem;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The file of the data, as LMDB calls it.
 pub(super) const DATA: &str = "data.mdb";
-const LOCK: &str = "lock.mdb";
+/// The file of its locks, as LMDB calls it.
+pub(super) const LOCK: &str = "lock.mdb";
+/// The file by which processes say that they have the folder open: see `claim`.
+pub(super) const CLAIM: &str = "triune.lock";
+/// A file of data that is being written.
+pub(super) const PART: &str = "data.mdb.part";
 
 /// Makes the folder, for its owner only. A folder that is there stays as it is.
 pub(super) fn make_folder(folder: &Path) -> Result<()> {
@@ -23,16 +28,20 @@ pub(super) fn make_folder(folder: &Path) -> Result<()> {
     })
 }
 
-/// Checks that the files in `folder`, if there are any, can be mapped safely.
+/// Checks that `folder` can hold a store, and that the files in it, if there are any, are our own.
 pub(super) fn check(folder: &Path) -> Result<()> {
     filesystem::check_local(folder)?;
-    own(folder)?;
-    pages::check(&folder.join(DATA))
+    own(folder)
+}
+
+/// The error for a folder without a store where there should be one.
+pub(super) fn no_store(folder: &Path) -> Error {
+    Error::not_found("there is no store in this folder; check the path").with("folder", folder.display())
 }
 
 /// Makes the files readable for their owner only.
 pub(super) fn own(folder: &Path) -> Result<()> {
-    for name in [DATA, LOCK] {
+    for name in [DATA, LOCK, CLAIM, PART] {
         own_file(&folder.join(name))?;
     }
     Ok(())

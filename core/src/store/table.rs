@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of the checksum at the end of every value.
-const CHECKSUM: usize = 4;
+pub(super) const CHECKSUM: usize = 4;
 
 /// A table of the environment. A flipped bit in a value, or a value under a foreign key, is an error when read.
 #[derive(Clone, Copy, Debug)]
@@ -278,6 +278,11 @@ fn after(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut after = prefix[..=last].to_vec();
     after[last] += 1;
     Some(after)
+}
+
+/// Whether `stored` is a value that was put under `key`, with its checksum.
+pub(super) fn is_sound(key: &[u8], stored: &[u8]) -> bool {
+    stored.split_last_chunk::<CHECKSUM>().is_some_and(|(value, sum)| checksum(key, value) == *sum)
 }
 
 fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {

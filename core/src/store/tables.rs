@@ -21,6 +21,9 @@ macro_rules! tables {
         const NAMES: &[&str] = &[$(stringify!($name),)*];
 
         impl Tables {
+            /// The name of arroy's table.
+            pub(super) const ANN: &'static str = "ann";
+
             fn from_databases(databases: [Database<'static, Bytes, Bytes>; NAMES.len()], ann: arroy::Database<'static, arroy::distances::Cosine>) -> Self {
                 let mut databases = databases.into_iter().zip(NAMES).map(|(database, name)| Table { name, database });
                 #[allow(clippy::expect_used, reason = "there are as many databases as fields: both come from this macro")]
@@ -124,7 +127,7 @@ pub(super) fn open(env: &Env<WithoutTls>) -> Result<Tables> {
         for name in NAMES {
             databases.push(opener.create_database::<Bytes, Bytes>(txn, Some(name))?);
         }
-        let ann = opener.create_database(txn, Some("ann"))?;
+        let ann = opener.create_database(txn, Some(Tables::ANN))?;
         let databases: [_; NAMES.len()] =
             databases.try_into().map_err(|_| heed::Error::Io(std::io::ErrorKind::Other.into()))?;
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((databases, ann)))
