@@ -42,7 +42,7 @@ pub struct Context {
     pub deadline: Option<Instant>,
     /// Whether it goes before others where calls wait for the same thing.
     pub priority: Priority,
-    /// Who the call is for; empty for none. Caches, budgets and ledgers keep tenants apart.
+    /// Who the call is for; empty for none. Memories, caches, budgets and ledgers keep tenants apart.
     pub tenant: Arc<str>,
     /// What the call may spend; none for no limit.
     pub budget: Option<Budget>,

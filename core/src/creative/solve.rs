@@ -46,7 +46,7 @@ struct Found {
 
 pub(super) async fn solve(cx: &Context, engine: &Inner, request: &SolveRequest) -> Result<CreativeSolution> {
     // Ideas that cannot be compared and remembered are not paid for.
-    engine.recall.check_namespace(&request.namespace)?;
+    engine.recall.check_namespace(cx, &request.namespace)?;
     // What is still being asked when the search ends is dropped with it.
     let cx = &cx.child();
     let mut probe = GenerateRequest::new(&question(request, 0, &[]).prompt);

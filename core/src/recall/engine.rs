@@ -18,7 +18,7 @@ use super::{
     RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest,
     admission::Admission,
     expiry, forget, graph, history, index, migrate,
-    namespace::{self, check_name},
+    namespace::{self, check_name, plain, scoped},
     pack, prepare,
     question::Question,
     rerank,
@@ -42,6 +42,9 @@ const MAX_TOP: usize = 1_000;
 const MAX_QUERY: usize = 64 << 10;
 
 /// The engine `recall`: stores knowledge and finds it again. Cheap to clone.
+///
+/// Each tenant ([`Context::tenant`]) has namespaces of its own: nothing of them, neither texts nor words, relations, counts
+/// or names, is seen by another, nor by calls without a tenant, which have theirs.
 #[derive(Clone, Debug)]
 pub struct RecallEngine(Arc<Inner>);
 
@@ -97,8 +100,11 @@ impl RecallEngine {
     /// # Errors
     /// As [`RecallEngine::store`]; `Invalid` for more than 10,000 items.
     #[instrument(name = "recall.store", skip_all, fields(items = items.len()))]
-    pub async fn store_many(&self, cx: &Context, items: Vec<StoreRequest>) -> Result<Vec<String>> {
+    pub async fn store_many(&self, cx: &Context, mut items: Vec<StoreRequest>) -> Result<Vec<String>> {
         prepare::check(&items)?;
+        for item in &mut items {
+            item.namespace = scoped(cx, &item.namespace)?;
+        }
         if items.is_empty() {
             return Ok(Vec::new());
         }
@@ -124,7 +130,7 @@ impl RecallEngine {
         let ids = std::mem::take(&mut *stored.lock().unwrap_or_else(PoisonError::into_inner));
         let mut grown: Vec<&str> = Vec::new();
         for ((namespace, item), id) in prepared.iter().zip(&ids) {
-            cx.emit(EventKind::Stored { namespace: namespace.clone(), id: id.clone() });
+            cx.emit(EventKind::Stored { namespace: plain(namespace).to_owned(), id: id.clone() });
             if item.embedder.is_some() && !grown.contains(&namespace.as_str()) {
                 grown.push(namespace);
             }
@@ -144,9 +150,10 @@ impl RecallEngine {
     /// `Invalid` for an empty query, `top` out of range or a filter that cannot be evaluated; `Conflict` when the
     /// namespace was embedded by another embedder; `NotFound` when it is to be reranked and there is no reranker.
     #[instrument(name = "recall.query", skip_all, fields(namespace = query.namespace, top = query.top))]
-    pub async fn query(&self, cx: &Context, query: RecallQuery) -> Result<Vec<Hit>> {
+    pub async fn query(&self, cx: &Context, mut query: RecallQuery) -> Result<Vec<Hit>> {
         let began = Instant::now();
         check_query(&query)?;
+        query.namespace = scoped(cx, &query.namespace)?;
         cx.check()?;
         let reranker = if query.rerank > 0 { Some(self.0.router.reranker()?) } else { None };
         let admission = Admission::of(&query)?;
@@ -179,7 +186,7 @@ impl RecallEngine {
         }
         self.sweep_if_due();
         let latency_ms = began.elapsed().as_millis() as u64;
-        cx.emit(EventKind::Recalled { namespace, hits: hits.len(), latency_ms });
+        cx.emit(EventKind::Recalled { namespace: plain(&namespace).to_owned(), hits: hits.len(), latency_ms });
         Ok(hits)
     }
 
@@ -225,9 +232,8 @@ impl RecallEngine {
     /// # Errors
     /// `Invalid` for a name that cannot be.
     pub async fn get(&self, cx: &Context, namespace: &str, id: &str) -> Result<Option<Item>> {
-        check_name("namespace", namespace)?;
         check_name("id", id)?;
-        let (inner, name, id) = (Arc::clone(&self.0), namespace.to_owned(), id.to_owned());
+        let (inner, name, id) = (Arc::clone(&self.0), scoped(cx, namespace)?, id.to_owned());
         let get = move |read: &Read<'_>| {
             let Some(known) = namespace::find(read, &name)? else { return Ok(None) };
             let record = history::current(read, &known, &id)?;
@@ -242,9 +248,8 @@ impl RecallEngine {
     /// # Errors
     /// `Invalid` for a name that cannot be.
     pub async fn history(&self, cx: &Context, namespace: &str, id: &str) -> Result<Vec<ItemVersion>> {
-        check_name("namespace", namespace)?;
         check_name("id", id)?;
-        let (inner, name, id) = (Arc::clone(&self.0), namespace.to_owned(), id.to_owned());
+        let (inner, name, id) = (Arc::clone(&self.0), scoped(cx, namespace)?, id.to_owned());
         cx.run(blocking(move || inner.store.read(|read| history::history(read, &name, &id)))).await
     }
 
@@ -254,13 +259,14 @@ impl RecallEngine {
     /// # Errors
     /// `Invalid` when the request names nothing to forget.
     #[instrument(name = "recall.forget", skip_all, fields(namespace = request.namespace))]
-    pub async fn forget(&self, cx: &Context, request: ForgetRequest) -> Result<usize> {
+    pub async fn forget(&self, cx: &Context, mut request: ForgetRequest) -> Result<usize> {
         forget::check(&request)?;
+        request.namespace = scoped(cx, &request.namespace)?;
         cx.check()?;
         self.ready().await?;
         let namespace = request.namespace.clone();
         let count = forget::forget(cx, &self.0.store, request).await?;
-        cx.emit(EventKind::Forgotten { namespace: namespace.clone(), count });
+        cx.emit(EventKind::Forgotten { namespace: plain(&namespace).to_owned(), count });
         self.index_if_due(&namespace);
         Ok(count)
     }
@@ -271,7 +277,7 @@ impl RecallEngine {
     /// `Invalid` for names that cannot be or a weight that is not above 0.
     pub async fn relate(&self, cx: &Context, request: RelateRequest) -> Result<bool> {
         let RelateRequest { namespace, from, kind, to, weight } = request;
-        check_name("namespace", &namespace)?;
+        let namespace = scoped(cx, &namespace)?;
         let relation = Relation { from, kind, to, weight };
         let new = graph::upsert(cx, &self.0.store, &namespace, vec![relation]).await?;
         Ok(new == 1)
@@ -283,7 +289,7 @@ impl RecallEngine {
     /// `Invalid` for `hops` or `top` out of range.
     pub async fn neighbours(&self, cx: &Context, request: NeighboursRequest) -> Result<Vec<Neighbour>> {
         let NeighboursRequest { namespace, of, kind, hops, top } = request;
-        check_name("namespace", &namespace)?;
+        let namespace = scoped(cx, &namespace)?;
         graph::neighbours(cx, &self.0.store, namespace, of, kind, (hops, top)).await
     }
 
@@ -298,8 +304,7 @@ impl RecallEngine {
         (from, to): (&str, &str),
         hops: u8,
     ) -> Result<Option<Vec<Relation>>> {
-        check_name("namespace", namespace)?;
-        graph::path(cx, &self.0.store, namespace.to_owned(), (from.to_owned(), to.to_owned()), hops).await
+        graph::path(cx, &self.0.store, scoped(cx, namespace)?, (from.to_owned(), to.to_owned()), hops).await
     }
 
     /// The `top` names nearest to `seeds` by personalised PageRank, with their rank; the ranks of all names sum to 1.
@@ -313,8 +318,7 @@ impl RecallEngine {
         seeds: Vec<String>,
         top: usize,
     ) -> Result<Vec<(String, f64)>> {
-        check_name("namespace", namespace)?;
-        graph::rank(cx, &self.0.store, namespace.to_owned(), seeds, top).await
+        graph::rank(cx, &self.0.store, scoped(cx, namespace)?, seeds, top).await
     }
 
     /// The relations among a name and what is near it, the strongest first.
@@ -323,22 +327,25 @@ impl RecallEngine {
     /// As [`RecallEngine::neighbours`].
     pub async fn subgraph(&self, cx: &Context, request: NeighboursRequest) -> Result<Vec<Relation>> {
         let NeighboursRequest { namespace, of, kind, hops, top } = request;
-        check_name("namespace", &namespace)?;
-        graph::subgraph(cx, &self.0.store, namespace, of, kind, (hops, top)).await
+        graph::subgraph(cx, &self.0.store, scoped(cx, &namespace)?, of, kind, (hops, top)).await
     }
 
-    /// The names of the namespaces, sorted.
+    /// The names of the namespaces of the caller's tenant, sorted.
+    ///
+    /// # Errors
+    /// `Invalid` for the name of a tenant that cannot be.
     pub async fn namespaces(&self, cx: &Context) -> Result<Vec<String>> {
-        let inner = Arc::clone(&self.0);
-        cx.run(blocking(move || inner.store.read(namespace::all_names))).await
+        let (inner, tenant) = (Arc::clone(&self.0), namespace::check_tenant(cx)?.to_owned());
+        cx.run(blocking(move || inner.store.read(|read| namespace::names(read, &tenant)))).await
     }
 
     /// Refuses a namespace whose vectors do not fit those of the embedder there is, before anything is paid for it.
     ///
     /// # Errors
     /// `Conflict` when the namespace was embedded by another embedder.
-    pub(crate) fn check_namespace(&self, name: &str) -> Result<()> {
-        self.0.router.embedder().map_or(Ok(()), |embedder| self.check_embedder(name, embedder.as_ref()))
+    pub(crate) fn check_namespace(&self, cx: &Context, name: &str) -> Result<()> {
+        let name = scoped(cx, name)?;
+        self.0.router.embedder().map_or(Ok(()), |embedder| self.check_embedder(&name, embedder.as_ref()))
     }
 
     /// Refuses to embed for a namespace that another embedder made, before anything is paid for it.
@@ -505,7 +512,7 @@ impl Engine for RecallEngine {
     }
 
     async fn health(&self, _cx: &Context) -> Health {
-        if let Err(error) = self.0.store.read(namespace::all_names) {
+        if let Err(error) = self.0.store.read(|read| namespace::names(read, "")) {
             return Health::bad(error.to_string());
         }
         match self.0.router.embedder() {

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::{GraphCapability, GraphEdge, GraphStore, Neighbour, graph, namespace::check_name};
+use super::{GraphCapability, GraphEdge, GraphStore, Neighbour, graph, namespace::scoped_as};
 use crate::{context::Context, error::Result, store::Store};
 
 /// Relations in the folder of a [`Store`]. A graph is a namespace of the engine `recall`: what one relates, the other
-/// sees. Cheap to clone.
+/// sees, and each tenant has its own. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LmdbGraphStore {
     store: Store,
@@ -26,13 +26,13 @@ impl GraphStore for LmdbGraphStore {
     }
 
     async fn upsert(&self, cx: &Context, graph: &str, edges: Vec<GraphEdge>) -> Result<usize> {
-        check_name("graph", graph)?;
-        graph::upsert(cx, &self.store, graph, edges).await
+        let graph = scoped_as("graph", cx, graph)?;
+        graph::upsert(cx, &self.store, &graph, edges).await
     }
 
     async fn delete(&self, cx: &Context, graph: &str, edges: &[GraphEdge]) -> Result<usize> {
-        check_name("graph", graph)?;
-        graph::delete(cx, &self.store, graph, edges.to_vec()).await
+        let graph = scoped_as("graph", cx, graph)?;
+        graph::delete(cx, &self.store, &graph, edges.to_vec()).await
     }
 
     async fn neighbours(
@@ -44,18 +44,18 @@ impl GraphStore for LmdbGraphStore {
         hops: u8,
         top: usize,
     ) -> Result<Vec<Neighbour>> {
-        check_name("graph", graph)?;
+        let graph = scoped_as("graph", cx, graph)?;
         let kind = kind.map(str::to_owned);
-        graph::neighbours(cx, &self.store, graph.to_owned(), of.to_owned(), kind, (hops, top)).await
+        graph::neighbours(cx, &self.store, graph, of.to_owned(), kind, (hops, top)).await
     }
 
     async fn path(&self, cx: &Context, graph: &str, from: &str, to: &str, hops: u8) -> Result<Option<Vec<GraphEdge>>> {
-        check_name("graph", graph)?;
-        graph::path(cx, &self.store, graph.to_owned(), (from.to_owned(), to.to_owned()), hops).await
+        let graph = scoped_as("graph", cx, graph)?;
+        graph::path(cx, &self.store, graph, (from.to_owned(), to.to_owned()), hops).await
     }
 
     async fn rank(&self, cx: &Context, graph: &str, seeds: &[String], top: usize) -> Result<Vec<(String, f64)>> {
-        check_name("graph", graph)?;
-        graph::rank(cx, &self.store, graph.to_owned(), seeds.to_vec(), top).await
+        let graph = scoped_as("graph", cx, graph)?;
+        graph::rank(cx, &self.store, graph, seeds.to_vec(), top).await
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Filter, VectorCapability, VectorHit, VectorItem, VectorStore,
-    namespace::check_name,
+    namespace::{check_name, check_tenant},
     vector::{self, Comparer},
 };
 use crate::{
@@ -23,10 +23,14 @@ use crate::{
 
 /// Items in one `upsert` at most: they are one transaction.
 const MAX_BATCH: usize = 10_000;
+/// Bytes of an id at most.
+const MAX_ID: usize = 250;
+/// Bytes of a key of LMDB at most.
+const MAX_KEY: usize = 511;
 /// Rows between two looks at the deadline.
 const CHECK_EVERY: usize = 4_096;
 
-/// Vectors in the folder of a [`Store`]. Cheap to clone.
+/// Vectors in the folder of a [`Store`]; each tenant has collections of its own. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LmdbVectorStore {
     store: Store,
@@ -46,20 +50,29 @@ struct Collection {
     items: usize,
 }
 
-fn prefix(collection: &str) -> Vec<u8> {
-    [collection.as_bytes(), &[0]].concat()
-}
-
-fn key(collection: &str, id: &str) -> Vec<u8> {
-    [collection.as_bytes(), &[0], id.as_bytes()].concat()
-}
-
-/// Names are parts of a key of 511 bytes.
-fn check_id(id: &str) -> Result<()> {
-    if id.len() > 250 {
-        return Err(Error::invalid("an id of a vector is 1 to 250 bytes of text without NUL").with("bytes", id.len()));
+/// The beginning of the keys of a collection. Those of tenants begin with NUL, with which no name begins: else the items
+/// of one's collection could be taken for those of a tenant of that name.
+fn prefix(cx: &Context, collection: &str) -> Result<Vec<u8>> {
+    check_name("collection", collection)?;
+    let tenant = check_tenant(cx)?;
+    let mut prefix = Vec::with_capacity(tenant.len() + collection.len() + 3);
+    if !tenant.is_empty() {
+        prefix.extend([&[0], tenant.as_bytes(), &[0]].concat());
     }
-    check_name("id", id)
+    prefix.extend(collection.as_bytes());
+    prefix.push(0);
+    Ok(prefix)
+}
+
+/// The key of an item. Names are parts of a key of 511 bytes.
+fn key(prefix: &[u8], id: &str) -> Result<Vec<u8>> {
+    let most = MAX_ID.min(MAX_KEY.saturating_sub(prefix.len()));
+    if id.len() > most {
+        let message = format!("an id of a vector is 1 to {most} bytes of text without NUL in this collection");
+        return Err(Error::invalid(message).with("bytes", id.len()));
+    }
+    check_name("id", id)?;
+    Ok([prefix, id.as_bytes()].concat())
 }
 
 fn to_row(item: &VectorItem, unit: &[f32]) -> Result<Vec<u8>> {
@@ -86,7 +99,7 @@ impl VectorStore for LmdbVectorStore {
     }
 
     async fn upsert(&self, cx: &Context, collection: &str, items: Vec<VectorItem>) -> Result<()> {
-        check_name("collection", collection)?;
+        let head = prefix(cx, collection)?;
         cx.check()?;
         if items.len() > MAX_BATCH {
             return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} vectors; split it")));
@@ -95,21 +108,18 @@ impl VectorStore for LmdbVectorStore {
         let dimensions = first.vector.len();
         let mut rows = Vec::with_capacity(items.len());
         for item in &items {
-            check_id(&item.id)?;
+            let key = key(&head, &item.id)?;
             check_length(dimensions, item.vector.len())?;
-            rows.push((key(collection, &item.id), to_row(item, &vector::unit(&item.vector)?)?));
+            rows.push((key, to_row(item, &vector::unit(&item.vector)?)?));
         }
-        let head = prefix(collection);
         let job: Job = Box::new(move |write| put(write, &head, dimensions, &rows));
         self.store.commit_with(cx.unit.as_ref(), false, job).await
     }
 
     async fn delete(&self, cx: &Context, collection: &str, ids: &[String]) -> Result<usize> {
-        check_name("collection", collection)?;
-        ids.iter().try_for_each(|id| check_id(id))?;
+        let head = prefix(cx, collection)?;
+        let mut keys = ids.iter().map(|id| key(&head, id)).collect::<Result<Vec<_>>>()?;
         cx.check()?;
-        let head = prefix(collection);
-        let mut keys: Vec<_> = ids.iter().map(|id| key(collection, id)).collect();
         keys.sort_unstable();
         keys.dedup();
         // Known before the write, for a unit of work runs it later.
@@ -135,18 +145,18 @@ impl VectorStore for LmdbVectorStore {
         filter: Option<&Filter>,
         top: usize,
     ) -> Result<Vec<VectorHit>> {
-        check_name("collection", collection)?;
+        let head = prefix(cx, collection)?;
         super::engine::check_top(top)?;
         filter.map_or(Ok(()), Filter::validate)?;
         let query = vector::unit(query)?;
-        let (store, call, head, filter) = (self.store.clone(), cx.clone(), prefix(collection), filter.cloned());
+        let (store, call, filter) = (self.store.clone(), cx.clone(), filter.cloned());
         cx.run(blocking(move || store.read(|read| scan(&call, read, &head, &query, filter.as_ref(), top)))).await
     }
 
     async fn len(&self, cx: &Context, collection: &str) -> Result<usize> {
-        check_name("collection", collection)?;
+        let head = prefix(cx, collection)?;
         cx.check()?;
-        let found = self.store.read(|read| read.tables.collections.get_json(read.txn, &prefix(collection)))?;
+        let found = self.store.read(|read| read.tables.collections.get_json(read.txn, &head))?;
         Ok(found.map_or(0, |collection: Collection| collection.items))
     }
 }

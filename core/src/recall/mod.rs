@@ -59,4 +59,6 @@ pub mod measure {
 }
 
 #[cfg(test)]
+mod tenant_tests;
+#[cfg(test)]
 mod tests;

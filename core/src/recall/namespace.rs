@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::index::{Forest, Lists};
 use crate::{
+    context::Context,
     error::{Error, ErrorKind, Result},
     store::{Read, Write},
 };
@@ -160,16 +161,50 @@ pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The namespace called `name`, if there is one.
+/// Bytes of the name of a tenant at most: with a namespace and what is between them it is a key of LMDB, which has 511.
+pub(super) const MAX_TENANT: usize = 511 - 1 - MAX_NAME;
+
+/// The name under which the namespace that a caller calls `name` is stored: that of its tenant, NUL and its own; without a
+/// tenant its own. Neither can hold a NUL, so that no tenant can name what is another's.
+///
+/// # Errors
+/// `Invalid` for a name that cannot be.
+pub(super) fn scoped(cx: &Context, name: &str) -> Result<String> {
+    scoped_as("namespace", cx, name)
+}
+
+/// As [`scoped`], of what is called `what` in an error.
+pub(super) fn scoped_as(what: &'static str, cx: &Context, name: &str) -> Result<String> {
+    check_name(what, name)?;
+    let tenant = check_tenant(cx)?;
+    Ok(if tenant.is_empty() { name.to_owned() } else { format!("{tenant}\0{name}") })
+}
+
+/// The tenant of the call; empty for none.
+pub(super) fn check_tenant(cx: &Context) -> Result<&str> {
+    if cx.tenant.len() > MAX_TENANT || cx.tenant.contains('\0') {
+        let message = format!("the name of a tenant is at most {MAX_TENANT} bytes of text without NUL");
+        return Err(Error::invalid(message).with("bytes", cx.tenant.len()));
+    }
+    Ok(&cx.tenant)
+}
+
+/// What the caller calls the namespace that is stored under `scoped`.
+pub(super) fn plain(scoped: &str) -> &str {
+    scoped.rsplit('\0').next().unwrap_or(scoped)
+}
+
+/// The namespace stored under `name`, if there is one.
 pub(super) fn find(read: &Read<'_>, name: &str) -> Result<Option<Namespace>> {
     read.tables.namespaces.get_json(read.txn, name.as_bytes())
 }
 
-/// The names there are, sorted.
+/// The names there are, those of tenants as they are stored.
 pub(super) fn all_names(read: &Read<'_>) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for row in read.tables.namespaces.prefix(read.txn, b"")? {
-        let (key, _) = row?;
+    for key in read.tables.namespaces.keys(read.txn, b"")? {
+        let key = key?;
+        // Others count numbers.
         if key.first() != Some(&0) {
             names.push(String::from_utf8_lossy(key).into_owned());
         }
@@ -177,12 +212,27 @@ pub(super) fn all_names(read: &Read<'_>) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The namespace called `name`, in a write.
+/// What the caller calls the namespaces of its tenant, sorted.
+pub(super) fn names(read: &Read<'_>, tenant: &str) -> Result<Vec<String>> {
+    let prefix = if tenant.is_empty() { String::new() } else { format!("{tenant}\0") };
+    let mut names = Vec::new();
+    for key in read.tables.namespaces.keys(read.txn, prefix.as_bytes())? {
+        let key = key?;
+        let name = key.get(prefix.len()..).unwrap_or_default();
+        // Others are of tenants, or count numbers.
+        if !name.contains(&0) {
+            names.push(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The namespace stored under `name`, in a write.
 pub(super) fn find_in(write: &Write<'_, '_>, name: &str) -> Result<Option<Namespace>> {
     write.tables.namespaces.get_json(write.txn, name.as_bytes())
 }
 
-/// The namespace called `name`; a new one when there is none. It is kept by [`keep`].
+/// The namespace stored under `name`; a new one when there is none. It is kept by [`keep`].
 pub(super) fn find_or_make(write: &mut Write<'_, '_>, name: &str) -> Result<Namespace> {
     if let Some(known) = find_in(write, name)? {
         return Ok(known);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Item, Moment, rows::malformed, slots::Slot, speakers};
+use super::{Item, Moment, namespace::plain, rows::malformed, slots::Slot, speakers};
 use crate::error::{Error, Result};
 
 /// Bytes of JSON from which on it is compressed: less hardly gets smaller.
@@ -124,7 +124,7 @@ impl Record {
             id: self.id,
             text: self.text,
             metadata: self.metadata,
-            namespace: namespace.to_owned(),
+            namespace: plain(namespace).to_owned(),
             stored_ms: self.stored_ms,
             truncated: self.truncated,
             session: self.session,

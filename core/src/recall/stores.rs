@@ -49,6 +49,7 @@ pub struct VectorHit {
 /// - A collection appears with its first item and has one vector length: others are `Invalid`.
 /// - `upsert` puts an item in the place of the one with its id; a batch is written whole or not at all.
 /// - `search` gives hits best first, at most `top`; an unknown collection has none.
+/// - Each tenant of a context has collections of its own, and sees nothing of those of others.
 /// - What a store cannot do is false in `capability`, and asked for anyway is `Unsupported`.
 #[async_trait]
 pub trait VectorStore: Send + Sync + fmt::Debug + 'static {
@@ -91,6 +92,7 @@ pub type GraphEdge = Relation;
 /// # Contract
 /// - An edge is one `(from, kind, to)`; `upsert` of a known one changes its weight.
 /// - Edges are followed both ways; a neighbour is given once, by the shortest way.
+/// - Each tenant of a context has graphs of its own, and sees nothing of those of others.
 /// - `rank` is personalised PageRank with restart probability .15 at the seeds; scores sum to 1 within 1e-6.
 #[async_trait]
 pub trait GraphStore: Send + Sync + fmt::Debug + 'static {

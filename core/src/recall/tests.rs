@@ -24,10 +24,10 @@ impl Router for NoRoute {
 
 /// Meaning by letters: texts with the same letters are near each other.
 #[derive(Debug)]
-struct Letters(EmbedderProfile);
+pub(super) struct Letters(EmbedderProfile);
 
 impl Letters {
-    fn named(id: &str) -> Arc<Self> {
+    pub(super) fn named(id: &str) -> Arc<Self> {
         Arc::new(Self(EmbedderProfile {
             id: id.into(),
             dimensions: 26,
@@ -58,14 +58,14 @@ impl Embedder for Letters {
     }
 }
 
-struct Memory {
-    recall: RecallEngine,
-    router: RouterEngine,
-    store: Store,
-    runtime: Runtime,
+pub(super) struct Memory {
+    pub(super) recall: RecallEngine,
+    pub(super) router: RouterEngine,
+    pub(super) store: Store,
+    pub(super) runtime: Runtime,
 }
 
-fn memory_with(folder: &Path, config: RecallConfig) -> Memory {
+pub(super) fn memory_with(folder: &Path, config: RecallConfig) -> Memory {
     let store = Store::open(folder, &StoreConfig::default()).unwrap();
     let models: Registry<dyn ChatModel> = Registry::new("model");
     let router = RouterEngine::new(RouterConfig::default(), Arc::new(NoRoute), models, store.clone()).unwrap();
@@ -74,21 +74,21 @@ fn memory_with(folder: &Path, config: RecallConfig) -> Memory {
     Memory { recall, router, store, runtime }
 }
 
-fn memory(folder: &Path) -> Memory {
+pub(super) fn memory(folder: &Path) -> Memory {
     let memory = memory_with(folder, RecallConfig::default());
     memory.router.set_embedder(Letters::named("letters"));
     memory
 }
 
-fn item(id: &str, text: &str) -> StoreRequest {
+pub(super) fn item(id: &str, text: &str) -> StoreRequest {
     StoreRequest { id: Some(id.into()), ..StoreRequest::new(text) }
 }
 
-fn tagged(id: &str, text: &str, metadata: &serde_json::Value) -> StoreRequest {
+pub(super) fn tagged(id: &str, text: &str, metadata: &serde_json::Value) -> StoreRequest {
     StoreRequest { metadata: metadata.as_object().unwrap().clone(), ..item(id, text) }
 }
 
-fn ids(hits: &[Hit]) -> Vec<&str> {
+pub(super) fn ids(hits: &[Hit]) -> Vec<&str> {
     hits.iter().map(|hit| hit.item.id.as_str()).collect()
 }
 

@@ -41,8 +41,9 @@ macro_rules! tables {
 tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
-    /// `recall`: namespace name → JSON `{ns, next, items, vectors, embedder, dimensions, coded, sampled, mean, lists,
-    /// lists_version, forest, ann, ann_until_ms, linked, bounded, has_past, form, migrated}`; NUL·`next` and NUL·`next-index` → the next free number of a namespace
+    /// `recall`: name of a namespace, or tenant·0·name → JSON `{ns, next, items, vectors, embedder, dimensions, coded,
+    /// sampled, mean, lists, lists_version, forest, ann, ann_until_ms, linked, bounded, has_past, form, migrated}`;
+    /// NUL·`next` and NUL·`next-index` → the next free number of a namespace
     /// and of an index of arroy.
     namespaces,
     /// `recall`: ns·item u32 → JSON record of an item: id, text, metadata, times, provenance; or 1, then the length of the
@@ -91,7 +92,8 @@ tables! {
     /// `recall`: ns·0·from·0·kind·0·to → JSON edge; ns·1·to·0·kind·0·from → the same edge, backwards.
     edges,
     /// `recall`: store of vectors by the `VectorStore` trait: collection·0 → JSON `{dimensions, items}`; collection·0·id →
-    /// numbers of the vector u32, the vector f32 little-endian, of length 1, then JSON metadata.
+    /// numbers of the vector u32, the vector f32 little-endian, of length 1, then JSON metadata. Those of a tenant have
+    /// 0·tenant·0 before that.
     collections,
     /// `parallel`: run id → JSON run record: hash of the plan, state, times, owner, fence and lease.
     runs,

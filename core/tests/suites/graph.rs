@@ -19,6 +19,7 @@ pub(crate) async fn graph_store_suite(store: &dyn GraphStore) {
     an_edge_is_its_ends_and_its_kind(store).await;
     neighbours_are_found_both_ways_by_the_shortest_way(store).await;
     graphs_are_kept_apart(store).await;
+    tenants_are_kept_apart(store).await;
     bad_requests_are_invalid(store).await;
     paths_are_shortest(store).await;
     ranks_sum_to_one_and_follow_the_seeds(store).await;
@@ -74,6 +75,23 @@ async fn graphs_are_kept_apart(store: &dyn GraphStore) {
     store.upsert(&cx, "suite-onetwo", vec![edge("a", "k", "c")]).await.unwrap();
     let found = store.neighbours(&cx, "suite-one", "a", None, 5, 10).await.unwrap();
     assert_eq!(found.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+async fn tenants_are_kept_apart(store: &dyn GraphStore) {
+    let (nobody, one, two) = (Context::new(), Context::new().tenant("suite-t"), Context::new().tenant("suite-t2"));
+    for (cx, to) in [(&nobody, "b"), (&one, "c")] {
+        assert_eq!(store.upsert(cx, "suite-t", vec![edge("a", "k", to)]).await.unwrap(), 1);
+    }
+    for (cx, found) in [(&nobody, vec!["b"]), (&one, vec!["c"]), (&two, vec![])] {
+        let near = store.neighbours(cx, "suite-t", "a", None, 5, 10).await.unwrap();
+        assert_eq!(near.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), found);
+        let others = [edge("a", "k", if found == ["b"] { "c" } else { "b" })];
+        assert_eq!(store.delete(cx, "suite-t", &others).await.unwrap(), 0);
+    }
+    assert!(store.path(&one, "suite-t", "a", "b", 5).await.unwrap().is_none());
+    assert_eq!(store.rank(&one, "suite-t", &["a".into(), "b".into()], 10).await.unwrap().len(), 2);
+    let error = store.upsert(&Context::new().tenant("a\0b"), "suite-t", vec![edge("a", "k", "b")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
 async fn bad_requests_are_invalid(store: &dyn GraphStore) {

@@ -23,6 +23,7 @@ pub(crate) async fn vector_store_suite(store: &dyn VectorStore) {
     a_batch_is_written_whole_or_not_at_all(store).await;
     bad_requests_are_invalid(store).await;
     collections_are_kept_apart(store).await;
+    tenants_are_kept_apart(store).await;
     filters_hold(store).await;
     it_agrees_with_a_scan(store).await;
     a_cancelled_call_does_nothing(store).await;
@@ -101,6 +102,29 @@ async fn collections_are_kept_apart(store: &dyn VectorStore) {
     assert_eq!(store.len(&cx, "suite-cc").await.unwrap(), 1);
     // A collection without items is gone: it may begin again with another length.
     store.upsert(&cx, "suite-c", vec![item("a", &[1.0; 4], &json!({}))]).await.unwrap();
+}
+
+async fn tenants_are_kept_apart(store: &dyn VectorStore) {
+    let nobody = Context::new();
+    // A tenant and a collection of one name, and an id that is the name of a collection.
+    let (one, two) = (Context::new().tenant("suite-t"), Context::new().tenant("suite-t2"));
+    store.upsert(&nobody, "suite-t", vec![item("suite-t", &[1.0, 0.0], &json!({}))]).await.unwrap();
+    store.upsert(&one, "suite-t", vec![item("one", &[1.0, 0.0, 0.0], &json!({}))]).await.unwrap();
+    store.upsert(&one, "suite-u", vec![item("other", &[1.0, 0.0, 0.0], &json!({}))]).await.unwrap();
+    assert_eq!(store.len(&two, "suite-t").await.unwrap(), 0);
+    assert!(store.search(&two, "suite-t", &[1.0], None, 5).await.unwrap().is_empty());
+    assert_eq!(store.delete(&two, "suite-t", &["one".into()]).await.unwrap(), 0);
+    assert_eq!(store.delete(&nobody, "suite-t", &["one".into()]).await.unwrap(), 0);
+    assert_eq!(ids(&store.search(&nobody, "suite-t", &[1.0, 0.0], None, 5).await.unwrap()), ["suite-t"]);
+    assert_eq!(ids(&store.search(&one, "suite-t", &[1.0, 0.0, 0.0], None, 5).await.unwrap()), ["one"]);
+    for bad in ["a\0b", &"t".repeat(300)] {
+        let error = store.len(&Context::new().tenant(bad), "suite-t").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+    // However long the names are, what is too long for a key is told.
+    let (long, collection) = (Context::new().tenant(&"t".repeat(250)), "c".repeat(256));
+    let error = store.upsert(&long, &collection, vec![item("a-long-id", &[1.0, 0.0], &json!({}))]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
 async fn filters_hold(store: &dyn VectorStore) {
