@@ -7,6 +7,7 @@ mod config;
 mod diversity;
 mod duplicates;
 mod engine;
+mod entities;
 mod expiry;
 mod filter;
 mod forget;
@@ -52,10 +53,17 @@ pub use request::{
 };
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use entities::fuzzing;
+
 /// For the programs in `benches/`: the vector index without what stands around it.
 #[doc(hidden)]
 pub mod measure {
-    pub use super::index::measure::{ItemSet, nearest, settle};
+    pub use super::{
+        entities::measure::{entities, relations},
+        index::measure::{ItemSet, nearest, settle},
+    };
 }
 
 #[cfg(test)]
