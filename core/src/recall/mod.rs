@@ -9,6 +9,7 @@ mod duplicates;
 mod engine;
 mod entities;
 mod expiry;
+mod facets;
 mod filter;
 mod forget;
 mod fuse;

@@ -89,6 +89,15 @@ tables! {
     past,
     /// `recall`: end of the time to live (ms, its sign bit turned) u64·ns·item u32 → name of the namespace·0·id.
     expiry,
+    /// `recall`: which items have a fact, a term: 1 byte for the length of a key of metadata and the key, or 253 and its
+    /// SHA-256, or 254 and such a name of the engine's own; then the kind of the value (with 128 more for a member of a
+    /// list) and the value: an f64 whose bits are in order, and 0 or 1·integer i128; 200 bytes of a text, then 0·0 or
+    /// 0·1·SHA-256 of it; the SHA-256 of a list or an object. 252 alone is the term of every item. ns·0·term·(item /
+    /// 8,192) u32 → which of these items: nothing when all, else less than 512 positions u16 little-endian, else a bit
+    /// each. ns·1·term·item → block of further items in the order of their terms: bytes shared with the term before, and
+    /// bytes of the rest of the term (each 7 bits, and 8 more when the highest bit is set), the rest, item u32
+    /// little-endian; the lowest block stands under ns·1 alone.
+    facets,
     /// `recall`: ns·0·from·0·kind·0·to → JSON edge; ns·1·to·0·kind·0·from → the same edge, backwards.
     edges,
     /// `recall`: store of vectors by the `VectorStore` trait: collection·0 → JSON `{dimensions, items}`; collection·0·id →
