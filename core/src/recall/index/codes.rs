@@ -137,17 +137,21 @@ impl<'t> Codes<'t> {
     }
 }
 
-/// Whether `item` has a vector, looked up in `blocks`, which are in order.
-pub(super) fn is_live(blocks: &[Codes<'_>], item: u32) -> bool {
+/// Where among `blocks`, which are in order, the block of `item` is.
+pub(super) fn place(blocks: &[Codes<'_>], item: u32) -> Option<usize> {
     let first = item / BLOCK * BLOCK;
     // Nearly always no block is missing: then its place is known.
     let base = blocks.first().map_or(0, |block| block.first);
     let guess = (first.wrapping_sub(base) / BLOCK) as usize;
-    let block = match blocks.get(guess) {
-        Some(block) if block.first == first => Some(block),
-        _ => blocks.binary_search_by_key(&first, |block| block.first).ok().and_then(|at| blocks.get(at)),
-    };
-    block.is_some_and(|block| block.is_live(item))
+    match blocks.get(guess) {
+        Some(block) if block.first == first => Some(guess),
+        _ => blocks.binary_search_by_key(&first, |block| block.first).ok(),
+    }
+}
+
+/// Whether `item` has a vector, looked up in `blocks`, which are in order.
+pub(super) fn is_live(blocks: &[Codes<'_>], item: u32) -> bool {
+    place(blocks, item).and_then(|at| blocks.get(at)).is_some_and(|block| block.is_live(item))
 }
 
 /// A block of codes while it is changed.

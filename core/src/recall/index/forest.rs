@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Found, Index, Query, Snapshot,
+    Asked, Found, Index, Snapshot,
     codes::{BLOCK, Codes, numbers},
     now_ms,
     rows::{self, RowReader},
@@ -92,7 +92,7 @@ pub(super) fn due(config: &RecallConfig, namespace: &Namespace, now_ms: u64) -> 
 pub(super) struct Arroy;
 
 impl Index for Arroy {
-    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>, width: usize) -> Result<Found> {
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Asked<'_>, width: usize) -> Result<Found> {
         let (read, namespace) = (snapshot.read, snapshot.namespace);
         let Some(forest) = namespace.forest else { return Scan.nearest(snapshot, query, width) };
         let wanted = snapshot.listed(query);
@@ -101,8 +101,8 @@ impl Index for Arroy {
         if let Some(nodes) = NonZeroUsize::new(wanted.saturating_mul(NODES_A_HIT)) {
             search.search_k(nodes);
         }
-        if let Some(admitted) = query.admitted {
-            search.candidates(admitted);
+        if let Some(admitted) = &query.admitted {
+            search.candidates(admitted.items);
         }
         let found: Vec<(u32, f32)> = search.by_vector(read.txn, query.vector).stored("ann")?;
         let found = found.into_iter().map(|(item, _)| item);

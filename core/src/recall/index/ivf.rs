@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Found, Index, Query, Snapshot,
+    Asked, Found, Index, Snapshot,
     codes::BLOCK,
     lists,
     scan::{Scan, scan_from},
@@ -85,7 +85,7 @@ pub(super) fn due(config: &RecallConfig, namespace: &Namespace) -> Option<Due> {
 pub(super) struct Ivf;
 
 impl Index for Ivf {
-    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>, width: usize) -> Result<Found> {
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Asked<'_>, width: usize) -> Result<Found> {
         let Some(lists) = Lists::of(snapshot.namespace) else { return Scan.nearest(snapshot, query, width) };
         let mut list = snapshot.shortlist(query, width);
         let seen = scan_nearest(snapshot, query, (lists, width), &mut list)?;
@@ -101,7 +101,7 @@ impl Index for Ivf {
 /// many.
 fn scan_nearest<'t>(
     snapshot: &Snapshot<'_, 't>,
-    query: &Query<'_>,
+    query: &Asked<'_>,
     (lists, width): (Lists, usize),
     list: &mut Shortlist<'t>,
 ) -> Result<usize> {
@@ -113,14 +113,14 @@ fn scan_nearest<'t>(
     let mut order: Vec<u32> = (0..lists.count).collect();
     let score = |list: u32| scores.get(list as usize).copied().unwrap_or(f32::NEG_INFINITY);
     // A filter that keeps a half leaves the nearest ones farther away.
-    let admitted = snapshot.admitted_live(query);
-    let kept = admitted.map_or(1.0, |items| items as f64 / namespace.vectors.max(1) as f64);
+    let admitted = query.admitted.as_ref();
+    let kept = admitted.map_or(1.0, |admitted| admitted.live as f64 / namespace.vectors.max(1) as f64);
     let scanned = (snapshot.scanned() * width as f64).min(1.0);
     let part = (scanned / kept.clamp(0.01, 1.0)).min(1.0);
     let live = snapshot.live_before(lists.covered);
     let budget = ((scanned * live as f64).ceil() as usize).max(query.wanted);
     // Nearly always all can be hits: then nothing has to be counted.
-    let all_count = query.admitted.is_none() && live == lists.held;
+    let all_count = admitted.is_none() && live == lists.held;
     let probed = ((part * 1.5 * f64::from(lists.count)).ceil() as usize).max(8);
     if probed < order.len() {
         order.select_nth_unstable_by(probed, |a, b| score(*b).total_cmp(&score(*a)));
@@ -142,8 +142,10 @@ fn scan_nearest<'t>(
         masks.resize(codes.len().div_ceil(super::kernel::LANES), u8::MAX);
         found.clear();
         snapshot.isa.near(codes.groups, &code, &masks, list.bound(), &mut found);
-        let counts =
-            |item: &u32| query.admitted.is_none_or(|admitted| admitted.contains(*item)) && snapshot.is_live(*item);
+        let counts = |item: &u32| match admitted {
+            Some(admitted) => admitted.contains(&snapshot.codes, *item),
+            None => snapshot.is_live(*item),
+        };
         list.take(&found, codes.groups, |place| codes.item(place).filter(counts));
         seen += if all_count { codes.len() } else { codes.items().filter(counts).count() };
     }

@@ -2,6 +2,7 @@
 //!
 //! All read the same rows and the same 1-bit codes; what they add to them can be built, and thrown away, at any time.
 
+mod admitted;
 mod change;
 mod codes;
 mod estimate;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use tokio_util::sync::CancellationToken;
 
+use admitted::{Admitted, Asked};
 pub(super) use change::NewVectors;
 use codes::{BLOCK, Codes, Quantiser};
 use estimate::Estimator;
@@ -112,7 +114,7 @@ pub(super) struct Query<'q> {
 /// missing is what it has not looked at.
 trait Index {
     /// The nearest items, after looking at `width` times as much as usual.
-    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>, width: usize) -> Result<Found>;
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Asked<'_>, width: usize) -> Result<Found>;
 }
 
 /// What an index found.
@@ -159,6 +161,8 @@ impl<'a, 't> Snapshot<'a, 't> {
 
     /// The cosine and the number of the items nearest to the query, best first.
     pub(super) fn nearest(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+        let admitted = query.admitted.map(|admitted| Admitted::of(admitted, &self.codes));
+        let query = &Asked { vector: query.vector, admitted, wanted: query.wanted };
         let mut found =
             if self.config.recall >= 1.0 || self.is_small() { self.compare_all(query)? } else { self.look(query)? };
         let waiting = self.waiting(query)?;
@@ -177,7 +181,7 @@ impl<'a, 't> Snapshot<'a, 't> {
     }
 
     /// Looks at twice as much until that is enough: where many vectors are nearly alike, codes tell little.
-    fn look(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+    fn look(&mut self, query: &Asked<'_>) -> Result<Vec<(f32, u32)>> {
         let mut width = 1;
         while (width * self.listed(query)) < self.namespace.vectors as usize {
             let found = self.index(query).nearest(self, query, width)?;
@@ -189,13 +193,8 @@ impl<'a, 't> Snapshot<'a, 't> {
         self.compare_all(query)
     }
 
-    /// How many of the items that a filter leaves have a code.
-    fn admitted_live(&self, query: &Query<'_>) -> Option<u64> {
-        query.admitted.map(|admitted| admitted.iter().filter(|item| self.is_live(*item)).count() as u64)
-    }
-
-    fn index(&self, query: &Query<'_>) -> &'static dyn Index {
-        let admitted = self.admitted_live(query);
+    fn index(&self, query: &Asked<'_>) -> &'static dyn Index {
+        let admitted = query.admitted.as_ref().map(|admitted| admitted.live);
         let strict = admitted.is_some_and(|items| (items as f64) < STRICT * self.namespace.vectors as f64);
         match self.config.index {
             _ if strict => &scan::Scan,
@@ -205,22 +204,23 @@ impl<'a, 't> Snapshot<'a, 't> {
         }
     }
 
-    fn compare_all(&mut self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
-        let live = self.codes.iter().flat_map(Codes::items);
-        let live = live.filter(|item| query.admitted.is_none_or(|admitted| admitted.contains(*item)));
-        let items: Vec<u32> = live.collect();
+    fn compare_all(&mut self, query: &Asked<'_>) -> Result<Vec<(f32, u32)>> {
+        let items = match &query.admitted {
+            Some(admitted) => admitted.coded(&self.codes),
+            None => self.codes.iter().flat_map(Codes::items).collect(),
+        };
         self.score(query, &items)
     }
 
     /// The nearest of the items that have no code yet.
-    fn waiting(&self, query: &Query<'_>) -> Result<Vec<(f32, u32)>> {
+    fn waiting(&self, query: &Asked<'_>) -> Result<Vec<(f32, u32)>> {
         if self.quantiser.is_some() && self.namespace.coded >= self.namespace.next {
             return Ok(Vec::new());
         }
         let (mut found, mut score) = (Vec::new(), Vec::new());
         for row in self.rows.uncoded()? {
             let (item, row) = row?;
-            if query.admitted.is_none_or(|admitted| admitted.contains(item)) {
+            if query.admitted.as_ref().is_none_or(|admitted| admitted.items.contains(item)) {
                 self.isa.scores(query.vector, &[row], &mut score);
                 found.extend(score.iter().map(|score| (score.clamp(-1.0, 1.0), item)));
             }
@@ -233,13 +233,13 @@ impl<'a, 't> Snapshot<'a, 't> {
     }
 
     /// An empty list of `width` times as many codes as the query usually looks at.
-    fn shortlist(&self, query: &Query<'_>, width: usize) -> Shortlist<'t> {
+    fn shortlist(&self, query: &Asked<'_>, width: usize) -> Shortlist<'t> {
         Shortlist::new(self.listed(query).saturating_mul(width), self.namespace.dimensions)
     }
 
     /// The best of those listed: all guessed again, and the best of them compared exactly; more of them as long as the
     /// guess does not tell which are nearest.
-    fn score_listed(&mut self, query: &Query<'_>, list: Shortlist<'t>) -> Result<Found> {
+    fn score_listed(&mut self, query: &Asked<'_>, list: Shortlist<'t>) -> Result<Found> {
         let is_full = list.is_full();
         let mut listed = list.finish();
         listed.sort_unstable();
@@ -265,13 +265,13 @@ impl<'a, 't> Snapshot<'a, 't> {
     }
 
     /// A guess of how near each of those listed is: only their order means something.
-    fn guesses(&self, query: &Query<'_>, listed: &[Listed<'t>]) -> Vec<(f32, u32)> {
+    fn guesses(&self, query: &Asked<'_>, listed: &[Listed<'t>]) -> Vec<(f32, u32)> {
         let estimator = Estimator::new(&self.centred(query));
         listed.iter().map(|listed| (estimator.estimate(listed.groups, listed.place), listed.item)).collect()
     }
 
     /// The best of `items`, compared exactly.
-    fn score(&mut self, query: &Query<'_>, items: &[u32]) -> Result<Vec<(f32, u32)>> {
+    fn score(&mut self, query: &Asked<'_>, items: &[u32]) -> Result<Vec<(f32, u32)>> {
         let mut found = self.cosines(query.vector, items)?;
         best(&mut found, query.wanted);
         Ok(found)
@@ -327,12 +327,12 @@ impl<'a, 't> Snapshot<'a, 't> {
     }
 
     /// The code of the query.
-    fn code(&self, query: &Query<'_>) -> Vec<u64> {
+    fn code(&self, query: &Asked<'_>) -> Vec<u64> {
         self.quantiser.as_ref().map_or_else(Vec::new, |quantiser| quantiser.code(query.vector.iter().copied()))
     }
 
     /// The query as codes see vectors: around the mean.
-    fn centred(&self, query: &Query<'_>) -> Vec<f32> {
+    fn centred(&self, query: &Asked<'_>) -> Vec<f32> {
         self.quantiser.as_ref().map_or_else(Vec::new, |quantiser| quantiser.centred(query.vector))
     }
 
@@ -342,16 +342,16 @@ impl<'a, 't> Snapshot<'a, 't> {
     }
 
     /// So many codes are to be guessed again for the recall that is wanted.
-    fn listed(&self, query: &Query<'_>) -> usize {
+    fn listed(&self, query: &Asked<'_>) -> usize {
         self.effort_of(query, self.effort().listed)
     }
 
     /// So many vectors are to be compared exactly for the recall that is wanted.
-    fn rescored(&self, query: &Query<'_>) -> usize {
+    fn rescored(&self, query: &Asked<'_>) -> usize {
         self.effort_of(query, self.effort().rescored)
     }
 
-    fn effort_of(&self, query: &Query<'_>, (first, each): (usize, usize)) -> usize {
+    fn effort_of(&self, query: &Asked<'_>, (first, each): (usize, usize)) -> usize {
         // Codes of few bits tell less; then the vectors are short, and comparing more of them costs the same.
         let short = (WELL_TOLD / self.namespace.dimensions.max(1)).max(1);
         (first + each * query.wanted).saturating_mul(short)

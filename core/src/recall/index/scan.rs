@@ -1,12 +1,8 @@
 //! Scanning all codes, and comparing the nearest exactly.
 
-use std::iter::Peekable;
-
-use roaring::bitmap::Iter;
-
 use super::{
-    Found, Index, Query, Snapshot,
-    codes::{BLOCK, Codes, LIVE},
+    Asked, Found, Index, Snapshot,
+    codes::{BLOCK, LIVE},
     kernel::{GROUP_WORD, LANES},
     shortlist::Shortlist,
 };
@@ -25,12 +21,12 @@ const CHECK_EVERY: usize = 64;
 pub(super) struct Scan;
 
 impl Index for Scan {
-    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Query<'_>, width: usize) -> Result<Found> {
-        if let Some(admitted) = query.admitted
-            && admitted.len() <= (snapshot.rescored(query).max(DIRECT)) as u64
+    fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Asked<'_>, width: usize) -> Result<Found> {
+        if let Some(admitted) = &query.admitted
+            && admitted.live <= (snapshot.rescored(query).max(DIRECT)) as u64
         {
-            let live: Vec<u32> = admitted.iter().filter(|item| snapshot.is_live(*item)).collect();
-            return snapshot.score(query, &live).map(Found::all);
+            let items = admitted.coded(&snapshot.codes);
+            return snapshot.score(query, &items).map(Found::all);
         }
         let mut list = snapshot.shortlist(query, width);
         scan_from(snapshot, query, 0, &mut list)?;
@@ -41,21 +37,25 @@ impl Index for Scan {
 /// Scans the codes of all items from `first` on.
 pub(super) fn scan_from<'t>(
     snapshot: &Snapshot<'_, 't>,
-    query: &Query<'_>,
+    query: &Asked<'_>,
     first: u32,
     list: &mut Shortlist<'t>,
 ) -> Result<()> {
     let mut found = Vec::with_capacity(AT_ONCE);
     let mut masks = [0; LIVE];
     let code = snapshot.code(query);
-    let mut admitted = query.admitted.map(|admitted| admitted.range(first..).peekable());
     let from = snapshot.codes.partition_point(|block| block.first + (BLOCK - 1) < first);
-    for (at, block) in snapshot.codes[from..].iter().enumerate() {
+    for (at, block) in snapshot.codes.iter().enumerate().skip(from) {
         if at % CHECK_EVERY == 0 {
             snapshot.cx.check()?;
         }
-        masks.copy_from_slice(block.live);
-        if !restrict(&mut masks, block, admitted.as_mut(), first) {
+        let admitted = query.admitted.as_ref().and_then(|admitted| admitted.mask(at));
+        masks.copy_from_slice(admitted.unwrap_or(block.live));
+        for before in block.first..first.max(block.first) {
+            let at = (before - block.first) as usize;
+            masks[at / 8] &= !(1 << (at % 8));
+        }
+        if masks.iter().all(|mask| *mask == 0) {
             continue;
         }
         // In parts, so that what the first leave out is not looked at in the next.
@@ -69,28 +69,4 @@ pub(super) fn scan_from<'t>(
         }
     }
     Ok(())
-}
-
-/// Leaves the items that are `admitted`, an iterator in order that stands at or before the block, from `first` on; says
-/// whether any is left.
-fn restrict(masks: &mut [u8; LIVE], block: &Codes<'_>, admitted: Option<&mut Peekable<Iter<'_>>>, first: u32) -> bool {
-    if let Some(admitted) = admitted {
-        let mut allowed = [0; LIVE];
-        let mut any = false;
-        while let Some(item) = admitted.next_if(|item| *item <= block.first + (BLOCK - 1)) {
-            // Those before belong to blocks without codes.
-            let Some(at) = item.checked_sub(block.first) else { continue };
-            allowed[at as usize / 8] |= 1 << (at % 8);
-            any = true;
-        }
-        if !any {
-            return false;
-        }
-        masks.iter_mut().zip(allowed).for_each(|(mask, allowed)| *mask &= allowed);
-    }
-    for at in block.first..first.max(block.first) {
-        let at = (at - block.first) as usize;
-        masks[at / 8] &= !(1 << (at % 8));
-    }
-    true
 }

@@ -368,7 +368,7 @@ async fn what_all_vectors_have_in_common_spoils_no_guess() {
     let mut gain = 0.0;
     for _ in 0..10 {
         let vector = shifted();
-        let query = Query { vector: &vector, admitted: None, wanted: 100 };
+        let query = Asked { vector: &vector, admitted: None, wanted: 100 };
         let look = |read: &Read<'_>| {
             let (cx, namespace) = (Context::new(), namespace::find(read, "default")?.unwrap());
             let mut snapshot = Snapshot::open(&cx, &config, read, &namespace)?;
