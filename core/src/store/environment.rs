@@ -17,7 +17,7 @@ use heed::{CompactionOption, Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
 use super::{
     Durability, Opened, Read, Store, StoreConfig,
     claim::Claim,
-    pages, preflight,
+    pages, preflight, scratch,
     statistics::pages_of,
     table::{StoreResultExt, is_map_resized, is_readers_full},
     tables::{self, Tables},
@@ -90,6 +90,7 @@ impl Environment {
             }
         };
         preflight::own(folder)?;
+        scratch::clean(folder);
         let (resize, resizing) = (RwLock::new(()), AtomicBool::new(false));
         Ok(Self { folder: folder.to_owned(), tables, env, _claim: claim, resize, resizing })
     }

@@ -222,7 +222,8 @@ fn grow(
     index: u16,
 ) -> Result<Option<(Scratch, u64)>> {
     let bytes = namespace.dimensions * 4 * 2 + BYTES_A_ITEM;
-    let scratch = Scratch::open((namespace.vectors as usize + BLOCK as usize).saturating_mul(bytes).max(64 << 20))?;
+    let bytes = (namespace.vectors as usize + BLOCK as usize).saturating_mul(bytes).max(64 << 20);
+    let scratch = Scratch::open(store.folder(), bytes)?;
     let mut writer = Writer::new(scratch.forests(), index, namespace.dimensions);
     writer.set_tmpdir(scratch.folder());
     let mut held = 0;

@@ -24,6 +24,8 @@ const SAMPLE_A_LIST: usize = 32;
 const SAMPLE_BYTES: usize = 64 << 20;
 /// A list so many times as long as they are on average is split.
 const LONG: usize = 3;
+/// Vectors of a long list from which two centroids are learned at most.
+const SPLIT_SAMPLE: usize = 8_192;
 /// Lists written in one transaction.
 const LISTS_A_WRITE: usize = 64;
 /// Blocks of codes taken into the lists in one transaction.
@@ -161,9 +163,10 @@ impl Build {
                 continue;
             }
             let items = std::mem::take(&mut all[at]);
-            let Some((centres, halves)) = self.read(|read| split(read, &self.namespace, isa, items))? else {
-                return Ok(None);
+            let look = |items: &[Coded]| {
+                if go_on() { self.read(|read| with_vectors(read, &self.namespace, items)) } else { Ok(None) }
             };
+            let Some((centres, halves)) = split(isa, dimensions, &items, look)? else { return Ok(None) };
             centroids[at * dimensions..(at + 1) * dimensions].copy_from_slice(&centres[..dimensions]);
             centroids.extend_from_slice(&centres[dimensions..]);
             let [first, second] = halves;
@@ -230,23 +233,44 @@ fn coded(
     Ok(coded)
 }
 
-/// Parts a long list in two, and gives the centroids of both, one after the other.
-fn split(read: &Read<'_>, namespace: &Namespace, isa: Isa, items: Vec<Coded>) -> Result<(Vec<f32>, [Vec<Coded>; 2])> {
-    let dimensions = namespace.dimensions;
+/// Those of `items` that have a vector, and their vectors.
+fn with_vectors(read: &Read<'_>, namespace: &Namespace, items: &[Coded]) -> Result<(Vec<Coded>, Vec<f32>)> {
     let mut rows = RowReader::new(read, namespace);
-    let (mut vectors, mut kept) = (Vec::new(), Vec::new());
+    let (mut vectors, mut kept) = (Vec::with_capacity(items.len() * namespace.dimensions), Vec::new());
     for item in items {
         if let Some(row) = rows.get(item.0)? {
             vectors.extend(codes::numbers(row));
-            kept.push(item);
+            kept.push(item.clone());
         }
     }
-    let mut rng = StdRng::seed_from_u64(kept.len() as u64);
+    Ok((kept, vectors))
+}
+
+/// Two lists, and the centroids of both, one after the other.
+type Split = (Vec<f32>, [Vec<Coded>; 2]);
+
+/// Parts a long list in two. `look` gives items with their vectors, a few at once, as [`with_vectors`] does; none when
+/// nothing is wanted any more, and then nothing comes of it.
+fn split(
+    isa: Isa,
+    dimensions: usize,
+    items: &[Coded],
+    mut look: impl FnMut(&[Coded]) -> Result<Option<(Vec<Coded>, Vec<f32>)>>,
+) -> Result<Option<Split>> {
+    let most = (SAMPLE_BYTES / (dimensions * 4)).clamp(2, SPLIT_SAMPLE);
+    let sample: Vec<Coded> = items.iter().step_by(items.len().div_ceil(most).max(1)).cloned().collect();
+    let Some((_, vectors)) = look(&sample)? else { return Ok(None) };
+    let mut rng = StdRng::seed_from_u64(items.len() as u64);
     let mut centres = kmeans::centroids(isa, &mut rng, &vectors, dimensions, 2, || true).unwrap_or_default();
     centres.resize(2 * dimensions, 0.0);
-    let mut nearest = Vec::new();
-    isa.assign(&vectors, &centres, dimensions, &mut nearest);
-    let second = nearest.iter().filter(|list| **list == 1).count();
+    let (mut kept, mut nearest, mut lists) = (Vec::with_capacity(items.len()), Vec::new(), Vec::new());
+    for part in items.chunks(BLOCK as usize) {
+        let Some((part, vectors)) = look(part)? else { return Ok(None) };
+        isa.assign(&vectors, &centres, dimensions, &mut nearest);
+        kept.extend(part);
+        lists.extend_from_slice(&nearest);
+    }
+    let second = lists.iter().filter(|list| **list == 1).count();
     let mut halves = [Vec::new(), Vec::new()];
     // Where all are alike, or nearly, any half is as good.
     if second.min(kept.len() - second) * 8 < kept.len() {
@@ -256,9 +280,9 @@ fn split(read: &Read<'_>, namespace: &Namespace, isa: Isa, items: Vec<Coded>) ->
         halves[1] = kept.split_off(middle);
         halves[0] = kept;
     } else {
-        kept.into_iter().zip(nearest).for_each(|(item, list)| halves[list as usize].push(item));
+        kept.into_iter().zip(lists).for_each(|(item, list)| halves[list as usize].push(item));
     }
-    Ok((centres, halves))
+    Ok(Some((centres, halves)))
 }
 
 /// Takes the next items that are in no list into the lists.
@@ -317,8 +341,10 @@ fn append(write: &mut Write<'_, '_>, name: &str, assigned: &Assigned) -> Result<
             list.extend(part.iter().map(|(_, coded)| coded.clone()));
             list.retain(|(item, _)| codes::is_live(&blocks, *item));
             lists.held = (lists.held + list.len() as u64).saturating_sub(before as u64);
-            if list.len() > most {
-                let (centres, [first, second]) = split(&read, &namespace, Isa::detect(), list)?;
+            let look = |items: &[Coded]| with_vectors(&read, &namespace, items).map(Some);
+            let long = list.len() > most;
+            let parts = if long { split(Isa::detect(), dimensions, &list, look)? } else { None };
+            if let Some((centres, [first, second])) = parts {
                 moved.push((*number, centres[..dimensions].to_vec()));
                 added.push((centres[dimensions..].to_vec(), second));
                 changed.push((*number, first));
