@@ -58,7 +58,7 @@ impl Admission {
     }
 
     /// Whether it was true when it is asked for, as far as was known then.
-    fn holds(&self, record: &Record) -> bool {
+    pub(super) fn holds(&self, record: &Record) -> bool {
         let Some(at) = self.valid_at else { return true };
         let end = match (record.superseded, self.as_of) {
             (Some(superseded), Some(as_of)) if superseded.at_ms as i64 > as_of.as_millis() => superseded.valid_to,

@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use super::{
-    ForgetRequest, graph,
+    ForgetRequest,
+    facets::Index,
+    facts, graph,
     namespace::{self, check_name},
     record::Record,
     rows::Change,
@@ -77,14 +79,10 @@ fn meant(cx: &Context, read: &Read<'_>, request: &ForgetRequest) -> Result<Meant
         }
     }
     if let Some(filter) = &request.filter {
-        for (at, row) in read.tables.items.prefix(read.txn, &namespace.prefix())?.enumerate() {
-            if at % 1_024 == 0 {
-                cx.check()?;
-            }
-            let record = Record::from_bytes(row?.1)?;
-            if filter.matches(&record.metadata) {
-                ids.push(record.id);
-            }
+        let index = Index { cx, read, namespace: &namespace };
+        for item in facts::meeting(&index, filter)? {
+            let stored = read.tables.items.get(read.txn, &namespace.item_key(item))?;
+            ids.extend(stored.map(Record::from_bytes).transpose()?.map(|record| record.id));
         }
     }
     ids.sort_unstable();

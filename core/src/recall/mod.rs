@@ -10,6 +10,7 @@ mod engine;
 mod entities;
 mod expiry;
 mod facets;
+mod facts;
 mod filter;
 mod forget;
 mod fuse;

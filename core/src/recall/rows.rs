@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Duplicates, Moment, Relation,
     duplicates::{self, Bands, Fingerprint, NewFingerprints},
-    expiry, graph, index,
+    expiry,
+    facets::Facets,
+    facts, graph, index,
     namespace::{self, GIVEN, Namespace},
     past::{self, Version},
     postings::NewPostings,
@@ -76,6 +78,7 @@ pub(super) struct Change {
     postings: NewPostings,
     slots: NewSlots,
     fingerprints: NewFingerprints,
+    facets: Facets,
     /// Who may be the same as what is stored here.
     bands: Bands,
     /// Whether what is replaced is kept.
@@ -95,6 +98,7 @@ impl Change {
             postings: NewPostings::default(),
             slots: NewSlots::default(),
             fingerprints: NewFingerprints::default(),
+            facets: Facets::default(),
             bands: Bands::default(),
             history: true,
         })
@@ -124,6 +128,7 @@ impl Change {
         self.postings.write(write, &self.namespace)?;
         self.slots.write(write, &self.namespace)?;
         self.fingerprints.write(write, &self.namespace)?;
+        self.facets.write(write, &self.namespace)?;
         self.vectors.write(write, &mut self.namespace)?;
         if self.namespace.vectors == 0 {
             // Without a vector nothing binds the namespace to an embedder.
@@ -195,6 +200,26 @@ impl Change {
         stored.map(Record::from_bytes).transpose()
     }
 
+    /// Writes the record of an item that is there, in the place of `old`.
+    fn change_record(&mut self, write: &mut Write<'_, '_>, item: u32, old: &Record, new: &Record) -> Result<()> {
+        self.note_facts(item, old, false);
+        self.note_facts(item, new, true);
+        self.keep_record(write, item, new)
+    }
+
+    /// Adds what is known of an item, or removes it, under every number it is found by.
+    fn note_facts(&mut self, item: u32, record: &Record, add: bool) {
+        let (first, last) = ends(item, record.passages);
+        let known = facts::of(record);
+        for number in first..=last {
+            if add {
+                self.facets.put(number, &record.metadata, &known);
+            } else {
+                self.facets.remove(number, &record.metadata, &known);
+            }
+        }
+    }
+
     fn keep_record(&self, write: &mut Write<'_, '_>, item: u32, record: &Record) -> Result<()> {
         write.tables.items.put(write.txn, &self.namespace.item_key(item), &record.to_bytes()?)
     }
@@ -219,31 +244,31 @@ impl Change {
 
     /// Gives `other` the metadata it has not; its id is the answer.
     fn merge(&mut self, write: &mut Write<'_, '_>, item: u32, mut other: Record, record: Record) -> Result<String> {
-        let mut changed = false;
+        let old = other.clone();
         for (key, value) in record.metadata {
             if !other.metadata.contains_key(&key) {
                 other.metadata.insert(key, value);
-                changed = true;
             }
         }
-        if changed {
-            self.keep_record(write, item, &other)?;
+        if other.metadata.len() > old.metadata.len() {
+            self.change_record(write, item, &old, &other)?;
         }
         Ok(other.id)
     }
 
     /// Notes that what `old` says holds no more.
     fn supersede(&mut self, write: &mut Write<'_, '_>, old: &str, by: &Record) -> Result<()> {
-        let Some((item, mut record)) = self.find(write, old)? else {
+        let Some((item, known)) = self.find(write, old)? else {
             let message = "what is to be superseded is not there; check the id, or leave `supersedes` out";
             return Err(Error::not_found(message).with("supersedes", old));
         };
+        let mut record = known.clone();
         let from = by.valid_from.unwrap_or_else(Moment::now);
         record.superseded = Some(Superseded { at_ms: by.stored_ms, valid_to: record.valid_to });
         record.valid_to = Some(record.valid_to.map_or(from, |end| end.min(from)));
         record.superseded_by = Some(by.id.clone());
         self.namespace.bounded = true;
-        self.keep_record(write, item, &record)
+        self.change_record(write, item, &known, &record)
     }
 
     /// Changes when an item is forgotten.
@@ -257,11 +282,12 @@ impl Change {
         if record.expires == expires {
             return Ok(());
         }
+        let known = record.clone();
         expiry::remove(write, &self.namespace, item, record.expires)?;
         record.expires = expires;
         expiry::put(write, (&self.name, &self.namespace), item, &record)?;
         self.namespace.bounded |= expires.is_some();
-        self.keep_record(write, item, &record)
+        self.change_record(write, item, &known, &record)
     }
 
     /// Writes the rows of a new item under its number.
@@ -277,6 +303,7 @@ impl Change {
         record.passages = if whole { 0 } else { prepared.passages.len() as u32 };
         write.tables.ids.put(write.txn, &self.namespace.id_key(&record.id), &item.to_be_bytes())?;
         self.keep_record(write, item, &record)?;
+        self.note_facts(item, &record, true);
         let slot = record.slot();
         if !whole {
             self.slots.put(write, &self.namespace, item, slot)?;
@@ -322,6 +349,7 @@ impl Change {
         fingerprint: Fingerprint,
     ) -> Result<()> {
         self.put_words(write, item, words)?;
+        self.note_facts(item, record, true);
         self.slots.put(write, &self.namespace, item, Slot { length: words.length, ..record.slot() })?;
         self.fingerprints.put(write, &self.namespace, item, fingerprint)
     }
@@ -372,6 +400,8 @@ impl Change {
         }
         expiry::remove(write, &self.namespace, item, record.expires)?;
         self.fingerprints.remove(write, &self.namespace, item)?;
+        self.note_facts(item, record, false);
+        self.facets.write_much(write, &self.namespace)?;
         write.tables.items.delete(write.txn, &self.namespace.item_key(item))?;
         write.tables.ids.delete(write.txn, &self.namespace.id_key(&record.id))?;
         self.namespace.items = self.namespace.items.saturating_sub(1);
@@ -397,7 +427,7 @@ impl Change {
         let tables = write.tables;
         let prefix = self.namespace.prefix();
         expiry::clear(write, &self.namespace)?;
-        let of_namespace: [Table; 12] = [
+        let of_namespace: [Table; 13] = [
             tables.items,
             tables.ids,
             tables.passages,
@@ -409,6 +439,7 @@ impl Change {
             tables.speakers,
             tables.fingerprints,
             tables.past,
+            tables.facets,
             tables.edges,
         ];
         for table in of_namespace {

@@ -1,7 +1,6 @@
 //! One query in one snapshot: candidates by meaning and by words, filtered, fused, blended, explained.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::ControlFlow,
 };
@@ -12,7 +11,7 @@ use super::{
     Hit, PassageRange, RecallConfig, Why,
     admission::Admission,
     blend::{self, Known},
-    diversity,
+    diversity, facts,
     fuse::{self, Candidate, best_first},
     index::{Query, Snapshot},
     lexical::{Lexical, Scores, Term},
@@ -20,7 +19,7 @@ use super::{
     past::{self, Version},
     question::{Question, TIME_TERMS},
     record::Record,
-    rows::{ends, item_of, malformed, range_of},
+    rows::{malformed, range_of},
     slots::SlotReader,
     words,
 };
@@ -28,10 +27,10 @@ use crate::{context::Context, error::Result, store::Read};
 
 /// Candidates by each signal at least.
 const DEPTH: usize = 100;
-/// The filter is asked about so many times more of the nearest than are wanted before it is asked about all.
-const LENIENT: usize = 4;
-/// Rows between two looks at the deadline.
-const CHECK_EVERY: usize = 4_096;
+/// From such a part of the vectors on that may be found, the nearest of all are looked at before those that may be found
+/// alone: so many times more than should be needed.
+const LENIENT: f64 = 0.5;
+const MORE: f64 = 1.3;
 /// Steps in a session from a candidate to what is a candidate with it.
 const REACH: usize = 2;
 /// The words of so many of the best items, so many of them, count with this weight when the query is asked again
@@ -64,20 +63,19 @@ pub(super) fn search(
         Some(vector) => Some((Snapshot::open(cx, config, read, namespace)?, vector.as_slice())),
         None => None,
     };
-    let open = lookup.admission.is_open(namespace);
+    let admitted = facts::admitted(cx, read, namespace, &lookup.admission)?;
     let mut search = Search {
         cx,
         config,
         read,
         namespace,
         lookup,
-        open,
+        admitted,
         slots: SlotReader::new(read),
         vectors,
         cosines: HashMap::new(),
         nearest: Vec::new(),
         past: HashMap::new(),
-        admitted: RefCell::default(),
     };
     search.hits(name)
 }
@@ -88,8 +86,8 @@ struct Search<'a, 't> {
     read: &'a Read<'t>,
     namespace: &'a Namespace,
     lookup: &'a Lookup,
-    /// Whether every item may be found.
-    open: bool,
+    /// The items that may be found; none when all may.
+    admitted: Option<RoaringBitmap>,
     slots: SlotReader<'t>,
     vectors: Option<(Snapshot<'a, 't>, &'a [f32])>,
     cosines: HashMap<u32, f64>,
@@ -97,8 +95,6 @@ struct Search<'a, 't> {
     nearest: Vec<u32>,
     /// Versions that were replaced after the time that is asked for, by the number they had.
     past: HashMap<u32, Past>,
-    /// Items the filter was asked about.
-    admitted: RefCell<HashMap<u32, bool>>,
 }
 
 struct Past {
@@ -139,9 +135,9 @@ impl<'t> Search<'_, 't> {
     /// The candidates by `terms` and by meaning, and what is next to them in their sessions, best first.
     fn rank(&mut self, lexical: &Lexical<'_, 't>, terms: &[Term], depth: usize) -> Result<Vec<Candidate>> {
         let scores = lexical.scores(terms, &mut self.slots)?;
-        let mut by_words: Vec<(f64, u32)> =
-            scores.items.iter().map(|item| (f64::from(scores.of(*item)), *item)).collect();
-        let mut items: BTreeSet<u32> = self.best(&mut by_words, depth)?.into_iter().collect();
+        let may_be = scores.items.iter().filter(|item| self.admits(**item));
+        let mut by_words: Vec<(f64, u32)> = may_be.map(|item| (f64::from(scores.of(*item)), *item)).collect();
+        let mut items: BTreeSet<u32> = best(&mut by_words, depth).collect();
         items.extend(&self.nearest);
         if self.namespace.linked {
             self.add_neighbours(&mut items)?;
@@ -178,7 +174,7 @@ impl<'t> Search<'_, 't> {
             for item in edge {
                 let slot = self.slots.get(self.read, self.namespace, item)?;
                 for neighbour in slot.before.into_iter().chain(slot.after) {
-                    if self.admits(neighbour)? && items.insert(neighbour) {
+                    if self.admits(neighbour) && items.insert(neighbour) {
                         next.push(neighbour);
                     }
                 }
@@ -259,29 +255,21 @@ impl<'t> Search<'_, 't> {
     /// The items nearest to the query that may be found.
     fn by_meaning(&mut self, depth: usize) -> Result<Vec<u32>> {
         let Some((vectors, vector)) = &mut self.vectors else { return Ok(Vec::new()) };
+        let nearest = |found: Vec<(f32, u32)>| found.into_iter().map(|(_, item)| item);
         let query = Query { vector, admitted: None, wanted: depth };
-        if self.open {
-            return Ok(vectors.nearest(&query)?.into_iter().map(|(_, item)| item).collect());
-        }
-        // Asked about the nearest first: most filters leave enough of them.
-        let near = vectors.nearest(&Query { wanted: depth.saturating_mul(LENIENT), ..query })?;
-        let looked_at = near.len() as u64;
-        let mut met = Vec::with_capacity(depth);
-        for (_, item) in near {
-            if met.len() == depth {
-                break;
-            }
-            if self.admits(item)? {
-                met.push(item);
+        let Some(admitted) = &self.admitted else { return Ok(nearest(vectors.nearest(&query)?).collect()) };
+        let kept = (admitted.len() as f64 / self.namespace.vectors.max(1) as f64).min(1.0);
+        if kept >= LENIENT {
+            // Most may be found: nearly as many of the nearest as are wanted are among them, whatever the index.
+            let wanted = (depth as f64 / kept * MORE).ceil() as usize;
+            let near = vectors.nearest(&Query { wanted, ..query })?;
+            let all = near.len() as u64 == self.namespace.vectors;
+            let met: Vec<u32> = nearest(near).filter(|item| admitted.contains(*item)).take(depth).collect();
+            if met.len() == depth || all {
+                return Ok(met);
             }
         }
-        if met.len() == depth || looked_at == self.namespace.vectors {
-            return Ok(met);
-        }
-        let admitted = self.admitted_items()?;
-        let Some((vectors, vector)) = &mut self.vectors else { return Ok(met) };
-        let near = vectors.nearest(&Query { vector, admitted: Some(&admitted), wanted: depth })?;
-        Ok(near.into_iter().map(|(_, item)| item).collect())
+        Ok(nearest(vectors.nearest(&Query { admitted: Some(admitted), ..query })?).collect())
     }
 
     /// Finds the versions that were there at the time that is asked for and are no more: the best by meaning and by words.
@@ -312,58 +300,8 @@ impl<'t> Search<'_, 't> {
         Ok(())
     }
 
-    /// All items that may be found, and the passages of them.
-    fn admitted_items(&self) -> Result<RoaringBitmap> {
-        let mut admitted = RoaringBitmap::new();
-        for (at, row) in self.read.tables.items.prefix(self.read.txn, &self.namespace.prefix())?.enumerate() {
-            let (key, value) = row?;
-            let record = Record::from_bytes(value)?;
-            if self.lookup.admission.admits(&record) {
-                let (first, last) = ends(item_of(key)?, record.passages);
-                admitted.insert_range(first..=last);
-            }
-            if at % CHECK_EVERY == 0 {
-                self.cx.check()?;
-            }
-        }
-        Ok(admitted)
-    }
-
-    /// The `depth` best items that may be found. The filter is asked about the best first, and no longer than needed.
-    fn best(&mut self, scores: &mut [(f64, u32)], depth: usize) -> Result<Vec<u32>> {
-        let order = |a: &(f64, u32), b: &(f64, u32)| best_first(a.0, b.0).then(a.1.cmp(&b.1));
-        if self.open && scores.len() > depth {
-            scores.select_nth_unstable_by(depth, order);
-        }
-        let asked = if self.open { depth.min(scores.len()) } else { scores.len() };
-        let scores = &mut scores[..asked];
-        scores.sort_unstable_by(order);
-        let mut best = Vec::with_capacity(depth.min(scores.len()));
-        for (at, (_, item)) in scores.iter().enumerate() {
-            if best.len() == depth {
-                break;
-            }
-            if at % CHECK_EVERY == 0 {
-                self.cx.check()?;
-            }
-            if self.admits(*item)? {
-                best.push(*item);
-            }
-        }
-        Ok(best)
-    }
-
-    fn admits(&mut self, item: u32) -> Result<bool> {
-        if self.open {
-            return Ok(true);
-        }
-        if let Some(known) = self.admitted.borrow().get(&item) {
-            return Ok(*known);
-        }
-        let record = self.record_of(item)?;
-        let admitted = record.is_some_and(|(record, _)| self.lookup.admission.admits(&record));
-        self.admitted.borrow_mut().insert(item, admitted);
-        Ok(admitted)
+    fn admits(&self, item: u32) -> bool {
+        self.admitted.as_ref().is_none_or(|admitted| admitted.contains(item))
     }
 
     /// The record of the item that `item` is, or is a passage of; and where that passage is.
@@ -433,6 +371,15 @@ impl<'t> Search<'_, 't> {
         let why = Why { meaning: candidate.meaning, words: candidate.words, terms, boosts, fused: None };
         Ok(Some(Hit { score: candidate.score, why, passage, item: record.into_item(name) }))
     }
+}
+
+/// The `depth` best items.
+fn best(scores: &mut [(f64, u32)], depth: usize) -> impl Iterator<Item = u32> {
+    let order = |a: &(f64, u32), b: &(f64, u32)| best_first(a.0, b.0).then(a.1.cmp(&b.1));
+    if scores.len() > depth {
+        scores.select_nth_unstable_by(depth, order);
+    }
+    scores.iter().take(depth).map(|(_, item)| *item)
 }
 
 /// Whether a term tells when something was.

@@ -184,16 +184,6 @@ impl Table {
         }))
     }
 
-    /// The last key that is `key` or before it, and its value.
-    pub(crate) fn at_or_before<'t>(
-        &self,
-        txn: &'t RoTxn<'_, AnyTls>,
-        key: &[u8],
-    ) -> Result<Option<(&'t [u8], &'t [u8])>> {
-        let row = self.database.get_lower_than_or_equal_to(txn, key).stored(self.name)?;
-        row.map(|(key, stored)| Ok((key, self.verify(key, stored)?))).transpose()
-    }
-
     /// Keys that begin with `prefix`, in order; their values are not looked at.
     pub(crate) fn keys<'t>(
         &self,

@@ -34,8 +34,7 @@ pub(super) fn pairs_key(namespace: &Namespace, term: &[u8]) -> Vec<u8> {
 
 /// The block of pairs in which `key` would be.
 pub(super) fn block_of<'t>(read: &Read<'t>, namespace: &Namespace, key: &[u8]) -> Result<Option<(&'t [u8], &'t [u8])>> {
-    let block = read.tables.facets.at_or_before(read.txn, key)?;
-    Ok(block.filter(|(key, _)| key.starts_with(&pairs_key(namespace, &[]))))
+    read.tables.facets.last_at(read.txn, &pairs_key(namespace, &[]), key)
 }
 
 /// What a transaction does to facts: it is written together at its end.
@@ -126,16 +125,16 @@ fn write_bits(
         return Ok(());
     }
     let mut row = RowMut::of(stored)?;
-    let mut changed = much;
+    let mut is_other = much;
     for change in changes {
         if !change.add {
-            changed |= row.remove(change.item);
+            is_other |= row.remove(change.item);
         } else if much {
             row.insert(change.item);
         }
     }
     match row.to_bytes() {
-        _ if !changed => Ok(()),
+        _ if !is_other => Ok(()),
         Some(bytes) => write.tables.facets.put(write.txn, &key, &bytes),
         None => write.tables.facets.delete(write.txn, &key).map(drop),
     }

@@ -15,57 +15,49 @@ use super::{
 use crate::{
     context::Context,
     error::Result,
-    recall::{
-        Filter,
-        namespace::Namespace,
-        rows::{Facts, item_of},
-    },
+    recall::{Filter, namespace::Namespace, record::Record, rows::item_of, slots::SlotReader},
     store::Read,
 };
 
 /// Rows between two looks at the deadline.
 const CHECK_EVERY: usize = 1_024;
 
-/// The items whose metadata meets `filter`: those for which [`Filter::matches`] says so.
-pub(in crate::recall) fn admitted(
-    cx: &Context,
-    read: &Read<'_>,
-    namespace: &Namespace,
-    filter: &Filter,
-) -> Result<RoaringBitmap> {
-    Index { cx, read, namespace }.meet(filter)
+/// The facts of the items of a namespace, in one snapshot.
+pub(in crate::recall) struct Index<'a, 't> {
+    pub(in crate::recall) cx: &'a Context,
+    pub(in crate::recall) read: &'a Read<'t>,
+    pub(in crate::recall) namespace: &'a Namespace,
 }
 
-/// The items of which the engine knows that `name`, one of [`system`], is `value`.
-pub(in crate::recall) fn known(
-    cx: &Context,
-    read: &Read<'_>,
-    namespace: &Namespace,
-    name: &str,
-    value: &Value,
-) -> Result<RoaringBitmap> {
-    Index { cx, read, namespace }.gather(Field::new(Scope::System, name).equal(value))
-}
+impl<'t> Index<'_, 't> {
+    /// The items whose metadata meets `filter`: those for which [`Filter::matches`] says so.
+    pub(in crate::recall) fn admitted(&self, filter: &Filter) -> Result<RoaringBitmap> {
+        self.meet(filter)
+    }
 
-/// The items that are not true at `time_ms`, in milliseconds since the Unix epoch: not yet, or no more.
-pub(in crate::recall) fn excluded_at(
-    cx: &Context,
-    read: &Read<'_>,
-    namespace: &Namespace,
-    time_ms: i64,
-) -> Result<RoaringBitmap> {
-    let begins = Field::new(Scope::System, system::VALID_FROM).between(Some(time_ms.saturating_add(1) as f64), None);
-    let ended = Field::new(Scope::System, system::VALID_TO).between(None, Some(time_ms as f64));
-    Index { cx, read, namespace }.gather(begins.into_iter().chain(ended))
-}
+    /// The items of which the engine knows that `name`, one of [`system`], is `value`.
+    pub(in crate::recall) fn known(&self, name: &str, value: &Value) -> Result<RoaringBitmap> {
+        self.gather(Field::new(Scope::System, name).equal(value))
+    }
 
-struct Index<'a, 't> {
-    cx: &'a Context,
-    read: &'a Read<'t>,
-    namespace: &'a Namespace,
-}
+    /// The items of which the engine knows that the number `name`, one of [`system`], is from `min` to `max`, both
+    /// included.
+    pub(in crate::recall) fn between(&self, name: &str, min: Option<i64>, max: Option<i64>) -> Result<RoaringBitmap> {
+        let number = |number: i64| number as f64;
+        self.gather(Field::new(Scope::System, name).between(min.map(number), max.map(number)))
+    }
 
-impl Index<'_, '_> {
+    /// The items that are not true at `time_ms`, in milliseconds since the Unix epoch: not yet, or no more.
+    pub(in crate::recall) fn excluded_at(&self, time_ms: i64) -> Result<RoaringBitmap> {
+        let not_yet = self.between(system::VALID_FROM, Some(time_ms.saturating_add(1)), None)?;
+        Ok(not_yet | self.between(system::VALID_TO, None, Some(time_ms))?)
+    }
+
+    /// All items.
+    pub(in crate::recall) fn every(&self) -> Result<RoaringBitmap> {
+        self.gather([terms::beginning_with(terms::EVERY.to_vec())])
+    }
+
     fn meet(&self, filter: &Filter) -> Result<RoaringBitmap> {
         let field = |key: &str| Field::new(Scope::Metadata, key);
         match filter {
@@ -90,10 +82,6 @@ impl Index<'_, '_> {
             }
             Filter::Not(filter) => Ok(self.every()? - self.meet(filter)?),
         }
-    }
-
-    fn every(&self) -> Result<RoaringBitmap> {
-        self.gather([terms::beginning_with(terms::EVERY.to_vec())])
     }
 
     /// The items whose value is in `spans`, or has a member that is.
@@ -128,14 +116,15 @@ impl Index<'_, '_> {
 
     /// Those of `items` whose record meets `filter`.
     fn look(&self, items: RoaringBitmap, filter: &Filter) -> Result<RoaringBitmap> {
-        let mut found = RoaringBitmap::new();
+        let (mut found, mut slots) = (RoaringBitmap::new(), SlotReader::new(self.read));
         for (at, item) in items.into_iter().enumerate() {
             if at % CHECK_EVERY == 0 {
                 self.cx.check()?;
             }
-            let key = self.namespace.item_key(item);
-            let facts: Option<Facts> = self.read.tables.items.get_json(self.read.txn, &key)?;
-            if facts.is_some_and(|facts| filter.matches(&facts.metadata)) {
+            let whole = slots.get(self.read, self.namespace, item)?.parent.unwrap_or(item);
+            let key = self.namespace.item_key(whole);
+            let Some(stored) = self.read.tables.items.get(self.read.txn, &key)? else { continue };
+            if filter.matches(&Record::from_bytes(stored)?.metadata) {
                 found.insert(item);
             }
         }

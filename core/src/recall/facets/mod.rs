@@ -13,7 +13,7 @@ mod pairs;
 mod terms;
 
 pub(super) use change::Facets;
-pub(super) use evaluate::{admitted, excluded_at, known};
+pub(super) use evaluate::Index;
 
 /// What the engine itself knows of items: names that stand apart from those of metadata.
 pub(super) mod system {
@@ -29,6 +29,8 @@ pub(super) mod system {
     pub(in crate::recall) const STORED: &str = "stored";
     /// When it expires, in milliseconds since the Unix epoch.
     pub(in crate::recall) const EXPIRES: &str = "expires";
+    /// When another one superseded it, in milliseconds since the Unix epoch.
+    pub(in crate::recall) const SUPERSEDED: &str = "superseded";
 }
 
 use crate::error::{Error, ErrorKind};

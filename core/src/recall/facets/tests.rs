@@ -8,7 +8,11 @@ use super::{system::*, *};
 use crate::{
     context::Context,
     error::Result,
-    recall::{Filter, namespace::Namespace},
+    recall::{
+        Filter,
+        namespace::Namespace,
+        slots::{NewSlots, Slot},
+    },
     store::{Durability, Read, Store, StoreConfig, Write},
 };
 
@@ -33,12 +37,13 @@ async fn write(store: &Store, job: impl FnMut(&mut Write<'_, '_>) -> Result<()> 
     store.write(job).await.unwrap();
 }
 
-fn ask<T>(store: &Store, look: impl FnOnce(&Read<'_>, &Context) -> Result<T>) -> T {
-    store.read(|read| look(read, &Context::new())).unwrap()
+fn ask<T>(store: &Store, look: impl FnOnce(&Index<'_, '_>) -> Result<T>) -> T {
+    let look = |read: &Read<'_>| look(&Index { cx: &Context::new(), read, namespace: &namespace() });
+    store.read(look).unwrap()
 }
 
 fn admits(store: &Store, filter: &Filter) -> RoaringBitmap {
-    ask(store, |read, cx| admitted(cx, read, &namespace(), filter))
+    ask(store, |index| index.admitted(filter))
 }
 
 /// What happens to an item in a transaction: it gets these facts, in the place of those it had, or loses all.
@@ -57,17 +62,20 @@ async fn apply(store: &Store, model: &mut BTreeMap<u32, Map<String, Value>>, ste
         }
     }
     let job = move |write: &mut Write<'_, '_>| {
-        let mut facets = Facets::default();
+        let (mut facets, mut slots) = (Facets::default(), NewSlots::default());
         for (item, facts, add) in &told {
             let key = namespace().item_key(*item);
             if *add {
                 facets.put(*item, facts, &[]);
-                write.tables.items.put_json(write.txn, &key, &json!({"metadata": facts}))?;
+                slots.put(write, &namespace(), *item, Slot::default())?;
+                let record = json!({"id": "i", "text": "", "stored_ms": 1, "metadata": facts});
+                write.tables.items.put_json(write.txn, &key, &record)?;
             } else {
                 facets.remove(*item, facts, &[]);
                 write.tables.items.delete(write.txn, &key)?;
             }
         }
+        slots.write(write, &namespace())?;
         facets.write(write, &namespace())
     };
     write(store, job).await;
@@ -217,7 +225,7 @@ async fn many_items_of_a_term_come_and_go() {
         apply(&store, &mut model, gone.into_iter().map(|item| (item, None)).collect()).await;
         check(&store, &model, &filters);
     }
-    let left = ask(&store, |read, _| Ok(read.tables.facets.prefix(read.txn, b"")?.count()));
+    let left = ask(&store, |index| Ok(index.read.tables.facets.prefix(index.read.txn, b"")?.count()));
     assert_eq!(left, 0, "nothing is left of what was removed");
 }
 
@@ -254,14 +262,14 @@ async fn what_the_engine_knows_is_apart_from_metadata() {
         facets.write(write, &namespace())
     };
     write(&store, job).await;
-    let known = |name, value| ask(&store, |read, cx| known(cx, read, &namespace(), name, &json!(value)));
+    let known = |name, value| ask(&store, |index| index.known(name, &json!(value)));
     assert_eq!(known(SESSION, "s"), RoaringBitmap::from([1, 2]));
     assert_eq!(known(SESSION, "m"), RoaringBitmap::new());
     assert_eq!(known(SPEAKER, "ada"), RoaringBitmap::from([2]));
     assert_eq!(admits(&store, &Filter::Eq("session".into(), json!("m"))), RoaringBitmap::from([1, 2]));
     assert_eq!(admits(&store, &Filter::Exists("speaker".into())), RoaringBitmap::new());
     for (time, excluded) in [(99, &[1][..]), (100, &[]), (149, &[]), (150, &[2]), (199, &[2]), (200, &[1, 2])] {
-        let found = ask(&store, |read, cx| excluded_at(cx, read, &namespace(), time));
+        let found = ask(&store, |index| index.excluded_at(time));
         assert_eq!(found, excluded.iter().copied().collect(), "{time}");
     }
 }
