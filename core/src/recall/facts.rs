@@ -46,6 +46,9 @@ pub(super) fn admitted(
             admitted = Some(admitted.map_or_else(|| said.clone(), |admitted| admitted & &said));
         }
     }
+    if !namespace.bounded && admission.as_of.is_none() {
+        return Ok(admitted);
+    }
     let excluded = excluded(&index, admission)?;
     if excluded.is_empty() {
         return Ok(admitted);

@@ -255,21 +255,13 @@ impl<'t> Search<'_, 't> {
     /// The items nearest to the query that may be found.
     fn by_meaning(&mut self, depth: usize) -> Result<Vec<u32>> {
         let Some((vectors, vector)) = &mut self.vectors else { return Ok(Vec::new()) };
-        let nearest = |found: Vec<(f32, u32)>| found.into_iter().map(|(_, item)| item);
         let query = Query { vector, admitted: None, wanted: depth };
-        let Some(admitted) = &self.admitted else { return Ok(nearest(vectors.nearest(&query)?).collect()) };
-        let kept = (admitted.len() as f64 / self.namespace.vectors.max(1) as f64).min(1.0);
-        if kept >= LENIENT {
-            // Most may be found: nearly as many of the nearest as are wanted are among them, whatever the index.
-            let wanted = (depth as f64 / kept * MORE).ceil() as usize;
-            let near = vectors.nearest(&Query { wanted, ..query })?;
-            let all = near.len() as u64 == self.namespace.vectors;
-            let met: Vec<u32> = nearest(near).filter(|item| admitted.contains(*item)).take(depth).collect();
-            if met.len() == depth || all {
-                return Ok(met);
-            }
-        }
-        Ok(nearest(vectors.nearest(&Query { admitted: Some(admitted), ..query })?).collect())
+        let found = match &self.admitted {
+            None => vectors.nearest(&query)?,
+            Some(admitted) => nearest_admitted(vectors, &query, admitted, self.namespace)?,
+        };
+        self.cosines.extend(found.iter().map(|(cosine, item)| (*item, f64::from(*cosine))));
+        Ok(found.into_iter().map(|(_, item)| item).collect())
     }
 
     /// Finds the versions that were there at the time that is asked for and are no more: the best by meaning and by words.
@@ -371,6 +363,28 @@ impl<'t> Search<'_, 't> {
         let why = Why { meaning: candidate.meaning, words: candidate.words, terms, boosts, fused: None };
         Ok(Some(Hit { score: candidate.score, why, passage, item: record.into_item(name) }))
     }
+}
+
+/// The nearest of the items that are `admitted`.
+fn nearest_admitted(
+    vectors: &mut Snapshot<'_, '_>,
+    query: &Query<'_>,
+    admitted: &RoaringBitmap,
+    namespace: &Namespace,
+) -> Result<Vec<(f32, u32)>> {
+    let kept = (admitted.len() as f64 / namespace.vectors.max(1) as f64).min(1.0);
+    if kept >= LENIENT {
+        // Most may be found: nearly as many of the nearest as are wanted are among them, whatever the index.
+        let wanted = (query.wanted as f64 / kept * MORE).ceil() as usize;
+        let mut near = vectors.nearest(&Query { wanted, ..*query })?;
+        let all = near.len() as u64 == namespace.vectors;
+        near.retain(|(_, item)| admitted.contains(*item));
+        near.truncate(query.wanted);
+        if near.len() == query.wanted || all {
+            return Ok(near);
+        }
+    }
+    vectors.nearest(&Query { admitted: Some(admitted), ..*query })
 }
 
 /// The `depth` best items.

@@ -285,7 +285,7 @@ async fn how_fast() {
     for batch in 0..100_u32 {
         let rows: Vec<_> = (batch * 1_000..(batch + 1) * 1_000).map(|item| (item, many(item))).collect();
         let took = Arc::new(std::sync::Mutex::new(0.0));
-        let taken = Arc::clone(&took);
+        let slot = Arc::clone(&took);
         let job = move |write: &mut Write<'_, '_>| {
             let began = Instant::now();
             let mut facets = Facets::default();
@@ -293,7 +293,7 @@ async fn how_fast() {
                 facets.put(*item, facts, &[(STORED, json!(1_700_000_000_000_u64 + u64::from(*item)))])
             });
             facets.write(write, &namespace())?;
-            *taken.lock().unwrap() = began.elapsed().as_secs_f64() * 1e3;
+            *slot.lock().unwrap() = began.elapsed().as_secs_f64() * 1e3;
             Ok(())
         };
         write(&store, job).await;
