@@ -339,6 +339,18 @@ impl RecallEngine {
         cx.run(blocking(move || inner.store.read(|read| namespace::names(read, &tenant)))).await
     }
 
+    pub(super) fn config(&self) -> &RecallConfig {
+        &self.0.config
+    }
+
+    pub(super) fn store_of(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) fn router(&self) -> &RouterEngine {
+        &self.0.router
+    }
+
     /// Refuses a namespace whose vectors do not fit those of the embedder there is, before anything is paid for it.
     ///
     /// # Errors
@@ -360,7 +372,7 @@ impl RecallEngine {
     }
 
     /// Waits until the folder has the form of this version.
-    async fn ready(&self) -> Result<()> {
+    pub(super) async fn ready(&self) -> Result<()> {
         self.0.migrated.get_or_try_init(|| migrate::migrate(&self.0.store)).await.copied()
     }
 
@@ -401,7 +413,7 @@ impl RecallEngine {
 
     /// Builds the index of the namespace in the background when enough waits for it. What was committed before does
     /// not fail with it: a search works without the index, only slower, and the next store tries again.
-    fn index_if_due(&self, name: &str) {
+    pub(super) fn index_if_due(&self, name: &str) {
         let inner = &self.0;
         let due = inner.store.read(|read| match namespace::find(read, name)? {
             Some(namespace) => Ok(index::is_due(&inner.config, &namespace)),

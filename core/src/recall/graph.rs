@@ -258,6 +258,16 @@ fn remove(write: &mut Write<'_, '_>, namespace: &Namespace, relation: &Relation)
     edges.delete(write.txn, &key(namespace, Way::Forth, relation))
 }
 
+/// All relations, by the name they go from.
+pub(super) fn all<'t>(
+    read: &Read<'t>,
+    namespace: &Namespace,
+) -> Result<impl Iterator<Item = Result<Relation>> + use<'t>> {
+    let edges = read.tables.edges;
+    let prefix = [&namespace.prefix()[..], &[Way::Forth as u8]].concat();
+    Ok(edges.prefix(read.txn, &prefix)?.map(move |row| edges.parse(row?.1)))
+}
+
 /// Removes every relation that `name` is an end of.
 pub(super) fn remove_all_of(write: &mut Write<'_, '_>, namespace: &Namespace, name: &str) -> Result<()> {
     // A name that cannot be an end has no relations.

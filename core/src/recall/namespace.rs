@@ -214,14 +214,18 @@ pub(super) fn all_names(read: &Read<'_>) -> Result<Vec<String>> {
 
 /// What the caller calls the namespaces of its tenant, sorted.
 pub(super) fn names(read: &Read<'_>, tenant: &str) -> Result<Vec<String>> {
+    Ok(scoped_names(read, tenant)?.iter().map(|name| plain(name).to_owned()).collect())
+}
+
+/// The names under which the namespaces of a tenant are stored, sorted.
+pub(super) fn scoped_names(read: &Read<'_>, tenant: &str) -> Result<Vec<String>> {
     let prefix = if tenant.is_empty() { String::new() } else { format!("{tenant}\0") };
     let mut names = Vec::new();
     for key in read.tables.namespaces.keys(read.txn, prefix.as_bytes())? {
         let key = key?;
-        let name = key.get(prefix.len()..).unwrap_or_default();
         // Others are of tenants, or count numbers.
-        if !name.contains(&0) {
-            names.push(String::from_utf8_lossy(name).into_owned());
+        if !key.get(prefix.len()..).unwrap_or_default().contains(&0) {
+            names.push(String::from_utf8_lossy(key).into_owned());
         }
     }
     Ok(names)

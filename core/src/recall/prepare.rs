@@ -184,7 +184,7 @@ fn name(
     };
     let embedder = embedder.map(str::to_owned);
     let duplicates = item.duplicates;
-    Ok((item.namespace, Prepared { record, passages, embedder, fingerprint, duplicates, relations }))
+    Ok((item.namespace, Prepared { record, passages, embedder, fingerprint, duplicates, relations, as_is: false }))
 }
 
 /// Writes all rows, and gives the ids under which they are now; neighbours of the same namespace share its change.

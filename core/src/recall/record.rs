@@ -119,6 +119,28 @@ impl Record {
         }
     }
 
+    /// The record of an item that was exported; how it is indexed is not said.
+    pub(super) fn of_item(item: Item, superseded: Option<Superseded>) -> Self {
+        Self {
+            id: item.id,
+            text: item.text,
+            metadata: item.metadata,
+            stored_ms: item.stored_ms,
+            truncated: item.truncated,
+            session: item.session,
+            speaker: item.speaker,
+            valid_from: item.valid_from,
+            valid_to: item.valid_to,
+            expires: item.expires,
+            importance: item.importance,
+            supersedes: item.supersedes,
+            superseded_by: item.superseded_by,
+            superseded,
+            duplicate_of: item.duplicate_of,
+            passages: 0,
+        }
+    }
+
     pub(super) fn into_item(self, namespace: &str) -> Item {
         Item {
             id: self.id,

@@ -339,6 +339,14 @@ pub struct Relation {
     pub weight: f64,
 }
 
+impl Relation {
+    /// The request that keeps it in `namespace`.
+    pub(super) fn into_request(self, namespace: &str) -> RelateRequest {
+        let Self { from, kind, to, weight } = self;
+        RelateRequest { namespace: namespace.to_owned(), from, kind, to, weight }
+    }
+}
+
 /// What is near something.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -33,6 +33,20 @@ pub(super) struct Prepared {
     pub(super) fingerprint: Fingerprint,
     pub(super) duplicates: Duplicates,
     pub(super) relations: Vec<Relation>,
+    /// Whether it is put back just as it was once: nothing is concluded from it.
+    pub(super) as_is: bool,
+}
+
+impl Prepared {
+    /// Makes it what an item was that was exported, with the passages that were exported with their vectors.
+    pub(super) fn make(&mut self, record: Record, kept: Vec<Passage>, embedder: Option<String>) {
+        let truncated = if kept.is_empty() { self.record.truncated } else { record.truncated };
+        self.record = Record { truncated, passages: 0, ..record };
+        self.as_is = true;
+        if !kept.is_empty() {
+            (self.passages, self.embedder) = (kept, embedder);
+        }
+    }
 }
 
 /// A part of a text that is found as one.
@@ -153,12 +167,14 @@ impl Change {
         if let Some((item, record)) = &known
             && same
             && !given
+            && !prepared.as_is
         {
             self.expire_at(write, *item, record.clone(), prepared.record.expires)?;
             return Ok(id);
         }
         let mut record = prepared.record.clone();
-        if let Some((item, other)) = self.duplicate(write, prepared)? {
+        let duplicate = if prepared.as_is { None } else { self.duplicate(write, prepared)? };
+        if let Some((item, other)) = duplicate {
             match prepared.duplicates {
                 Duplicates::Keep => record.duplicate_of = Some(other.id),
                 Duplicates::Merge => return self.merge(write, item, other, record),
@@ -169,7 +185,9 @@ impl Change {
                 }
             }
         }
-        if let Some(old) = record.supersedes.clone() {
+        if let Some(old) = record.supersedes.clone()
+            && !prepared.as_is
+        {
             self.supersede(write, &old, &record)?;
         }
         let place = match known {
@@ -331,6 +349,14 @@ impl Change {
         self.fingerprints.put(write, &self.namespace, item, prepared.fingerprint)?;
         self.namespace.bounded |= [record.valid_from, record.valid_to, record.expires].iter().any(Option::is_some);
         self.namespace.items += 1;
+        Ok(())
+    }
+
+    /// Puts back a version that was replaced.
+    pub(super) fn put_version(&mut self, write: &mut Write<'_, '_>, version: &Version) -> Result<()> {
+        let number = self.namespace.take_item()?;
+        past::put(write, &self.namespace, number, version)?;
+        self.namespace.has_past = true;
         Ok(())
     }
 

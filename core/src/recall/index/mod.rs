@@ -173,6 +173,11 @@ impl<'a, 't> Snapshot<'a, 't> {
         Ok(found)
     }
 
+    /// The vector of an item that was not forgotten, f32 little-endian.
+    pub(super) fn vector(&mut self, item: u32) -> Result<Option<&'t [u8]>> {
+        self.rows.get(item)
+    }
+
     /// Whether comparing all vectors takes so little that nothing is to be missed.
     fn is_small(&self) -> bool {
         let vectors = self.namespace.vectors as usize;

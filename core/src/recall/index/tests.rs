@@ -46,7 +46,7 @@ fn item(id: &str, vector: Option<&[f32]>) -> Prepared {
     let embedder = vector.map(|_| "given".to_owned());
     let passages = vec![Passage { range: 0..1, words: words::of_text("x"), vector: vector.map(<[f32]>::to_vec) }];
     let (fingerprint, duplicates) = (Fingerprint::default(), Duplicates::Keep);
-    Prepared { record, passages, embedder, fingerprint, duplicates, relations: Vec::new() }
+    Prepared { record, passages, embedder, fingerprint, duplicates, relations: Vec::new(), as_is: false }
 }
 
 /// Stores and forgets, in one transaction.
