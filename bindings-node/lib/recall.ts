@@ -1,5 +1,16 @@
 import { withoutCall, type Caller } from './call.js'
-import type { CallOptions, Filter, Hit, Item, Neighbour, NewItem } from './types.js'
+import type {
+  CallOptions,
+  Filter,
+  Hit,
+  Item,
+  ItemVersion,
+  Neighbour,
+  NewItem,
+  RecallContext,
+  Relation,
+  Time,
+} from './types.js'
 
 export interface StoreOptions extends CallOptions, Omit<NewItem, 'content'> {}
 
@@ -14,6 +25,20 @@ export interface QueryOptions extends CallOptions {
   vector?: number[] | Float32Array
   /** So many of the best items, and at least `k`, are read by the reranker, whose scores then decide. Default 0: none. */
   rerank?: number
+  /** Only items of this session. */
+  session?: string
+  /** Only items of this speaker. */
+  speaker?: string
+  /** What was true at this time. Default: at the time of `asOf`, or now. */
+  validAt?: Time
+  /** What was known at this time. */
+  asOf?: Time
+  /** Also what is true no more, or not yet. */
+  includeEnded?: boolean
+  /** How much hits are to differ from each other, 0 to 1. Default 0. */
+  diversity?: number
+  /** Milliseconds after which an item has lost half of what age can take: a fifth of its score. */
+  halfLifeMs?: number
 }
 
 export interface ForgetOptions extends CallOptions {
@@ -65,6 +90,19 @@ export class Recall {
     return (await this.#caller.ask<{ hits: Hit[] }>('recall', 'query', { query, top: k, ...rest }, options)).hits
   }
 
+  /** The best passages for a prompt, of `tokenBudget` tokens at most (about: a token is taken for four characters). */
+  async context(query: string, tokenBudget: number, options: QueryOptions = {}): Promise<RecallContext> {
+    const { k = 20, ...rest } = withoutCall(options)
+    const request = { query: { query, top: k, ...rest }, tokenBudget }
+    return this.#caller.ask<RecallContext>('recall', 'context', request, options)
+  }
+
+  /** All versions of an item, and of what it says anew or is said anew by, the oldest first. */
+  async history(id: string, options: CallOptions & { namespace?: string } = {}): Promise<ItemVersion[]> {
+    const request = { id, ...withoutCall(options) }
+    return (await this.#caller.ask<{ versions: ItemVersion[] }>('recall', 'history', request, options)).versions
+  }
+
   /** Reads one item; undefined when there is none. */
   async get(id: string, options: CallOptions & { namespace?: string } = {}): Promise<Item | undefined> {
     const request = { id, ...withoutCall(options) }
@@ -98,6 +136,33 @@ export class Recall {
     const { k, ...rest } = withoutCall(options)
     const request = { of, top: k, ...rest }
     return (await this.#caller.ask<{ neighbours: Neighbour[] }>('recall', 'neighbours', request, options)).neighbours
+  }
+
+  /** A shortest way between two names, of at most `hops` steps (1 to 5, default 5); undefined when there is none. */
+  async path(
+    from: string,
+    to: string,
+    options: CallOptions & { namespace?: string; hops?: number } = {},
+  ): Promise<Relation[] | undefined> {
+    const request = { from, to, ...withoutCall(options) }
+    return (await this.#caller.ask<{ path?: Relation[] }>('recall', 'path', request, options)).path
+  }
+
+  /** The `k` names nearest to `seeds` by personalised PageRank, with their rank; the ranks of all sum to 1. */
+  async rank(
+    seeds: string[],
+    options: CallOptions & { namespace?: string; k?: number } = {},
+  ): Promise<[string, number][]> {
+    const { k, ...rest } = withoutCall(options)
+    const request = { seeds, top: k, ...rest }
+    return (await this.#caller.ask<{ ranked: [string, number][] }>('recall', 'rank', request, options)).ranked
+  }
+
+  /** The relations among a name and the `k` names near it, the strongest first. */
+  async subgraph(of: string, options: NeighboursOptions = {}): Promise<Relation[]> {
+    const { k, ...rest } = withoutCall(options)
+    const request = { of, top: k, ...rest }
+    return (await this.#caller.ask<{ relations: Relation[] }>('recall', 'subgraph', request, options)).relations
   }
 
   /** The namespaces there are. */

@@ -567,11 +567,32 @@ export interface NewItem {
   namespace?: string
   /** A known id puts the new text in the place of the old. Default: a fresh one. */
   id?: string
-  /** Embedded when absent. */
+  /** Embedded when absent. A text with a vector is found as a whole, however long it is. */
   vector?: number[] | Float32Array
+  /** The conversation or document it is part of: items of a session help each other to be found. */
+  session?: string
+  /** Who said it. A question that names the speaker finds it sooner. */
+  speaker?: string
+  /** Since when it is true. */
+  validFrom?: Time
+  /** Until when it is true, itself not included. */
+  validTo?: Time
+  /** Milliseconds until it is forgotten. */
+  ttlMs?: number
+  /** How much it matters, 0 to 1. */
+  importance?: number
+  /** Relations it tells of; `from` is the item where it is left out. */
+  relations?: { from?: string; kind: string; to: string; weight?: number }[]
+  /** The id of what is true no more, since this item says it anew: it gets an end, and stays in the history. */
+  supersedes?: string
+  /** What becomes of it when its text is there already under another id. Default `keep`. */
+  duplicates?: 'keep' | 'merge' | 'refuse'
 }
 
-/** A stored item. */
+/** A time: a Date, milliseconds since 1970, or an ISO date or date and time (in UTC without a zone). */
+export type Time = Date | number | string
+
+/** A stored item. Times are ISO texts. */
 export interface Item {
   id: string
   text: string
@@ -580,6 +601,30 @@ export interface Item {
   storedMs: number
   /** Whether the embedder read only its beginning. */
   truncated: boolean
+  /** The conversation or document it is part of. */
+  session?: string
+  /** Who said it. */
+  speaker?: string
+  /** Since when it is true. */
+  validFrom?: string
+  /** Until when it is true, itself not included. */
+  validTo?: string
+  /** When it is forgotten. */
+  expires?: string
+  /** How much it matters, 0 to 1. */
+  importance?: number
+  /** The id of what it says anew. */
+  supersedes?: string
+  /** The id of what says it anew. */
+  supersededBy?: string
+  /** The id of the item whose text is the same, or nearly. */
+  duplicateOf?: string
+}
+
+/** A version of an item. */
+export interface ItemVersion extends Item {
+  /** When another one took its place; absent for the one there is. */
+  replaced?: string
 }
 
 /** An item that was found. */
@@ -596,14 +641,36 @@ export interface Hit extends Item {
     terms: string[]
     /** The score that meaning and words gave, where a reranker gave another. */
     fused?: number
+    /** What else was added to the score, by name: `neighbours`, `speaker`, `time`, `phrase`, `importance`, `decay`, `graph`. */
+    boosts?: Record<string, number>
   }
+  /** Where in the text of a long item the passage is that was found, in bytes of UTF-8; its text is then `text`. */
+  passage?: { start: number; end: number }
+}
+
+/** The best passages for a prompt. */
+export interface RecallContext {
+  /** The passages, one after the other, each below a line that names its source. */
+  text: string
+  /** About how many tokens it has. */
+  tokens: number
+  /** What is in it, best first. */
+  hits: Hit[]
+}
+
+/** A kept relation. */
+export interface Relation {
+  from: string
+  kind: string
+  to: string
+  weight: number
 }
 
 /** Something near something else. */
 export interface Neighbour {
   name: string
   hops: number
-  relation: { from: string; kind: string; to: string; weight: number }
+  relation: Relation
 }
 
 // Parallel Mind -----------------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ const mapValues = (object: Json, map: (value: unknown) => unknown): Json =>
 export function toWire(value: unknown): unknown {
   if (ArrayBuffer.isView(value)) return Array.from(value as Float32Array)
   if (Array.isArray(value)) return value.map(toWire)
+  if (value instanceof Date) return value.toISOString()
   if (!isObject(value)) return value
   const wire: Json = {}
   for (const [key, inner] of Object.entries(value)) {

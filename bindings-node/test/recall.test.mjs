@@ -108,3 +108,32 @@ test('queries have a method of their own, and a reranker has the last word', asy
   mind.setReranker({ name: 'odd', rerank: () => [1] })
   await assert.rejects(mind.recall.query('tea', { rerank: 5 }), HostError)
 })
+
+
+test('times, sessions and history', async (t) => {
+  const mind = await open(t)
+  const since = new Date('2024-01-01T00:00:00Z')
+  await mind.recall.store('Ada lives in London', { id: 'london', validFrom: '2020-01-01' })
+  await mind.recall.store('Ada lives in Paris', { id: 'paris', validFrom: since, supersedes: 'london' })
+  const ids = async (options) => (await mind.recall.query('Where does Ada live?', options)).map(({ id }) => id)
+  assert.deepEqual(await ids(), ['paris'])
+  assert.deepEqual(await ids({ validAt: new Date('2022-06-01') }), ['london'])
+  assert.deepEqual(await ids({ asOf: Date.UTC(2019, 0, 1) }), [])
+  assert.equal((await mind.recall.get('london')).validTo, since.toISOString().replace('.000', ''))
+  assert.equal((await mind.recall.get('london')).supersededBy, 'paris')
+  assert.deepEqual((await mind.recall.history('paris')).map(({ id }) => id), ['london', 'paris'])
+  await mind.recall.storeMany([
+    { content: 'Which instrument did he pick?', id: '1', session: 's', speaker: 'Bob', validFrom: since },
+    { content: 'He took the violin', id: '2', session: 's', speaker: 'Eve', relations: [{ kind: 'about', to: 'violin' }] },
+  ])
+  const hits = await mind.recall.query('Which instrument?')
+  assert.deepEqual(hits.map(({ id }) => id), ['1', '2'])
+  assert.ok(hits[1].why.boosts.neighbours > 0)
+  const context = await mind.recall.context('instrument', 100)
+  assert.ok(context.text.includes('Bob') && context.tokens <= 100 && context.hits[0].id === '1')
+  assert.equal((await mind.recall.path('2', 'violin'))[0].kind, 'about')
+  assert.equal(await mind.recall.path('2', 'trumpet'), undefined)
+  assert.deepEqual((await mind.recall.rank(['violin'])).map(([name]) => name), ['violin', '2'])
+  assert.equal((await mind.recall.subgraph('2'))[0].to, 'violin')
+  await assert.rejects(mind.recall.store('Ada lives in Paris', { duplicates: 'refuse' }), /there already/)
+})

@@ -21,6 +21,7 @@ from .types import (
     GenerateOptions,
     Hit,
     Item,
+    ItemVersion,
     JudgedPrompt,
     LedgerEntry,
     LedgerGroup,
@@ -29,6 +30,8 @@ from .types import (
     ModelInfo,
     ModelProfile,
     Neighbour,
+    RecallContext,
+    Relation,
     PriceWarning,
     Replay,
     RoutePlan,
@@ -54,18 +57,10 @@ class AsyncRecall:
     def __init__(self, do: Do) -> None:
         self._do = do
 
-    async def store(
-        self,
-        content: str,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        namespace: str = "default",
-        id: str | None = None,
-        vector: ask.Vector | None = None,
-        **call: Unpack[CallOptions],
-    ) -> str:
+    async def store(self, content: str, **options: Unpack[ask.StoreOptions]) -> str:
         """See `Recall.store`."""
-        return await self._do(ask.store(content, metadata, namespace, id, vector), call)
+        item, call = ask.split(options)
+        return await self._do(ask.store(content, item), call)
 
     async def store_many(
         self, items: Iterable[ask.Knowledge], *, namespace: str = "default", **call: Unpack[CallOptions]
@@ -73,19 +68,21 @@ class AsyncRecall:
         """See `Recall.store_many`."""
         return await self._do(ask.store_many(items, namespace), call)
 
-    async def query(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        filter: ask.Filter | None = None,
-        namespace: str = "default",
-        vector: ask.Vector | None = None,
-        rerank: int = 0,
-        **call: Unpack[CallOptions],
-    ) -> list[Hit]:
+    async def query(self, query: str, *, k: int = 10, **options: Unpack[ask.QueryOptions]) -> list[Hit]:
         """See `Recall.query`."""
-        return await self._do(ask.query(query, k, filter, namespace, vector, rerank), call)
+        asked, call = ask.split(options)
+        return await self._do(ask.query(query, k, asked), call)
+
+    async def context(
+        self, query: str, token_budget: int, *, k: int = 20, **options: Unpack[ask.QueryOptions]
+    ) -> RecallContext:
+        """See `Recall.context`."""
+        asked, call = ask.split(options)
+        return await self._do(ask.context(query, token_budget, k, asked), call)
+
+    async def history(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> list[ItemVersion]:
+        """See `Recall.history`."""
+        return await self._do(ask.history(id, namespace), call)
 
     async def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
         """See `Recall.get`."""
@@ -128,6 +125,31 @@ class AsyncRecall:
     ) -> list[Neighbour]:
         """See `Recall.neighbours`."""
         return await self._do(ask.neighbours(of, kind, hops, k, namespace), call)
+
+    async def path(
+        self, from_: str, to: str, *, hops: int = 5, namespace: str = "default", **call: Unpack[CallOptions]
+    ) -> list[Relation] | None:
+        """See `Recall.path`."""
+        return await self._do(ask.path(from_, to, hops, namespace), call)
+
+    async def rank(
+        self, seeds: str | Iterable[str], *, k: int = 10, namespace: str = "default", **call: Unpack[CallOptions]
+    ) -> list[tuple[str, float]]:
+        """See `Recall.rank`."""
+        return await self._do(ask.rank(seeds, k, namespace), call)
+
+    async def subgraph(
+        self,
+        of: str,
+        *,
+        kind: str | None = None,
+        hops: int = 1,
+        k: int = 10,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> list[Relation]:
+        """See `Recall.subgraph`."""
+        return await self._do(ask.subgraph(of, kind, hops, k, namespace), call)
 
     async def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
         """See `Recall.namespaces`."""

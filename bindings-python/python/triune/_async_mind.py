@@ -132,32 +132,16 @@ class AsyncTriune(Handle):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def store_knowledge(
-        self,
-        content: str,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        namespace: str = "default",
-        id: str | None = None,
-        vector: ask.Vector | None = None,
-        **call: Unpack[CallOptions],
-    ) -> str:
+    async def store_knowledge(self, content: str, **options: Unpack[ask.StoreOptions]) -> str:
         """`recall.store`."""
-        return await self._do(ask.store(content, metadata, namespace, id, vector), call)
+        return await self.recall.store(content, **options)
 
     async def recall_knowledge(
-        self,
-        query: str,
-        top: int = 10,
-        filter: ask.Filter | None = None,
-        *,
-        namespace: str = "default",
-        vector: ask.Vector | None = None,
-        rerank: int = 0,
-        **call: Unpack[CallOptions],
+        self, query: str, top: int = 10, filter: ask.Filter | None = None, **options: Unpack[ask.RecallOptions]
     ) -> list[Hit]:
         """`recall.query`."""
-        return await self._do(ask.query(query, top, filter, namespace, vector, rerank), call)
+        asked, call = ask.split(options)
+        return await self._do(ask.query(query, top, {"filter": filter, **asked}), call)
 
     async def coordinate_parallel_tasks(
         self,

@@ -21,6 +21,7 @@ from .types import (
     GenerateOptions,
     Hit,
     Item,
+    ItemVersion,
     JudgedPrompt,
     LedgerEntry,
     LedgerGroup,
@@ -29,6 +30,8 @@ from .types import (
     ModelInfo,
     ModelProfile,
     Neighbour,
+    RecallContext,
+    Relation,
     PriceWarning,
     Replay,
     RoutePlan,
@@ -54,51 +57,46 @@ class Recall:
     def __init__(self, do: Do) -> None:
         self._do = do
 
-    def store(
-        self,
-        content: str,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        namespace: str = "default",
-        id: str | None = None,
-        vector: ask.Vector | None = None,
-        **call: Unpack[CallOptions],
-    ) -> str:
+    def store(self, content: str, **options: Unpack[ask.StoreOptions]) -> str:
         """Keeps a text; answers its id once it is on disk.
 
-        Facts in `metadata` can be filtered by. A known `id` puts the new text in the place of the old. It is embedded
-        unless its `vector` is given; without an embedder it is found by its words.
+        It is embedded unless its `vector` is given; without an embedder it is found by its words. A long text is found by
+        its passages. A known `id` puts the new text in the place of the old, which stays in the history.
         """
-        return self._do(ask.store(content, metadata, namespace, id, vector), call)
+        item, call = ask.split(options)
+        return self._do(ask.store(content, item), call)
 
     def store_many(
         self, items: Iterable[ask.Knowledge], *, namespace: str = "default", **call: Unpack[CallOptions]
     ) -> list[str]:
         """Keeps much in one transaction; answers the ids in order.
 
-        Each item is a text, or a dict with `content` and, as wanted, `metadata`, `namespace`, `id` and `vector`.
+        Each item is a text, or a dict with `content` and, as wanted, the options of `store`.
         """
         return self._do(ask.store_many(items, namespace), call)
 
-    def query(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        filter: ask.Filter | None = None,
-        namespace: str = "default",
-        vector: ask.Vector | None = None,
-        rerank: int = 0,
-        **call: Unpack[CallOptions],
-    ) -> list[Hit]:
+    def query(self, query: str, *, k: int = 10, **options: Unpack[ask.QueryOptions]) -> list[Hit]:
         """Finds up to `k` items, best first.
 
         Filters are dicts: `{"eq": ["user", "ada"]}`, `{"in": ["user", ["ada", "bob"]]}`, `{"prefix": ["path", "a/"]}`,
         `{"range": {"key": "year", "min": 2020}}`, `{"exists": "user"}`, `{"and": [...]}`, `{"or": [...]}`,
         `{"not": {...}}`. With `rerank`, so many of the best items, and at least `k`, are read by the reranker (the setting
-        `reranker`, or `mind.set_reranker`), whose scores then decide.
+        `reranker`, or `mind.set_reranker`), whose scores then decide. What is true no more is left out unless
+        `valid_at`, `as_of` or `include_ended` ask for it.
         """
-        return self._do(ask.query(query, k, filter, namespace, vector, rerank), call)
+        asked, call = ask.split(options)
+        return self._do(ask.query(query, k, asked), call)
+
+    def context(
+        self, query: str, token_budget: int, *, k: int = 20, **options: Unpack[ask.QueryOptions]
+    ) -> RecallContext:
+        """The best passages for a prompt, of `token_budget` tokens at most (about: a token is taken for four characters)."""
+        asked, call = ask.split(options)
+        return self._do(ask.context(query, token_budget, k, asked), call)
+
+    def history(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> list[ItemVersion]:
+        """All versions of an item, and of what it says anew or is said anew by, the oldest first."""
+        return self._do(ask.history(id, namespace), call)
 
     def get(self, id: str, *, namespace: str = "default", **call: Unpack[CallOptions]) -> Item | None:
         """One item, or None."""
@@ -141,6 +139,31 @@ class Recall:
     ) -> list[Neighbour]:
         """What is up to `hops` (1 to 5) relations away, nearest first."""
         return self._do(ask.neighbours(of, kind, hops, k, namespace), call)
+
+    def path(
+        self, from_: str, to: str, *, hops: int = 5, namespace: str = "default", **call: Unpack[CallOptions]
+    ) -> list[Relation] | None:
+        """A shortest way between two names, of at most `hops` steps (1 to 5); None when there is none."""
+        return self._do(ask.path(from_, to, hops, namespace), call)
+
+    def rank(
+        self, seeds: str | Iterable[str], *, k: int = 10, namespace: str = "default", **call: Unpack[CallOptions]
+    ) -> list[tuple[str, float]]:
+        """The `k` names nearest to `seeds` by personalised PageRank, with their rank; the ranks of all sum to 1."""
+        return self._do(ask.rank(seeds, k, namespace), call)
+
+    def subgraph(
+        self,
+        of: str,
+        *,
+        kind: str | None = None,
+        hops: int = 1,
+        k: int = 10,
+        namespace: str = "default",
+        **call: Unpack[CallOptions],
+    ) -> list[Relation]:
+        """The relations among a name and the `k` names near it, the strongest first."""
+        return self._do(ask.subgraph(of, kind, hops, k, namespace), call)
 
     def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
         """The namespaces there are."""

@@ -142,32 +142,16 @@ class Triune(Handle):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def store_knowledge(
-        self,
-        content: str,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        namespace: str = "default",
-        id: str | None = None,
-        vector: ask.Vector | None = None,
-        **call: Unpack[CallOptions],
-    ) -> str:
+    def store_knowledge(self, content: str, **options: Unpack[ask.StoreOptions]) -> str:
         """`recall.store`."""
-        return self._do(ask.store(content, metadata, namespace, id, vector), call)
+        return self.recall.store(content, **options)
 
     def recall_knowledge(
-        self,
-        query: str,
-        top: int = 10,
-        filter: ask.Filter | None = None,
-        *,
-        namespace: str = "default",
-        vector: ask.Vector | None = None,
-        rerank: int = 0,
-        **call: Unpack[CallOptions],
+        self, query: str, top: int = 10, filter: ask.Filter | None = None, **options: Unpack[ask.RecallOptions]
     ) -> list[Hit]:
         """`recall.query`."""
-        return self._do(ask.query(query, top, filter, namespace, vector, rerank), call)
+        asked, call = ask.split(options)
+        return self._do(ask.query(query, top, {"filter": filter, **asked}), call)
 
     def coordinate_parallel_tasks(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from datetime import date, datetime, timedelta, timezone
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from . import _json
 from ._json import nano_usd, present, read_list
@@ -24,6 +25,7 @@ from .types import (
     Hit,
     ImageReply,
     Item,
+    ItemVersion,
     JudgedPrompt,
     LedgerEntry,
     LedgerTotals,
@@ -33,6 +35,8 @@ from .types import (
     Neighbour,
     Outcome,
     PriceWarning,
+    RecallContext,
+    Relation,
     Replay,
     Reply,
     RoutePlan,
@@ -46,6 +50,10 @@ Prompt: TypeAlias = str | Sequence[Message | Mapping[str, Any]]
 Filter: TypeAlias = Mapping[str, Any]
 Vector: TypeAlias = Sequence[float]
 Knowledge: TypeAlias = str | Mapping[str, Any]
+Time: TypeAlias = datetime | date | str
+"""A time; a text is an ISO date, or date and time (in UTC without a zone)."""
+Span: TypeAlias = float | timedelta
+"""Seconds, or a timedelta."""
 Plan: TypeAlias = Sequence[tuple[Task, Mapping[str, Any]]]
 """Tasks, and their bodies in JSON form."""
 
@@ -280,28 +288,123 @@ def local_statistics() -> Request[dict[str, LocalStatistics]]:
 # Recall
 
 
-def store(
-    content: str,
-    metadata: Mapping[str, Any] | None,
-    namespace: str,
-    id: str | None,
-    vector: Vector | None,
-) -> Request[str]:
-    body = present(content=content, metadata=metadata, namespace=namespace, id=id, vector=vector)
-    return Request("recall", {"do": "store", **body}, lambda data: str(data["id"]))
+class StoreOptions(CallOptions, total=False):
+    """Options of `recall.store`."""
+
+    metadata: Mapping[str, Any] | None
+    """Facts about it; filters work on them."""
+    namespace: str | None
+    """Keeps knowledge apart. Default `default`."""
+    id: str | None
+    """A known id puts the new text in the place of the old. Default: a fresh one."""
+    vector: Vector | None
+    """Its vector; embedded when absent."""
+    session: str | None
+    """The conversation or document it is part of: items of a session help each other to be found."""
+    speaker: str | None
+    """Who said it. A question that names the speaker finds it sooner."""
+    valid_from: Time | None
+    """Since when it is true."""
+    valid_to: Time | None
+    """Until when it is true, itself not included."""
+    ttl: Span | None
+    """Seconds, or a timedelta, until it is forgotten."""
+    importance: float | None
+    """How much it matters, 0 to 1."""
+    relations: Iterable[Mapping[str, Any]] | None
+    """Relations it tells of, each with `kind` and `to` and, as wanted, `from` (default: the item) and `weight`."""
+    supersedes: str | None
+    """The id of what is true no more, since this item says it anew: it gets an end, and stays in the history."""
+    duplicates: Literal["keep", "merge", "refuse"] | None
+    """What becomes of it when its text is there already under another id. Default `keep`."""
+
+
+class RecallOptions(CallOptions, total=False):
+    """Options of `recall_knowledge`."""
+
+    namespace: str | None
+    """Where to look. Default `default`."""
+    vector: Vector | None
+    """The vector of the query; embedded when absent."""
+    rerank: int | None
+    """So many of the best items, and at least as many as are wanted, are read by the reranker. Default 0: none."""
+    session: str | None
+    """Only items of this session."""
+    speaker: str | None
+    """Only items of this speaker."""
+    valid_at: Time | None
+    """What was true at this time. Default: at the time of `as_of`, or now."""
+    as_of: Time | None
+    """What was known at this time."""
+    include_ended: bool | None
+    """Also what is true no more, or not yet."""
+    diversity: float | None
+    """How much hits are to differ from each other, 0 to 1. Default 0."""
+    half_life: Span | None
+    """Seconds, or a timedelta, after which an item has lost half of what age can take: a fifth of its score."""
+
+
+class QueryOptions(RecallOptions, total=False):
+    """Options of `recall.query`, without how many are wanted."""
+
+    filter: Filter | None
+    """Only items whose metadata meets it."""
+
+
+def time(value: Time) -> str:
+    """A time as the engine reads it. A datetime without a zone is of this machine's, as everywhere in Python."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).isoformat()
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def milliseconds(value: Span) -> int:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not 0 <= seconds < 1e15:
+        raise InvalidError("a time is a finite number of seconds, 0 or more")
+    return round(seconds * 1000)
+
+
+def facts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an item or a query in the form of the engine."""
+    body: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name in ("valid_from", "valid_to", "valid_at", "as_of"):
+            body[name] = time(value)
+        elif name in ("ttl", "half_life"):
+            body[f"{name}_ms"] = milliseconds(value)
+        elif name == "relations":
+            body[name] = list(value)
+        else:
+            body[name] = value
+    return body
+
+
+def store(content: str, options: Mapping[str, Any]) -> Request[str]:
+    return Request("recall", {"do": "store", "content": content, **facts(options)}, lambda data: str(data["id"]))
 
 
 def store_many(items: Iterable[Knowledge], namespace: str) -> Request[list[str]]:
-    given = [{"content": item} if isinstance(item, str) else item for item in items]
+    given = [{"content": item} if isinstance(item, str) else facts(item) for item in items]
     body = {"do": "store_many", "items": [{"namespace": namespace, **item} for item in given]}
     return Request("recall", body, lambda data: list(data["ids"]))
 
 
-def query(
-    text: str, k: int, filter: Filter | None, namespace: str, vector: Vector | None, rerank: int
-) -> Request[list[Hit]]:
-    body = present(do="query", query=text, top=k, filter=filter, namespace=namespace, vector=vector, rerank=rerank)
+def query(text: str, k: int, options: Mapping[str, Any]) -> Request[list[Hit]]:
+    body = {"do": "query", "query": text, "top": k, **facts(options)}
     return Request("recall", body, lambda data: read_list(Hit.from_json, data["hits"]))
+
+
+def context(text: str, token_budget: int, k: int, options: Mapping[str, Any]) -> Request[RecallContext]:
+    body = {"do": "context", "query": {"query": text, "top": k, **facts(options)}, "token_budget": token_budget}
+    return Request("recall", body, RecallContext.from_json)
+
+
+def history(id: str, namespace: str) -> Request[list[ItemVersion]]:
+    body = {"do": "history", "id": id, "namespace": namespace}
+    return Request("recall", body, lambda data: read_list(ItemVersion.from_json, data["versions"]))
 
 
 def get(id: str, namespace: str) -> Request[Item | None]:
@@ -326,6 +429,24 @@ def relate(from_: str, kind: str, to: str, weight: float, namespace: str) -> Req
 def neighbours(of: str, kind: str | None, hops: int, k: int, namespace: str) -> Request[list[Neighbour]]:
     body = present(do="neighbours", of=of, kind=kind, hops=hops, top=k, namespace=namespace)
     return Request("recall", body, lambda data: read_list(Neighbour.from_json, data["neighbours"]))
+
+
+def path(from_: str, to: str, hops: int, namespace: str) -> Request[list[Relation] | None]:
+    body = {"do": "path", "from": from_, "to": to, "hops": hops, "namespace": namespace}
+    return Request(
+        "recall", body, lambda data: None if data["path"] is None else read_list(Relation.from_json, data["path"])
+    )
+
+
+def rank(seeds: str | Iterable[str], k: int, namespace: str) -> Request[list[tuple[str, float]]]:
+    listed = [seeds] if isinstance(seeds, str) else list(seeds)
+    body = {"do": "rank", "seeds": listed, "top": k, "namespace": namespace}
+    return Request("recall", body, lambda data: [(str(name), float(rank)) for name, rank in data["ranked"]])
+
+
+def subgraph(of: str, kind: str | None, hops: int, k: int, namespace: str) -> Request[list[Relation]]:
+    body = present(do="subgraph", of=of, kind=kind, hops=hops, top=k, namespace=namespace)
+    return Request("recall", body, lambda data: read_list(Relation.from_json, data["relations"]))
 
 
 def namespaces() -> Request[list[str]]:

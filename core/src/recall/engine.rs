@@ -505,7 +505,7 @@ impl Engine for RecallEngine {
                 RecallReply::Versions { versions: self.history(cx, &namespace, &id).await? }
             }
             RecallRequest::Context { query, token_budget } => {
-                RecallReply::Context { context: self.context(cx, query, token_budget).await? }
+                RecallReply::Context(self.context(cx, query, token_budget).await?)
             }
             RecallRequest::Forget(request) => RecallReply::Forgotten { forgotten: self.forget(cx, request).await? },
             RecallRequest::Relate(request) => RecallReply::Related { new: self.relate(cx, request).await? },

@@ -491,10 +491,7 @@ pub enum RecallReply {
         versions: Vec<ItemVersion>,
     },
     /// To `context`.
-    Context {
-        /// What was packed.
-        context: RecallContext,
-    },
+    Context(RecallContext),
     /// To `forget`.
     Forgotten {
         /// How many.

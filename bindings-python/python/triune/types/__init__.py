@@ -37,7 +37,7 @@ from .options import (
     price,
 )
 from .parallel import RunReport, Task, TaskCall, TaskResult
-from .recall import Hit, Item, Neighbour, Relation, Why
+from .recall import Hit, Item, ItemVersion, Neighbour, PassageRange, RecallContext, Relation, Why
 from .router import (
     BudgetState,
     Calibration,
@@ -79,6 +79,7 @@ __all__ = [
     "ImageInput",
     "ImageReply",
     "Item",
+    "ItemVersion",
     "JudgedPrompt",
     "Latency",
     "LedgerEntry",
@@ -97,11 +98,13 @@ __all__ = [
     "Neighbour",
     "Outcome",
     "PairReport",
+    "PassageRange",
     "PassedOver",
     "Period",
     "Planner",
     "PriceWarning",
     "Profile",
+    "RecallContext",
     "Relation",
     "Replay",
     "Reply",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Self
 
 from .._json import read
@@ -21,10 +22,33 @@ class Item:
     """When it was stored, in milliseconds since the Unix epoch."""
     truncated: bool = False
     """Whether the embedder read only its beginning."""
+    session: str | None = None
+    """The conversation or document it is part of."""
+    speaker: str | None = None
+    """Who said it."""
+    valid_from: datetime | None = None
+    """Since when it is true."""
+    valid_to: datetime | None = None
+    """Until when it is true, itself not included."""
+    expires: datetime | None = None
+    """When it is forgotten."""
+    importance: float | None = None
+    """How much it matters, 0 to 1."""
+    supersedes: str | None = None
+    """The id of what it says anew."""
+    superseded_by: str | None = None
+    """The id of what says it anew."""
+    duplicate_of: str | None = None
+    """The id of the item whose text is the same, or nearly."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return read(cls, data)
+        return read(cls, data, **_times(data))
+
+
+def _times(data: Mapping[str, Any]) -> dict[str, datetime]:
+    names = ("valid_from", "valid_to", "expires", "replaced")
+    return {name: datetime.fromisoformat(data[name]) for name in names if data.get(name) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +63,17 @@ class Why:
     """The words shared, stemmed."""
     fused: float | None = None
     """The score that meaning and words gave, where a reranker gave another; None when there was no reranking."""
+    boosts: Mapping[str, float] = field(default_factory=dict)
+    """What else was added to the score, by name: `neighbours` (what is before and after it in its session), `speaker`,
+    `time`, `phrase`, `importance`, `decay`, `graph`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassageRange:
+    """A part of the text of an item, in bytes of UTF-8."""
+
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +84,39 @@ class Hit(Item):
     """Higher is better; comparable within one answer only."""
     why: Why = Why(None, None, [])
     """What the score is made of."""
+    passage: PassageRange | None = None
+    """Where in the text of a long item the passage is that was found; its text is then `text`, and `get` gives the
+    whole."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return read(cls, data, why=read(Why, data["why"]))
+        passage = data.get("passage")
+        parsed = read(PassageRange, passage) if passage else None
+        return read(cls, data, why=read(Why, data["why"]), passage=parsed, **_times(data))
+
+
+@dataclass(frozen=True, slots=True)
+class ItemVersion(Item):
+    """A version of an item."""
+
+    replaced: datetime | None = None
+    """When another one took its place; None for the one there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecallContext:
+    """The best passages for a prompt."""
+
+    text: str
+    """The passages, one after the other, each below a line that names its source."""
+    tokens: int
+    """About how many tokens it has."""
+    hits: list[Hit]
+    """What is in it, best first."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data, hits=[Hit.from_json(hit) for hit in data["hits"]])
 
 
 @dataclass(frozen=True, slots=True)
