@@ -23,6 +23,8 @@ PROGRAMS = {
     "budget": "one dollar, 200 calls at once, faults and 50 kills: what was overspent, and whether the ledger is right",
     "embed": "the local embedder beside onnxruntime and sentence-transformers: speed, agreement, cold start, memory",
     "inference": "local models beside llama.cpp: speed, memory, and whether they agree",
+    "recall-processes": "two writers and four readers in six processes, in one folder: do they agree",
+    "recall-quality": "what recall finds of what is known to be the answer, on four data sets",
     "recall-speed": "vectors of 10,000 and 100,000 texts, stored and found, beside hnswlib, qdrant-edge, Chroma and others",
     "router-faults": "the sixteen faults of FailoverBench against the router, beside litellm's",
     "router-overhead": "what a decision takes, and what the router adds to a stream, beside litellm's",
