@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::IndexChoice;
+use super::{IndexChoice, Quotas};
 use crate::error::{Error, Result};
 
 /// How scores of meaning and of words become one.
@@ -48,6 +48,8 @@ pub struct RecallConfig {
     /// Whether an item whose id is stored again with something else stays to be asked for by `as_of` and `history`. Default
     /// true.
     pub history: bool,
+    /// How much namespaces may hold. Default: no limit.
+    pub quotas: Quotas,
 }
 
 impl Default for RecallConfig {
@@ -64,6 +66,7 @@ impl Default for RecallConfig {
             passage_above: 2_000,
             passage: 1_000,
             history: true,
+            quotas: Quotas::default(),
         }
     }
 }

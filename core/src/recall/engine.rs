@@ -89,7 +89,7 @@ impl RecallEngine {
     ///
     /// # Errors
     /// `Invalid` for an empty text or a vector without direction or of a wrong length, `Conflict` when the namespace
-    /// was embedded by another embedder.
+    /// was embedded by another embedder, `Overloaded` when it would hold more than its quota.
     pub async fn store(&self, cx: &Context, request: StoreRequest) -> Result<String> {
         let ids = self.store_many(cx, vec![request]).await?;
         ids.into_iter().next().ok_or_else(|| Error::unexpected("an item was stored without an id"))
@@ -119,9 +119,9 @@ impl RecallEngine {
         cx.check()?;
         let ids: Vec<String> = prepared.iter().map(|(_, item)| item.record.id.clone()).collect();
         let stored = Arc::new(Mutex::new(ids));
-        let (rows, under, history) = (Arc::clone(&prepared), Arc::clone(&stored), self.0.config.history);
+        let (rows, under, inner) = (Arc::clone(&prepared), Arc::clone(&stored), Arc::clone(&self.0));
         let job: Job = Box::new(move |write| {
-            let ids = prepare::put_all(write, &rows, history)?;
+            let ids = prepare::put_all(write, &inner.config, &rows)?;
             *under.lock().unwrap_or_else(PoisonError::into_inner) = ids;
             Ok(())
         });
@@ -519,6 +519,9 @@ impl Engine for RecallEngine {
                 RecallReply::Ranked { ranked: self.rank(cx, &namespace, seeds, top).await? }
             }
             RecallRequest::Subgraph(request) => RecallReply::Relations { relations: self.subgraph(cx, request).await? },
+            RecallRequest::Statistics { namespace } => {
+                RecallReply::Statistics { statistics: Box::new(self.statistics(cx, &namespace).await?) }
+            }
             RecallRequest::Namespaces {} => RecallReply::Namespaces { namespaces: self.namespaces(cx).await? },
         })
     }

@@ -178,13 +178,14 @@ mod tests {
                 let cx = Context::new();
                 let prepared = prepare::prepare(&cx, &config, None, vec![request]);
                 let prepared = runtime.block_on(prepared).unwrap();
+                let rules = config.clone();
                 let job = move |write: &mut Write<'_, '_>| {
                     if let Some(id) = &forget {
                         let mut change = Change::begin(write, "default")?;
                         change.remove(write, id)?;
                         change.end(write)?;
                     }
-                    prepare::put_all(write, &prepared, true).map(drop)
+                    prepare::put_all(write, &rules, &prepared).map(drop)
                 };
                 // What supersedes something that is not there is refused.
                 let _ = runtime.block_on(store.write(job));

@@ -268,6 +268,12 @@ pub(super) fn all<'t>(
     Ok(edges.prefix(read.txn, &prefix)?.map(move |row| edges.parse(row?.1)))
 }
 
+/// How many relations there are.
+pub(super) fn count(read: &Read<'_>, namespace: &Namespace) -> Result<u64> {
+    let prefix = [&namespace.prefix()[..], &[Way::Forth as u8]].concat();
+    read.tables.edges.keys(read.txn, &prefix)?.map(|key| key.map(|_| 1)).sum()
+}
+
 /// Removes every relation that `name` is an end of.
 pub(super) fn remove_all_of(write: &mut Write<'_, '_>, namespace: &Namespace, name: &str) -> Result<()> {
     // A name that cannot be an end has no relations.

@@ -402,8 +402,8 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn write(&self, write: &mut Write<'_, '_>, history: bool) -> Result<()> {
-        prepare::put_all(write, &self.items, history)?;
+    pub(super) fn write(&self, write: &mut Write<'_, '_>, config: &RecallConfig) -> Result<()> {
+        prepare::put_all(write, config, &self.items)?;
         for (name, version) in &self.versions {
             let mut change = Change::begin(write, name)?;
             let row = change.namespace.dimensions * 4;
@@ -412,6 +412,7 @@ impl Ready {
             } else {
                 change.put_version(write, &Version { vectors: Vec::new(), ..version.clone() })?;
             }
+            change.check(&config.quotas.of(name))?;
             change.end(write)?;
         }
         for (name, relation) in &self.relations {

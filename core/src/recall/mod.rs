@@ -32,6 +32,7 @@ mod past;
 mod postings;
 mod prepare;
 mod question;
+mod quota;
 mod record;
 mod request;
 mod rerank;
@@ -40,6 +41,7 @@ mod search;
 mod sessions;
 mod slots;
 mod speakers;
+mod statistics;
 mod stores;
 mod vector;
 mod words;
@@ -54,10 +56,12 @@ pub use index::IndexChoice;
 pub use lmdb_graph::LmdbGraphStore;
 pub use lmdb_vectors::LmdbVectorStore;
 pub use moment::Moment;
+pub use quota::{Quota, Quotas};
 pub use request::{
     ForgetRequest, GivenRelation, Hit, Item, ItemVersion, Neighbour, NeighboursRequest, PassageRange, RecallContext,
     RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest, Why,
 };
+pub use statistics::{IndexStatistics, NamespaceStatistics};
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};
 
 #[cfg(fuzzing)]
@@ -73,6 +77,8 @@ pub mod measure {
     };
 }
 
+#[cfg(test)]
+mod quota_tests;
 #[cfg(test)]
 mod tenant_tests;
 #[cfg(test)]

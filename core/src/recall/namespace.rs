@@ -33,6 +33,10 @@ pub(super) struct Namespace {
     /// Items it has.
     #[serde(default)]
     pub(super) items: u64,
+    /// Bytes of their records, and of versions that were replaced, as stored; none in a namespace that an older version
+    /// wrote, until its next change.
+    #[serde(default)]
+    pub(super) bytes: Option<u64>,
     /// Items that have a vector.
     #[serde(default)]
     pub(super) vectors: u64,
@@ -103,6 +107,11 @@ impl Namespace {
     /// The key of `id` in `ids`.
     pub(super) fn id_key(&self, id: &str) -> Vec<u8> {
         [&self.prefix(), id.as_bytes()].concat()
+    }
+
+    /// Counts `after` bytes in the place of `before`.
+    pub(super) fn count_bytes(&mut self, before: u64, after: u64) {
+        self.bytes = self.bytes.map(|bytes| bytes.saturating_add(after).saturating_sub(before));
     }
 
     /// Takes the number of a new item.

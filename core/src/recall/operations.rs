@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{
-    ExportReport, ExportRequest, ImportReport, ImportRequest, RecallEngine, export,
+    ExportReport, ExportRequest, ImportReport, ImportRequest, NamespaceStatistics, RecallEngine, export,
     import::{Batch, Lines},
     namespace::{self, scoped},
+    statistics,
 };
 use crate::{
     context::Context,
@@ -21,6 +22,23 @@ use crate::{
 };
 
 impl RecallEngine {
+    /// What a namespace holds, and how much room that takes. All of its rows are passed by: a second for a million or so.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown namespace.
+    pub async fn statistics(&self, cx: &Context, namespace: &str) -> Result<NamespaceStatistics> {
+        self.ready().await?;
+        let (store, config, call) = (self.store_of().clone(), self.config().clone(), cx.clone());
+        let scoped = scoped(cx, namespace)?;
+        let look = move || {
+            store.read(|read| {
+                let known = namespace::find(read, &scoped)?.ok_or_else(unknown)?;
+                statistics::read(&call, &config, read, (&scoped, &known))
+            })
+        };
+        cx.run(blocking(look)).await
+    }
+
     /// Writes items and relations as lines of JSON, all as they are at this moment; they can be read in again by
     /// [`import`](Self::import). Reads and writes go on meanwhile; only growth of the folder waits.
     ///
@@ -130,14 +148,18 @@ impl RecallEngine {
         })
         .await?;
         let ready = Arc::new(batch.prepare(cx, self.config(), embedder).await?);
-        let (rows, history) = (Arc::clone(&ready), self.config().history);
-        let job: Job = Box::new(move |write| rows.write(write, history));
+        let (rows, config) = (Arc::clone(&ready), self.config().clone());
+        let job: Job = Box::new(move |write| rows.write(write, &config));
         self.store_of().commit(vec![job]).await?;
         for name in names {
             self.index_if_due(&name);
         }
         Ok(ImportReport { unchanged, ..ready.report })
     }
+}
+
+fn unknown() -> Error {
+    Error::not_found("there is no such namespace; see `namespaces` for those there are")
 }
 
 fn file_error(message: &str, path: &Path, cause: std::io::Error) -> Error {

@@ -39,14 +39,15 @@ fn prefix(namespace: &Namespace, id: &str) -> Vec<u8> {
     [&namespace.prefix(), id.as_bytes(), &[0]].concat()
 }
 
-/// Keeps `version` under the number that its item had.
-pub(super) fn put(write: &mut Write<'_, '_>, namespace: &Namespace, item: u32, version: &Version) -> Result<()> {
+/// Keeps `version` under the number that its item had; says how many bytes that takes.
+pub(super) fn put(write: &mut Write<'_, '_>, namespace: &Namespace, item: u32, version: &Version) -> Result<u64> {
     let key = [prefix(namespace, &version.record.id), item.to_be_bytes().to_vec()].concat();
     let mut value = version.replaced_ms.to_le_bytes().to_vec();
     value.extend((version.vectors.len() as u32).to_le_bytes());
     value.extend(&version.vectors);
     value.extend(version.record.to_bytes()?);
-    write.tables.past.put(write.txn, &key, &value)
+    write.tables.past.put(write.txn, &key, &value)?;
+    Ok(value.len() as u64)
 }
 
 fn parse(value: &[u8]) -> Result<Version> {
@@ -80,7 +81,10 @@ pub(super) fn each(
     Ok(())
 }
 
-/// Removes the versions of `id`; says how many there were.
-pub(super) fn remove(write: &mut Write<'_, '_>, namespace: &Namespace, id: &str) -> Result<usize> {
-    write.tables.past.delete_prefix(write.txn, &prefix(namespace, id))
+/// Removes the versions of `id`; says how many bytes they took.
+pub(super) fn remove(write: &mut Write<'_, '_>, namespace: &Namespace, id: &str) -> Result<u64> {
+    let rows = write.tables.past.prefix_unverified(write.txn, &prefix(namespace, id))?;
+    let bytes = rows.map(|row| Ok(row?.1.len() as u64)).sum::<Result<u64>>()?;
+    write.tables.past.delete_prefix(write.txn, &prefix(namespace, id))?;
+    Ok(bytes)
 }

@@ -53,6 +53,11 @@ fn prefix(namespace: &Namespace, term: &str) -> Vec<u8> {
     [&namespace.prefix(), term.as_bytes(), &[0]].concat()
 }
 
+/// The term of the key of a block.
+pub(super) fn term_of(key: &[u8]) -> &[u8] {
+    key.get(4..).and_then(|rest| rest.split(|byte| *byte == 0).next()).unwrap_or_default()
+}
+
 fn key(prefix: &[u8], first: u32) -> Vec<u8> {
     [prefix, &first.to_be_bytes()].concat()
 }

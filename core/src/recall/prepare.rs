@@ -187,15 +187,21 @@ fn name(
     Ok((item.namespace, Prepared { record, passages, embedder, fingerprint, duplicates, relations, as_is: false }))
 }
 
-/// Writes all rows, and gives the ids under which they are now; neighbours of the same namespace share its change.
-pub(super) fn put_all(write: &mut Write<'_, '_>, rows: &[(String, Prepared)], history: bool) -> Result<Vec<String>> {
+/// Writes all rows, and gives the ids under which they are now; neighbours of the same namespace share its change. None may
+/// hold more than its quota then.
+pub(super) fn put_all(
+    write: &mut Write<'_, '_>,
+    config: &RecallConfig,
+    rows: &[(String, Prepared)],
+) -> Result<Vec<String>> {
     let mut ids = Vec::with_capacity(rows.len());
     for rows in rows.chunk_by(|a, b| a.0 == b.0) {
         let Some((name, _)) = rows.first() else { continue };
-        let mut change = Change::begin_to_store(write, name, rows, history)?;
+        let mut change = Change::begin_to_store(write, name, rows, config.history)?;
         for (_, prepared) in rows {
             ids.push(change.put(write, prepared)?);
         }
+        change.check(&config.quotas.of(name))?;
         change.end(write)?;
     }
     Ok(ids)

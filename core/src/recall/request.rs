@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Duplicates, Filter, Moment};
+use super::{Duplicates, Filter, Moment, NamespaceStatistics};
 
 fn default_namespace() -> String {
     "default".into()
@@ -458,6 +458,12 @@ pub enum RecallRequest {
     Subgraph(NeighboursRequest),
     /// The namespaces there are.
     Namespaces {},
+    /// What a namespace holds.
+    Statistics {
+        /// Which. Default `default`.
+        #[serde(default = "default_namespace")]
+        namespace: String,
+    },
 }
 
 /// What the engine `recall` answers.
@@ -526,5 +532,10 @@ pub enum RecallReply {
     Namespaces {
         /// Their names.
         namespaces: Vec<String>,
+    },
+    /// To `statistics`.
+    Statistics {
+        /// What it holds.
+        statistics: Box<NamespaceStatistics>,
     },
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Duplicates, Moment, Relation,
+    Duplicates, Moment, Quota, Relation,
     duplicates::{self, Bands, Fingerprint, NewFingerprints},
     expiry,
     facets::Facets,
@@ -11,6 +11,7 @@ use super::{
     namespace::{self, GIVEN, Namespace},
     past::{self, Version},
     postings::NewPostings,
+    quota::{self, Held},
     record::{Record, Superseded},
     sessions::{self, Place},
     slots::{NewSlots, Slot},
@@ -97,12 +98,18 @@ pub(super) struct Change {
     bands: Bands,
     /// Whether what is replaced is kept.
     history: bool,
+    /// What it held before.
+    before: Held,
 }
 
 impl Change {
     /// Begins to change the namespace called `name`, which is made when it is not there.
     pub(super) fn begin(write: &mut Write<'_, '_>, name: &str) -> Result<Self> {
-        let namespace = namespace::find_or_make(write, name)?;
+        let mut namespace = namespace::find_or_make(write, name)?;
+        if namespace.bytes.is_none() {
+            namespace.bytes = Some(quota::count(&write.reading(), &namespace)?);
+        }
+        let before = Held::of(&namespace);
         let statistics = write.tables.words.get_json(write.txn, &namespace.prefix())?.unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
@@ -115,6 +122,7 @@ impl Change {
             facets: Facets::default(),
             bands: Bands::default(),
             history: true,
+            before,
         })
     }
 
@@ -135,6 +143,11 @@ impl Change {
         let fingerprints = items.iter().map(|(_, item)| item.fingerprint);
         let bands = Bands::find(&write.reading(), &change.namespace, fingerprints)?;
         Ok(Self { bands, history, ..change })
+    }
+
+    /// Refuses to go on when the namespace holds more than it may.
+    pub(super) fn check(&self, quota: &Quota) -> Result<()> {
+        quota.check(self.before, &self.namespace)
     }
 
     /// Writes what the changes made of the namespace.
@@ -238,8 +251,11 @@ impl Change {
         }
     }
 
-    fn keep_record(&self, write: &mut Write<'_, '_>, item: u32, record: &Record) -> Result<()> {
-        write.tables.items.put(write.txn, &self.namespace.item_key(item), &record.to_bytes()?)
+    fn keep_record(&mut self, write: &mut Write<'_, '_>, item: u32, record: &Record) -> Result<()> {
+        let (key, bytes) = (self.namespace.item_key(item), record.to_bytes()?);
+        let before = quota::length(write.tables.items, write, &key)?;
+        self.namespace.count_bytes(before, bytes.len() as u64);
+        write.tables.items.put(write.txn, &key, &bytes)
     }
 
     /// Another item that holds now and whose text is the same, or nearly.
@@ -355,7 +371,12 @@ impl Change {
     /// Puts back a version that was replaced.
     pub(super) fn put_version(&mut self, write: &mut Write<'_, '_>, version: &Version) -> Result<()> {
         let number = self.namespace.take_item()?;
-        past::put(write, &self.namespace, number, version)?;
+        self.keep_version(write, number, version)
+    }
+
+    fn keep_version(&mut self, write: &mut Write<'_, '_>, number: u32, version: &Version) -> Result<()> {
+        let bytes = past::put(write, &self.namespace, number, version)?;
+        self.namespace.count_bytes(0, bytes);
         self.namespace.has_past = true;
         Ok(())
     }
@@ -395,7 +416,8 @@ impl Change {
 
     /// Forgets the item under `id`, all versions of it included; says whether there was one.
     pub(super) fn remove(&mut self, write: &mut Write<'_, '_>, id: &str) -> Result<bool> {
-        past::remove(write, &self.namespace, id)?;
+        let history = past::remove(write, &self.namespace, id)?;
+        self.namespace.count_bytes(history, 0);
         let Some((item, record)) = self.find(write, id)? else { return Ok(false) };
         self.take_out(write, item, &record, false)?;
         Ok(true)
@@ -410,8 +432,7 @@ impl Change {
                 vectors.extend(self.vectors.get(write, &self.namespace, number)?.unwrap_or_default());
             }
             let version = Version { record: record.clone(), replaced_ms: Moment::now().as_millis() as u64, vectors };
-            past::put(write, &self.namespace, item, &version)?;
-            self.namespace.has_past = true;
+            self.keep_version(write, item, &version)?;
         }
         sessions::remove(&mut self.slots, write, &mut self.namespace, (first, last), record.session.as_deref())?;
         for number in first..=last {
@@ -428,7 +449,9 @@ impl Change {
         self.fingerprints.remove(write, &self.namespace, item)?;
         self.note_facts(item, record, false);
         self.facets.write_much(write, &self.namespace)?;
-        write.tables.items.delete(write.txn, &self.namespace.item_key(item))?;
+        let key = self.namespace.item_key(item);
+        self.namespace.count_bytes(quota::length(write.tables.items, write, &key)?, 0);
+        write.tables.items.delete(write.txn, &key)?;
         write.tables.ids.delete(write.txn, &self.namespace.id_key(&record.id))?;
         self.namespace.items = self.namespace.items.saturating_sub(1);
         Ok(())

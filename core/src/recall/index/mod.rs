@@ -38,7 +38,7 @@ use rows::RowReader;
 use shortlist::{Listed, Shortlist};
 
 use super::{
-    RecallConfig,
+    IndexStatistics, RecallConfig,
     namespace::{self, Namespace},
     rows::Change,
 };
@@ -418,6 +418,20 @@ fn now_ms() -> u64 {
 /// Whether the index of the namespace has something to do in the background.
 pub(super) fn is_due(config: &RecallConfig, namespace: &Namespace) -> bool {
     due(config, namespace).is_some()
+}
+
+/// Which index serves a query without a filter, and how far it is.
+pub(super) fn statistics(config: &RecallConfig, read: &Read<'_>, namespace: &Namespace) -> Result<IndexStatistics> {
+    let cx = Context::new();
+    let snapshot = Snapshot::open(&cx, config, read, namespace)?;
+    let kind = match config.index {
+        _ if config.recall >= 1.0 || snapshot.is_small() => "exact",
+        IndexChoice::Arroy if namespace.forest.is_some() => "arroy",
+        IndexChoice::Auto | IndexChoice::Ivf if Lists::of(namespace).is_some() => "ivf",
+        _ => "scan",
+    };
+    let coded = snapshot.live_before(namespace.coded);
+    Ok(IndexStatistics { kind: kind.to_owned(), coded, due: is_due(config, namespace) })
 }
 
 /// Does what is due, in small transactions, until nothing is any more or `closing` is cancelled.

@@ -1,0 +1,152 @@
+//! What a namespace holds, and how much room that takes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    RecallConfig, graph, index,
+    namespace::{Namespace, plain},
+    postings::term_of,
+    record::Record,
+};
+use crate::{
+    context::Context,
+    error::Result,
+    store::{Read, Table},
+};
+
+/// Rows between two looks at the deadline.
+const CHECK_EVERY: usize = 4_096;
+
+/// Which index serves a namespace, and how far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IndexStatistics {
+    /// `exact` (all are compared), `scan`, `ivf` or `arroy`.
+    pub kind: String,
+    /// Vectors that have a code; the others are compared exactly.
+    pub coded: u64,
+    /// Whether something of it is to be built in the background, or is being built.
+    pub due: bool,
+}
+
+/// What a namespace holds, and how much room that takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NamespaceStatistics {
+    /// Its name.
+    pub namespace: String,
+    /// Items.
+    pub items: u64,
+    /// Vectors: of items, and of passages of long ones.
+    pub vectors: u64,
+    /// Length of the vectors; 0 when there are none.
+    pub dimensions: usize,
+    /// What made the vectors; none when there are none.
+    pub embedder: Option<String>,
+    /// Relations.
+    pub relations: u64,
+    /// Different words.
+    pub terms: u64,
+    /// Bytes of keys and values, by what they are of: `items`, `history`, `vectors`, `words`, `facts`, `relations`,
+    /// `index`.
+    pub bytes: BTreeMap<String, u64>,
+    /// When the oldest item was stored, in milliseconds since the Unix epoch; none without items.
+    pub oldest_ms: Option<u64>,
+    /// When the newest item was stored, in milliseconds since the Unix epoch.
+    pub newest_ms: Option<u64>,
+    /// The index of its vectors.
+    pub index: IndexStatistics,
+    /// Items it may hold; none for no limit.
+    pub max_items: Option<u64>,
+    /// Bytes it may hold; none for no limit. Those of `items`, `history` and `vectors` count, but for
+    /// their keys.
+    pub max_bytes: Option<u64>,
+}
+
+/// Reads the statistics of a namespace: all of its rows are passed by, a million or so in a second.
+pub(super) fn read(
+    cx: &Context,
+    config: &RecallConfig,
+    read: &Read<'_>,
+    (scoped, namespace): (&str, &Namespace),
+) -> Result<NamespaceStatistics> {
+    let walk = Walk { cx, read, namespace };
+    let tables = read.tables;
+    let mut found = NamespaceStatistics {
+        namespace: plain(scoped).to_owned(),
+        items: namespace.items,
+        vectors: namespace.vectors,
+        dimensions: namespace.dimensions,
+        embedder: namespace.embedder.clone(),
+        ..NamespaceStatistics::default()
+    };
+    let times = |_: &[u8], value: &[u8]| {
+        let stored_ms = Record::from_bytes(value)?.stored_ms;
+        found.oldest_ms = Some(found.oldest_ms.map_or(stored_ms, |oldest| oldest.min(stored_ms)));
+        found.newest_ms = Some(found.newest_ms.map_or(stored_ms, |newest| newest.max(stored_ms)));
+        Ok(())
+    };
+    let items = walk.rows(&tables.items, times)? + walk.size(&tables.ids)?;
+    let (mut last, mut terms) = (Vec::new(), 0);
+    let count = |key: &[u8], _: &[u8]| {
+        let term = term_of(key);
+        if term != last {
+            terms += 1;
+            last = term.to_vec();
+        }
+        Ok(())
+    };
+    let words = walk.rows(&tables.postings, count)? + walk.size(&tables.terms)? + walk.size(&tables.words)?;
+    let history = walk.size(&tables.past)?;
+    let of_facts =
+        [&tables.facets, &tables.slots, &tables.sessions, &tables.speakers, &tables.fingerprints, &tables.passages];
+    let facts = of_facts.into_iter().map(|table| walk.size(table)).sum::<Result<u64>>()?;
+    let relations = walk.size(&tables.edges)?;
+    let vectors = walk.size(&tables.vectors)? + walk.size(&tables.rows)?;
+    let index = walk.size(&tables.codes)? + walk.size(&tables.lists)?;
+    found.terms = terms;
+    found.relations = graph::count(read, namespace)?;
+    let bytes = [
+        ("items", items),
+        ("history", history),
+        ("vectors", vectors),
+        ("words", words),
+        ("facts", facts),
+        ("relations", relations),
+        ("index", index),
+    ];
+    found.bytes = bytes.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+    found.index = index::statistics(config, read, namespace)?;
+    let quota = config.quotas.of(scoped);
+    (found.max_items, found.max_bytes) = (quota.max_items, quota.max_bytes);
+    Ok(found)
+}
+
+struct Walk<'a> {
+    cx: &'a Context,
+    read: &'a Read<'a>,
+    namespace: &'a Namespace,
+}
+
+impl Walk<'_> {
+    /// Bytes of the rows of a table.
+    fn size(&self, table: &Table) -> Result<u64> {
+        self.rows(table, |_, _| Ok(()))
+    }
+
+    /// Shows every row of a table to `look`; says how many bytes they have.
+    fn rows(&self, table: &Table, mut look: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<u64> {
+        let mut bytes = 0;
+        for (at, row) in table.prefix_unverified(self.read.txn, &self.namespace.prefix())?.enumerate() {
+            if at % CHECK_EVERY == 0 {
+                self.cx.check()?;
+            }
+            let (key, value) = row?;
+            bytes += (key.len() + value.len()) as u64;
+            look(key, value)?;
+        }
+        Ok(bytes)
+    }
+}
