@@ -151,7 +151,7 @@ impl<'a> Export<'a> {
                 continue;
             }
             for item in self.session_of(namespace, &mut slots, item)? {
-                if done.len() as usize % CHECK_EVERY == 0 {
+                if done.len().is_multiple_of(CHECK_EVERY as u64) {
                     cx.check()?;
                 }
                 if done.insert(item) {
