@@ -16,7 +16,7 @@ const TUNED_ON: usize = 300;
 
 type Words = BTreeSet<String>;
 
-pub fn measure(folder: &Path) -> Result<()> {
+pub(super) fn measure(folder: &Path) -> Result<()> {
     let passages = read_json(&folder.join("openie_musique_first_half.json"))?;
     let passages = passages.as_array().ok_or_else(|| Error::invalid("a list of passages was expected"))?;
     let (tuned, held_out) = passages.split_at(TUNED_ON.min(passages.len()));
