@@ -7,8 +7,9 @@ use clap::Args;
 use super::print::{say, tell};
 use crate::{
     error::{Error, ErrorKind, Result},
+    recall::check_recall,
     runtime::blocking,
-    store::{CheckReport, check_here, check_in},
+    store::{CheckReport, Store, StoreConfig, check_here, check_in},
 };
 
 /// The longest that reading a folder may take.
@@ -30,7 +31,7 @@ impl Check {
     /// Checks the folder; `program` starts this command again.
     pub(super) async fn run(self, program: Vec<OsString>) -> Result<()> {
         let (json, here) = (self.json, self.here);
-        let report = blocking(move || if self.here { check_here(&self.folder) } else { self.apart(&program) }).await?;
+        let report = blocking(move || if self.here { self.read() } else { self.apart(&program) }).await?;
         if json || here {
             say(&as_json(&report)?)?;
         } else {
@@ -39,7 +40,22 @@ impl Check {
         if report.ok || here {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Corrupt, "the store is damaged; restore the folder from a backup"))
+        let message = if report.damaged > 0 {
+            "the store is damaged; restore the folder from a backup"
+        } else {
+            "tables do not agree with each other; export what is in the namespaces, forget them and import it again, by \
+             which all that is derived is made anew, or restore the folder from a backup"
+        };
+        Err(Error::new(ErrorKind::Corrupt, message))
+    }
+
+    /// Reads everything, here.
+    fn read(&self) -> Result<CheckReport> {
+        // Open for both.
+        let store = Store::open_existing(&self.folder, &StoreConfig::default())?;
+        let mut report = check_here(&self.folder)?;
+        check_recall(&store, &mut report)?;
+        Ok(report)
     }
 
     fn apart(&self, program: &[OsString]) -> Result<CheckReport> {
@@ -56,7 +72,8 @@ fn as_json(report: &CheckReport) -> Result<String> {
 
 fn describe(report: &CheckReport) -> Result<()> {
     let rows: u64 = report.rows.values().sum();
-    say(&format!("{rows} values are sound, {} are damaged", report.damaged))?;
+    let (damaged, inconsistent) = (report.damaged, report.inconsistent);
+    say(&format!("{rows} values are sound, {damaged} are damaged; tables do not agree in {inconsistent} places"))?;
     report.problems.iter().for_each(|problem| tell(problem));
     Ok(())
 }

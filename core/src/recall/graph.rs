@@ -268,6 +268,22 @@ pub(super) fn all<'t>(
     Ok(edges.prefix(read.txn, &prefix)?.map(move |row| edges.parse(row?.1)))
 }
 
+/// How many relations go forth, how many back, and how many of both have no counterpart.
+pub(super) fn counts(read: &Read<'_>, namespace: &Namespace) -> Result<(u64, u64, u64)> {
+    let edges = read.tables.edges;
+    let (mut ways, mut alone) = ([0, 0], 0);
+    for row in edges.prefix(read.txn, &namespace.prefix())? {
+        let (here, value) = row?;
+        let relation: Relation = edges.parse(value)?;
+        let keys = [Way::Forth, Way::Back].map(|way| key(namespace, way, &relation));
+        let way = usize::from(here.get(4) == Some(&(Way::Back as u8)));
+        ways[way] += 1;
+        let other = edges.get(read.txn, &keys[1 - way])?;
+        alone += u64::from(here != keys[way] || other != Some(value));
+    }
+    Ok((ways[0], ways[1], alone))
+}
+
 /// How many relations there are.
 pub(super) fn count(read: &Read<'_>, namespace: &Namespace) -> Result<u64> {
     let prefix = [&namespace.prefix()[..], &[Way::Forth as u8]].concat();

@@ -19,6 +19,7 @@ mod graph;
 mod history;
 mod import;
 mod index;
+mod integrity;
 mod lexical;
 mod lmdb_graph;
 mod lmdb_vectors;
@@ -53,6 +54,7 @@ pub use export::{ExportReport, ExportRequest};
 pub use filter::Filter;
 pub use import::{ImportReport, ImportRequest};
 pub use index::IndexChoice;
+pub use integrity::check_recall;
 pub use lmdb_graph::LmdbGraphStore;
 pub use lmdb_vectors::LmdbVectorStore;
 pub use moment::Moment;
@@ -77,6 +79,8 @@ pub mod measure {
     };
 }
 
+#[cfg(test)]
+mod integrity_tests;
 #[cfg(test)]
 mod quota_tests;
 #[cfg(test)]

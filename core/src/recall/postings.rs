@@ -71,6 +71,15 @@ pub(super) fn of_term(read: &Read<'_>, namespace: &Namespace, term: &str) -> Res
     Ok(found)
 }
 
+/// Shows every term with each of its items, in the order of the terms.
+pub(super) fn each(read: &Read<'_>, namespace: &Namespace, mut look: impl FnMut(&[u8], u32)) -> Result<()> {
+    for row in read.tables.postings.prefix(read.txn, &namespace.prefix())? {
+        let (key, value) = row?;
+        parse(value)?.for_each(|posting| look(term_of(key), posting.item));
+    }
+    Ok(())
+}
+
 /// What a transaction does to postings: each block is written once at its end, whatever was done to it.
 #[derive(Debug, Default)]
 pub(super) struct NewPostings {

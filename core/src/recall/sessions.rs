@@ -2,6 +2,8 @@
 //!
 //! Each item knows the one before and the one after it (see `slots`), so that an item can be taken out or put in anywhere.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,7 +12,10 @@ use super::{
     rows::{ends, malformed},
     slots::NewSlots,
 };
-use crate::{error::Result, store::Write};
+use crate::{
+    error::Result,
+    store::{Read, Write},
+};
 
 /// A session, as stored in `sessions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,17 @@ pub(super) struct Place {
 
 fn key(namespace: &Namespace, session: &str) -> Vec<u8> {
     [&namespace.prefix(), session.as_bytes()].concat()
+}
+
+/// The sessions there are, and how many items each has.
+pub(super) fn counts(read: &Read<'_>, namespace: &Namespace) -> Result<HashMap<String, u64>> {
+    let sessions = read.tables.sessions;
+    let counted = sessions.prefix(read.txn, &namespace.prefix())?.map(|row| {
+        let (key, value) = row?;
+        let name = String::from_utf8_lossy(key.get(4..).unwrap_or_default()).into_owned();
+        Ok((name, sessions.parse::<Session>(value)?.items))
+    });
+    counted.collect()
 }
 
 /// Where an item is.

@@ -31,6 +31,9 @@ pub struct CheckReport {
     pub problems: Vec<String>,
     /// Values that are damaged.
     pub damaged: u64,
+    /// Places where sound tables do not agree with each other: what is derived of an item is not what it should be.
+    #[serde(default)]
+    pub inconsistent: u64,
     /// Sound values, by table.
     pub rows: BTreeMap<String, u64>,
 }
@@ -67,6 +70,15 @@ fn check_table(read: &Read<'_>, table: &Table, report: &mut CheckReport) -> Resu
 }
 
 impl CheckReport {
+    /// Notes a place where tables do not agree.
+    pub(crate) fn disagrees(&mut self, text: String) {
+        self.ok = false;
+        self.inconsistent += 1;
+        if self.problems.len() < TOLD {
+            self.problems.push(text);
+        }
+    }
+
     pub(super) fn problem(&mut self, text: impl FnOnce() -> String) {
         self.ok = false;
         self.damaged += 1;

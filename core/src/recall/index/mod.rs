@@ -4,6 +4,7 @@
 
 mod admitted;
 mod change;
+mod check;
 mod codes;
 mod estimate;
 mod forest;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use admitted::{Admitted, Asked};
 pub(super) use change::NewVectors;
+pub(super) use check::check;
 use codes::{BLOCK, Codes, Quantiser};
 use estimate::Estimator;
 pub(super) use forest::Forest;
