@@ -25,9 +25,8 @@ const WRITERS: u64 = 2;
 const READERS: u64 = 4;
 const SECONDS: u64 = 8;
 const DIMENSIONS: usize = 24;
-const WORDS: [&str; 12] = [
-    "amber", "basalt", "cedar", "dune", "ember", "fjord", "glacier", "harbour", "island", "jungle", "kelp", "lagoon",
-];
+const WORDS: [&str; 12] =
+    ["amber", "basalt", "cedar", "dune", "ember", "fjord", "glacier", "harbour", "island", "jungle", "kelp", "lagoon"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -78,7 +77,10 @@ fn run() {
         errors.extend(runtime.block_on(count(&path, live)));
     }
     let note = format!("{WRITERS} writers, {READERS} readers, {seconds} s: {written} writes, {asked} queries");
-    println!("{}", json!({"figure": "process-errors", "value": errors.len(), "unit": "", "n": written + asked, "note": note}));
+    println!(
+        "{}",
+        json!({"figure": "process-errors", "value": errors.len(), "unit": "", "n": written + asked, "note": note})
+    );
     assert!(errors.is_empty(), "{}", errors.join("\n"));
     assert!(written > 0 && asked > 0, "nothing was done: {note}");
 }

@@ -11,6 +11,7 @@ use super::print::say;
 use crate::{
     context::Context,
     error::{Error, Result},
+    recall::{NamespaceStatistics, recall_statistics},
     runtime::blocking,
     store::{self, CheckReport, Store, StoreConfig, StoreStatistics},
 };
@@ -58,6 +59,13 @@ pub(super) struct Stats {
     json: bool,
 }
 
+/// What `stats` says.
+#[derive(Debug, Serialize)]
+struct Statistics {
+    store: StoreStatistics,
+    namespaces: Vec<NamespaceStatistics>,
+}
+
 // A copy that is interrupted leaves nothing that bears the name of a store: nobody has to wait for its end.
 
 impl Backup {
@@ -87,8 +95,11 @@ impl Compact {
 impl Stats {
     pub(super) async fn run(self, cx: &Context) -> Result<()> {
         let folder = self.folder;
-        let found =
-            cx.run(blocking(move || Store::open_existing(&folder, &StoreConfig::default())?.statistics())).await?;
+        let look = move || {
+            let store = Store::open_existing(&folder, &StoreConfig::default())?;
+            Ok(Statistics { store: store.statistics()?, namespaces: recall_statistics(&store)? })
+        };
+        let found = cx.run(blocking(look)).await?;
         told(self.json, &found, || described(&found))
     }
 }
@@ -97,7 +108,7 @@ fn values(report: &CheckReport) -> String {
     format!("{} values", report.rows.values().sum::<u64>())
 }
 
-fn described(found: &StoreStatistics) -> String {
+fn described(Statistics { store: found, namespaces }: &Statistics) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["TABLE", "ROWS", "SIZE"]);
     for (name, of_table) in &found.tables {
@@ -107,7 +118,22 @@ fn described(found: &StoreStatistics) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let (bytes, free) = (HumanBytes(found.bytes), HumanBytes(found.free));
-    format!("{table}\n{bytes}, of which {free} are free; layout {}", found.schema)
+    let mut said = format!("{table}\n{bytes}, of which {free} are free; layout {}", found.schema);
+    if !namespaces.is_empty() {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["NAMESPACE", "ITEMS", "VECTORS", "RELATIONS", "WORDS", "INDEX", "SIZE", "EMBEDDER"]);
+        for of in namespaces {
+            let tenant = if of.tenant.is_empty() { String::new() } else { format!("{}/", of.tenant) };
+            let counts = [of.items, of.vectors, of.relations, of.terms].map(|count| count.to_string());
+            let [items, vectors, relations, terms] = counts;
+            let (name, size) = (format!("{tenant}{}", of.namespace), HumanBytes(of.bytes.values().sum()).to_string());
+            let embedder = of.embedder.clone().unwrap_or_default();
+            table.add_row([name, items, vectors, relations, terms, of.index.kind.clone(), size, embedder]);
+        }
+        said.push_str(&format!("\n\n{table}"));
+    }
+    said
 }
 
 /// Says `value` as JSON, or in words.

@@ -26,6 +26,34 @@ fn value_in(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
+fn a_check_tells_by_its_exit_code_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = || run(&["check", "--here", text(folder.path())]);
+    assert_eq!(check(), 1, "there is no store");
+    let store = store_in(folder.path());
+    put(&store, b"value");
+    assert_eq!(check(), 0);
+    assert_eq!(run(&["stats", "--json", text(folder.path())]), 0);
+    // A program that ends without a report says nothing of the store.
+    let program = ["false".into()];
+    assert_eq!(super::run(&program, ["triune", "check", text(folder.path())]), 1);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // A namespace that says it has an item, which is not there.
+    let lie = |write: &mut Write<'_, '_>| {
+        let namespace = serde_json::json!({"ns": 0, "next": 1, "items": 1, "form": 3});
+        write.tables.namespaces.put_json(write.txn, b"default", &namespace)
+    };
+    runtime.block_on(store.write(lie)).unwrap();
+    assert_eq!(run(&["stats", text(folder.path())]), 0);
+    let mut report = crate::store::CheckReport::default();
+    crate::recall::check_recall(&store, &mut report).unwrap();
+    assert!(
+        !report.ok && report.inconsistent == 1 && report.problems[0].contains("0 items, and 1 are noted"),
+        "{report:?}"
+    );
+}
+
+#[test]
 fn a_folder_is_copied_put_back_and_made_smaller_and_the_exit_code_says_how_it_went() {
     let parent = tempfile::tempdir().unwrap();
     let [mind, copy, other] = ["mind", "copy", "other"].map(|name| parent.path().join(name));

@@ -63,7 +63,7 @@ pub use request::{
     ForgetRequest, GivenRelation, Hit, Item, ItemVersion, Neighbour, NeighboursRequest, PassageRange, RecallContext,
     RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest, Why,
 };
-pub use statistics::{IndexStatistics, NamespaceStatistics};
+pub use statistics::{IndexStatistics, NamespaceStatistics, recall_statistics};
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};
 
 #[cfg(fuzzing)]

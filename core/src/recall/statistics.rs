@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     RecallConfig, graph, index,
-    namespace::{Namespace, plain},
+    namespace::{self, Namespace, plain},
     postings::term_of,
     record::Record,
 };
 use crate::{
     context::Context,
     error::Result,
-    store::{Read, Table},
+    store::{Read, Store, Table},
 };
 
 /// Rows between two looks at the deadline.
@@ -35,6 +35,9 @@ pub struct IndexStatistics {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NamespaceStatistics {
+    /// Whose it is; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
     /// Its name.
     pub namespace: String,
     /// Items.
@@ -75,6 +78,7 @@ pub(super) fn read(
     let walk = Walk { cx, read, namespace };
     let tables = read.tables;
     let mut found = NamespaceStatistics {
+        tenant: scoped.split_once('\0').map_or_else(String::new, |(tenant, _)| tenant.to_owned()),
         namespace: plain(scoped).to_owned(),
         items: namespace.items,
         vectors: namespace.vectors,
@@ -122,6 +126,24 @@ pub(super) fn read(
     let quota = config.quotas.of(scoped);
     (found.max_items, found.max_bytes) = (quota.max_items, quota.max_bytes);
     Ok(found)
+}
+
+/// The statistics of all namespaces of a store, whoever's they are, by the default settings: for its keeper.
+///
+/// # Errors
+/// `Corrupt` when it is damaged.
+pub fn recall_statistics(store: &Store) -> Result<Vec<NamespaceStatistics>> {
+    let (cx, config) = (Context::new(), RecallConfig::default());
+    let mut all = Vec::new();
+    for name in store.read(namespace::all_names)? {
+        // Another process may have forgotten it meanwhile.
+        let found = store.read(|snapshot| match namespace::find(snapshot, &name)? {
+            Some(known) => read(&cx, &config, snapshot, (&name, &known)).map(Some),
+            None => Ok(None),
+        })?;
+        all.extend(found);
+    }
+    Ok(all)
 }
 
 struct Walk<'a> {
