@@ -131,7 +131,8 @@ fn described(Statistics { store: found, namespaces }: &Statistics) -> String {
             let embedder = of.embedder.clone().unwrap_or_default();
             table.add_row([name, items, vectors, relations, terms, of.index.kind.clone(), size, embedder]);
         }
-        said.push_str(&format!("\n\n{table}"));
+        said.push_str("\n\n");
+        said.push_str(&table.to_string());
     }
     said
 }

@@ -177,7 +177,7 @@ impl<R: BufRead> Lines<R> {
             Parsed::Request(mut request) => {
                 self.put_into(&mut request.namespace);
                 prepare::check(std::slice::from_ref(&request))?;
-                batch.items.push(Incoming { line: self.line, request, was: None });
+                batch.items.push(Incoming { line: self.line, request: *request, was: None });
             }
         }
         Ok(())
@@ -258,7 +258,7 @@ fn unit(given: &[f32]) -> Result<Vec<f32>> {
 
 enum Parsed {
     Line(Line),
-    Request(StoreRequest),
+    Request(Box<StoreRequest>),
 }
 
 fn parse(text: &str) -> Result<Parsed> {
@@ -272,7 +272,7 @@ fn parse(text: &str) -> Result<Parsed> {
     if matches!(name, "item" | "version" | "relation") || name == "namespace" && of_object {
         serde_json::from_str(text).map(Parsed::Line).map_err(malformed)
     } else {
-        serde_json::from_str(text).map(Parsed::Request).map_err(malformed)
+        serde_json::from_str(text).map(|request| Parsed::Request(Box::new(request))).map_err(malformed)
     }
 }
 

@@ -109,12 +109,12 @@ impl Check<'_, '_> {
     /// Reads all records; each must be under its id.
     fn items(&mut self) -> Result<Said> {
         let (read, namespace) = (self.read, self.namespace);
-        let (mut said, mut lost) = (Said::default(), 0_u64);
+        let (mut said, mut strays) = (Said::default(), 0_u64);
         for row in read.tables.items.prefix(read.txn, &namespace.prefix())? {
             let (key, value) = row?;
             let (item, record) = (item_of(key)?, Record::from_bytes(value)?);
             let under = read.tables.ids.get(read.txn, &namespace.id_key(&record.id))?.map(item_value).transpose()?;
-            lost += u64::from(under != Some(item));
+            strays += u64::from(under != Some(item));
             let (first, last) = ends(item, record.passages);
             said.numbers.insert_range(first..=last);
             said.items += 1;
@@ -127,8 +127,8 @@ impl Check<'_, '_> {
                 }
             }
         }
-        if lost > 0 {
-            (self.tell)(format!("{lost} items are not under their ids"));
+        if strays > 0 {
+            (self.tell)(format!("{strays} items are not under their ids"));
         }
         let ids =
             read.tables.ids.keys(read.txn, &namespace.prefix())?.map(|key| key.map(|_| 1)).sum::<Result<u64>>()?;

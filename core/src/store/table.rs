@@ -126,13 +126,9 @@ impl Table {
 
     /// Puts `value`, written as JSON, under `key`.
     pub(crate) fn put_json<T: Serialize + ?Sized>(&self, txn: &mut RwTxn<'_>, key: &[u8], value: &T) -> Result<()> {
-        self.put(txn, key, &self.to_json(value)?)
-    }
-
-    /// Writes `value` as JSON.
-    pub(crate) fn to_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>> {
-        serde_json::to_vec(value)
-            .map_err(|e| Error::unexpected("a record has no JSON form").with("table", self.name).caused_by(e))
+        let json = serde_json::to_vec(value)
+            .map_err(|e| Error::unexpected("a record has no JSON form").with("table", self.name).caused_by(e))?;
+        self.put(txn, key, &json)
     }
 
     /// Removes `key`; says whether it was there.
