@@ -79,6 +79,9 @@ pub(super) struct Namespace {
     /// Whether some items do not hold, or live, for ever.
     #[serde(default)]
     pub(super) bounded: bool,
+    /// Whether it was said of some items how much they matter.
+    #[serde(default)]
+    pub(super) weighed: bool,
     /// Whether versions of items were replaced.
     #[serde(default)]
     pub(super) has_past: bool,

@@ -364,6 +364,7 @@ impl Change {
         expiry::put(write, (&self.name, &self.namespace), item, &record)?;
         self.fingerprints.put(write, &self.namespace, item, prepared.fingerprint)?;
         self.namespace.bounded |= [record.valid_from, record.valid_to, record.expires].iter().any(Option::is_some);
+        self.namespace.weighed |= record.importance.is_some();
         self.namespace.items += 1;
         Ok(())
     }

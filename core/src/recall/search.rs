@@ -27,6 +27,8 @@ use crate::{context::Context, error::Result, store::Read};
 
 /// Candidates by each signal at least.
 const DEPTH: usize = 100;
+/// So many times more by meaning than are wanted where nothing else counts.
+const ALONE: usize = 3;
 /// From such a part of the vectors on that may be found, the nearest of all are looked at before those that may be found
 /// alone: so many times more than should be needed.
 const LENIENT: f64 = 0.5;
@@ -104,7 +106,7 @@ struct Past {
 
 impl<'t> Search<'_, 't> {
     fn hits(&mut self, name: &str) -> Result<Vec<Hit>> {
-        let depth = DEPTH.max(self.lookup.top);
+        let depth = self.depth();
         let lexical = Lexical::open(self.cx, self.config, self.read, self.namespace)?;
         let asked = self.lookup.question.terms.iter().map(|term| lexical.term(term, 1.0));
         let mut terms = asked.collect::<Result<Vec<_>>>()?;
@@ -130,6 +132,23 @@ impl<'t> Search<'_, 't> {
             hits.sort_by(|a, b| best_first(a.score, b.score).then_with(|| a.item.id.cmp(&b.item.id)));
         }
         Ok(hits)
+    }
+
+    /// So many candidates by each signal.
+    fn depth(&self) -> usize {
+        let Lookup { question, admission, top, diversity, half_life_ms, .. } = self.lookup;
+        let by_meaning_alone = question.terms.is_empty()
+            && question.phrases.is_empty()
+            && question.window.is_none()
+            && question.named == 0
+            && !question.asks_when
+            && admission.as_of.is_none()
+            && half_life_ms.is_none()
+            && *diversity == 0.0
+            && !self.namespace.linked
+            && !self.namespace.weighed;
+        // Then nothing changes the order of the nearest.
+        if by_meaning_alone { (top * ALONE).min(DEPTH.max(*top)) } else { DEPTH.max(*top) }
     }
 
     /// The candidates by `terms` and by meaning, and what is next to them in their sessions, best first.

@@ -42,7 +42,7 @@ tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
     /// `recall`: name of a namespace, or tenant·0·name → JSON `{ns, next, items, bytes, vectors, embedder, dimensions, coded,
-    /// sampled, mean, lists, lists_version, forest, ann, ann_until_ms, linked, bounded, has_past, form, migrated}`;
+    /// sampled, mean, lists, lists_version, forest, ann, ann_until_ms, linked, bounded, weighed, has_past, form, migrated}`;
     /// NUL·`next` and NUL·`next-index` → the next free number of a namespace
     /// and of an index of arroy.
     namespaces,
