@@ -107,6 +107,9 @@ impl<'a, 't> Lexical<'a, 't> {
 
     /// BM25 of `terms`. In a namespace of sessions the words of neighbours count, too.
     pub(super) fn scores(&self, terms: &[Term], slots: &mut SlotReader<'t>) -> Result<Scores> {
+        if terms.is_empty() {
+            return Ok(Scores::default());
+        }
         // Numbers that nobody writes to are pages that the system does not give.
         let mut scores = Scores { dense: vec![0.0; self.namespace.next as usize], items: Vec::new() };
         let mut counts: Vec<f32> =

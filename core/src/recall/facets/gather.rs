@@ -60,7 +60,7 @@ impl Gather {
         if !self.pages.iter().any(Option::is_some) {
             self.few.sort_unstable();
             self.few.dedup();
-            return self.few.into_iter().collect();
+            return RoaringBitmap::from_sorted_iter(self.few).unwrap_or_default();
         }
         self.spill();
         let mut found = RoaringBitmap::new();

@@ -88,8 +88,9 @@ impl Index for Ivf {
     fn nearest(&self, snapshot: &mut Snapshot<'_, '_>, query: &Asked<'_>, width: usize) -> Result<Found> {
         let Some(lists) = Lists::of(snapshot.namespace) else { return Scan.nearest(snapshot, query, width) };
         let mut list = snapshot.shortlist(query, width);
-        let seen = scan_nearest(snapshot, query, (lists, width), &mut list)?;
-        if seen < query.wanted {
+        scan_nearest(snapshot, query, (lists, width), &mut list)?;
+        // Lists full of forgotten items, or of what a filter leaves out, may leave too few.
+        if !list.is_full() {
             return Scan.nearest(snapshot, query, width);
         }
         scan_from(snapshot, query, lists.covered, &mut list)?;
@@ -97,14 +98,13 @@ impl Index for Ivf {
     }
 }
 
-/// Scans the lists whose centroids are nearest to the query, until enough codes were compared that can be hits; says how
-/// many.
+/// Scans the lists whose centroids are nearest to the query, until about enough codes were compared that can be hits.
 fn scan_nearest<'t>(
     snapshot: &Snapshot<'_, 't>,
     query: &Asked<'_>,
     (lists, width): (Lists, usize),
     list: &mut Shortlist<'t>,
-) -> Result<usize> {
+) -> Result<()> {
     let (read, namespace) = (snapshot.read, snapshot.namespace);
     let centroids = lists::centroids(read, namespace, lists.version, lists.count)?;
     let rows: Vec<&[u8]> = centroids.chunks_exact(namespace.dimensions * 4).collect();
@@ -119,8 +119,8 @@ fn scan_nearest<'t>(
     let part = (scanned / kept.clamp(0.01, 1.0)).min(1.0);
     let live = snapshot.live_before(lists.covered);
     let budget = ((scanned * live as f64).ceil() as usize).max(query.wanted);
-    // Nearly always all can be hits: then nothing has to be counted.
-    let all_count = admitted.is_none() && live == lists.held;
+    // Such a part of the codes can be hits; how many of each list is not counted.
+    let can_be = kept * live as f64 / lists.held.max(1) as f64;
     let probed = ((part * 1.5 * f64::from(lists.count)).ceil() as usize).max(8);
     if probed < order.len() {
         order.select_nth_unstable_by(probed, |a, b| score(*b).total_cmp(&score(*a)));
@@ -129,9 +129,9 @@ fn scan_nearest<'t>(
     order.sort_unstable_by(|a, b| score(*b).total_cmp(&score(*a)));
     let all = lists::locate_all(read, namespace, lists.version, lists.count)?;
     let code = snapshot.code(query);
-    let (mut seen, mut found, mut masks) = (0, Vec::new(), Vec::new());
+    let (mut seen, mut found, mut masks) = (0.0, Vec::new(), Vec::new());
     for (at, number) in order.into_iter().enumerate() {
-        if seen >= budget {
+        if seen >= budget as f64 {
             break;
         }
         if at % CHECK_EVERY == 0 {
@@ -147,9 +147,9 @@ fn scan_nearest<'t>(
             None => snapshot.is_live(*item),
         };
         list.take(&found, codes.groups, |place| codes.item(place).filter(counts));
-        seen += if all_count { codes.len() } else { codes.items().filter(counts).count() };
+        seen += codes.len() as f64 * can_be;
     }
-    Ok(seen)
+    Ok(())
 }
 
 /// Lists between two looks at the deadline.

@@ -47,11 +47,6 @@ impl<'t> List<'t> {
         self.items.len()
     }
 
-    /// The items, in order of their places.
-    pub(super) fn items(&self) -> impl Iterator<Item = u32> + use<'t> {
-        self.items.iter().map(|item| u32::from_le_bytes(*item))
-    }
-
     /// The item at a place; none at those that fill the last group up.
     pub(super) fn item(&self, place: u32) -> Option<u32> {
         self.items.get(place as usize).map(|item| u32::from_le_bytes(*item))

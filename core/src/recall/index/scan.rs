@@ -9,7 +9,7 @@ use super::{
 use crate::error::Result;
 
 /// Up to so many items that a filter leaves are compared exactly, without looking at codes.
-const DIRECT: usize = 512;
+const DIRECT: usize = 1_024;
 
 /// Codes that are scanned with one bound.
 const AT_ONCE: usize = 256;
