@@ -1,7 +1,7 @@
 //! What is added to the fused scores: neighbours in a session, speakers, times, phrases, importance and age. Weights were
 //! tuned on three of five conversations of LoCoMo, see `docs/benchmarks.md`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     fuse::Candidate,
@@ -22,6 +22,8 @@ const IN_WINDOW: f64 = 0.15;
 const PHRASE: f64 = 0.3;
 /// What the most important item gets; half of it one of which nothing was said, where something was said of others.
 const IMPORTANCE: f64 = 0.1;
+/// What is added to the item that is associated most with the question, see `associate`.
+const ASSOCIATED: f64 = 0.5;
 /// The part of a score that age can take.
 const DECAY: f64 = 0.2;
 
@@ -95,6 +97,22 @@ pub(super) fn blend(
             let takes = -DECAY * lost * candidate.score;
             candidate.boosts.push(("decay", takes / most));
             candidate.score += takes;
+        }
+        candidate.score /= most;
+    }
+}
+
+/// Adds how strongly `candidates` are `associated` with the question, 0 to 1. Their scores are 0 to 1 again, and their order
+/// is to be made anew.
+pub(super) fn associate(candidates: &mut [Candidate], associated: &BTreeMap<u32, f64>) {
+    let most = 1.0 + ASSOCIATED;
+    for candidate in candidates {
+        for (_, more) in &mut candidate.boosts {
+            *more /= most;
+        }
+        if let Some(part) = associated.get(&candidate.item) {
+            candidate.boosts.push(("graph", ASSOCIATED * part / most));
+            candidate.score += ASSOCIATED * part;
         }
         candidate.score /= most;
     }

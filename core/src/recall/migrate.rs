@@ -2,6 +2,7 @@
 
 use super::{
     duplicates::Fingerprint,
+    entities, names,
     namespace::{self, FORM},
     record::Record,
     rows::{Change, item_of},
@@ -72,7 +73,9 @@ fn migrate_some(write: &mut Write<'_, '_>, name: &str) -> Result<bool> {
         change.namespace.migrated = Some(item + 1);
         let words = words::of_text(&record.text);
         let fingerprint = Fingerprint::of(&record.text, &words);
-        change.index_again(write, item, &record, &words, fingerprint)?;
+        let reading = entities::read(&record.text, record.speaker.as_deref());
+        let names = names::terms(&reading, &(0..record.text.len()));
+        change.index_again(write, item, &record, (&words, &names), fingerprint)?;
     }
     if last {
         (change.namespace.form, change.namespace.migrated) = (FORM, None);

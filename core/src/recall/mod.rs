@@ -1,6 +1,7 @@
 //! Perfect Recall: knowledge stored with vectors, words, relations and time, recalled by one ranked query.
 
 mod admission;
+mod associate;
 mod blend;
 mod column;
 mod config;
@@ -25,6 +26,7 @@ mod lmdb_graph;
 mod lmdb_vectors;
 mod migrate;
 mod moment;
+mod names;
 mod namespace;
 mod operations;
 mod pack;

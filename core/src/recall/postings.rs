@@ -80,6 +80,23 @@ pub(super) fn each(read: &Read<'_>, namespace: &Namespace, mut look: impl FnMut(
     Ok(())
 }
 
+/// Whether any item has `term`.
+pub(super) fn has(read: &Read<'_>, namespace: &Namespace, term: &str) -> Result<bool> {
+    Ok(read.tables.postings.prefix(read.txn, &prefix(namespace, term))?.next().transpose()?.is_some())
+}
+
+/// The first `most` items that have `term`.
+pub(super) fn some(read: &Read<'_>, namespace: &Namespace, term: &str, most: usize) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for row in read.tables.postings.prefix(read.txn, &prefix(namespace, term))? {
+        found.extend(parse(row?.1)?.map(|posting| posting.item).take(most - found.len()));
+        if found.len() == most {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// What a transaction does to postings: each block is written once at its end, whatever was done to it.
 #[derive(Debug, Default)]
 pub(super) struct NewPostings {

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     Moment, RecallConfig, Relation, StoreRequest,
     duplicates::Fingerprint,
-    graph,
+    entities, graph, names,
     namespace::{GIVEN, check_name},
     passages,
     record::Record,
@@ -140,6 +140,7 @@ fn name(
     let now = Moment::now();
     let id = item.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let mut truncated = false;
+    let reading = entities::read(&item.content, item.speaker.as_deref());
     let mut passages = Vec::with_capacity(ranges.len());
     for range in ranges {
         let vector = match &item.vector {
@@ -152,7 +153,8 @@ fn name(
             None => None,
         };
         let words = words::of_text(&item.content[range.clone()]);
-        passages.push(Passage { range: range.clone(), words, vector });
+        let names = names::terms(&reading, range);
+        passages.push(Passage { range: range.clone(), words, names, vector });
     }
     let embedder = if item.vector.is_some() { Some(GIVEN) } else { maker };
     let fingerprint = match &passages[..] {

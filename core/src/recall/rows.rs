@@ -8,6 +8,7 @@ use super::{
     expiry,
     facets::Facets,
     facts, graph, index,
+    names::Terms,
     namespace::{self, GIVEN, Namespace},
     past::{self, Version},
     postings::NewPostings,
@@ -56,6 +57,8 @@ pub(super) struct Passage {
     /// Where it is in the text, in bytes.
     pub(super) range: std::ops::Range<usize>,
     pub(super) words: Words,
+    /// The entities it mentions.
+    pub(super) names: Terms,
     /// Of length 1.
     pub(super) vector: Option<Vec<f32>>,
 }
@@ -350,7 +353,7 @@ impl Change {
                 self.namespace.vectors += 1;
             }
             let words = &passage.words;
-            self.put_words(write, number, words)?;
+            self.put_words(write, number, words, &passage.names)?;
             self.slots.put(write, &self.namespace, number, Slot { parent, length: words.length, ..slot })?;
             if !whole {
                 put_range(write, &self.namespace, number, &passage.range)?;
@@ -393,19 +396,20 @@ impl Change {
         write: &mut Write<'_, '_>,
         item: u32,
         record: &Record,
-        words: &Words,
+        (words, names): (&Words, &Terms),
         fingerprint: Fingerprint,
     ) -> Result<()> {
-        self.put_words(write, item, words)?;
+        self.put_words(write, item, words, names)?;
         self.note_facts(item, record, true);
         self.slots.put(write, &self.namespace, item, Slot { length: words.length, ..record.slot() })?;
         self.fingerprints.put(write, &self.namespace, item, fingerprint)
     }
 
-    fn put_words(&mut self, write: &mut Write<'_, '_>, item: u32, words: &Words) -> Result<()> {
+    fn put_words(&mut self, write: &mut Write<'_, '_>, item: u32, words: &Words, names: &Terms) -> Result<()> {
         self.postings.add(item, &words.terms, words.length);
+        self.postings.add(item, names, words.length);
         let mut terms = words.length.to_le_bytes().to_vec();
-        for (term, _) in &words.terms {
+        for (term, _) in words.terms.iter().chain(names) {
             terms.extend(term.as_bytes());
             terms.push(0);
         }

@@ -10,11 +10,13 @@ use roaring::RoaringBitmap;
 use super::{
     Hit, PassageRange, RecallConfig, Why,
     admission::Admission,
+    associate,
     blend::{self, Known},
     diversity, facts,
     fuse::{self, Candidate, best_first},
     index::{Query, Snapshot},
     lexical::{Lexical, Scores, Term},
+    names,
     namespace::Namespace,
     past::{self, Version},
     question::{Question, TIME_TERMS},
@@ -99,6 +101,13 @@ struct Search<'a, 't> {
     past: HashMap<u32, Past>,
 }
 
+/// The candidates, and what they were found by.
+struct Round {
+    scores: Scores,
+    items: BTreeSet<u32>,
+    ranked: Vec<Candidate>,
+}
+
 struct Past {
     version: Version,
     words: words::Words,
@@ -112,15 +121,16 @@ impl<'t> Search<'_, 't> {
         let mut terms = asked.collect::<Result<Vec<_>>>()?;
         self.nearest = self.by_meaning(depth)?;
         self.look_into_the_past(depth)?;
-        let mut ranked = self.rank(&lexical, &terms, depth)?;
+        let mut round = self.rank(&lexical, &terms, depth)?;
         let asked = terms.len();
         if self.namespace.linked && asked > 0 {
-            let more = self.feedback(&lexical, &terms, &ranked)?;
+            let more = self.feedback(&lexical, &terms, &round.ranked)?;
             if !more.is_empty() {
                 terms.extend(more);
-                ranked = self.rank(&lexical, &terms, depth)?;
+                round = self.rank(&lexical, &terms, depth)?;
             }
         }
+        let ranked = self.associate(&lexical, &terms, round)?;
         let ranked = self.one_an_item(ranked)?;
         let chosen = self.choose(ranked)?;
         let mut hits = Vec::with_capacity(chosen.len());
@@ -152,7 +162,7 @@ impl<'t> Search<'_, 't> {
     }
 
     /// The candidates by `terms` and by meaning, and what is next to them in their sessions, best first.
-    fn rank(&mut self, lexical: &Lexical<'_, 't>, terms: &[Term], depth: usize) -> Result<Vec<Candidate>> {
+    fn rank(&mut self, lexical: &Lexical<'_, 't>, terms: &[Term], depth: usize) -> Result<Round> {
         let scores = lexical.scores(terms, &mut self.slots)?;
         let may_be = scores.items.iter().filter(|item| self.admits(**item));
         let mut by_words: Vec<(f64, u32)> = may_be.map(|item| (f64::from(scores.of(*item)), *item)).collect();
@@ -161,11 +171,23 @@ impl<'t> Search<'_, 't> {
         if self.namespace.linked {
             self.add_neighbours(&mut items)?;
         }
-        self.compare(&items)?;
-        items.extend(self.past.keys());
-        let mut candidates: Vec<Candidate> = Vec::with_capacity(items.len());
-        for item in items {
-            let words = self.words_of(lexical, terms, &scores, item);
+        let ranked = self.weigh(lexical, terms, &scores, &items)?;
+        Ok(Round { scores, items, ranked })
+    }
+
+    /// `items` and versions of the past, scored, best first.
+    fn weigh(
+        &mut self,
+        lexical: &Lexical<'_, 't>,
+        terms: &[Term],
+        scores: &Scores,
+        items: &BTreeSet<u32>,
+    ) -> Result<Vec<Candidate>> {
+        self.compare(items)?;
+        let all: BTreeSet<u32> = items.iter().chain(self.past.keys()).copied().collect();
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(all.len());
+        for item in all {
+            let words = self.words_of(lexical, terms, scores, item);
             let meaning = self.cosines.get(&item).copied();
             candidates.push(Candidate { item, meaning, words, score: 0.0, boosts: Vec::new() });
         }
@@ -175,6 +197,31 @@ impl<'t> Search<'_, 't> {
         blend::blend(&mut candidates, &known, (&self.lookup.question, self.namespace.linked, decay));
         fuse::sort(&mut candidates);
         Ok(candidates)
+    }
+
+    /// Adds what the best of `round` lead to over the things they mention, when the question names something that is
+    /// known.
+    fn associate(&mut self, lexical: &Lexical<'_, 't>, terms: &[Term], mut round: Round) -> Result<Vec<Candidate>> {
+        let named = names::asked(self.read, self.namespace, &self.lookup.question.text)?;
+        if named.is_empty() || self.lookup.admission.as_of.is_some() {
+            return Ok(round.ranked);
+        }
+        let best = round.ranked.iter().take(associate::SEEDS).map(|candidate| (candidate.item, candidate.score));
+        let best: Vec<_> = best.collect();
+        let admits = |item| self.admits(item);
+        let mut links = names::Stored { read: self.read, namespace: self.namespace, admits };
+        let associated = associate::walk(&best, &named, &mut links)?;
+        if associated.is_empty() {
+            return Ok(round.ranked);
+        }
+        let before = round.items.len();
+        round.items.extend(associated.keys());
+        if round.items.len() > before {
+            round.ranked = self.weigh(lexical, terms, &round.scores, &round.items)?;
+        }
+        blend::associate(&mut round.ranked, &associated);
+        fuse::sort(&mut round.ranked);
+        Ok(round.ranked)
     }
 
     fn words_of(&self, lexical: &Lexical<'_, 't>, terms: &[Term], scores: &Scores, item: u32) -> Option<f64> {
@@ -242,13 +289,11 @@ impl<'t> Search<'_, 't> {
         Ok(self.lookup.question.phrases.iter().filter(|phrase| text.contains(phrase.as_str())).count())
     }
 
-    /// The terms of an item.
+    /// The words of an item.
     fn terms_of(&self, item: u32) -> Result<Vec<&'t str>> {
-        let key = self.namespace.item_key(item);
-        let Some(row) = self.read.tables.terms.get(self.read.txn, &key)? else { return Ok(Vec::new()) };
-        let (_, terms) = row.split_first_chunk::<4>().ok_or_else(|| malformed("terms"))?;
-        let terms = std::str::from_utf8(terms).map_err(|_| malformed("terms"))?;
-        Ok(terms.split('\0').filter(|term| !term.is_empty()).collect())
+        let mut terms = names::of_item(self.read, self.namespace, item)?;
+        terms.retain(|term| !names::is_name(term));
+        Ok(terms)
     }
 
     /// The words that tell most in the best items, beside those of the query.

@@ -735,3 +735,34 @@ async fn a_folder_of_an_earlier_version_is_brought_to_this_one_even_when_killed_
     recall.store(&cx, item("a", "Ada moved to Rome")).await.unwrap();
     assert_eq!(texts(&recall.query(&cx, RecallQuery::new("Ada", 1)).await.unwrap()), ["Ada moved to Rome"]);
 }
+
+#[tokio::test]
+async fn what_the_best_item_mentions_is_found_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let Memory { recall, .. } = memory_with(folder.path(), RecallConfig::default());
+    let cx = Context::new();
+    for (id, text) in [
+        ("film", "Aisa Yeh Jahaan\nIt is a film of 2015 that stars Palash Sen and Ira Dubey."),
+        ("singer", "Palash Sen (born 1965) sings in Euphoria."),
+        ("other", "The pop band Alphaville was founded by its stars. Its name is not that of a city."),
+        ("third", "A pop band with a name, founded by one star."),
+    ] {
+        recall.store(&cx, item(id, text)).await.unwrap();
+    }
+    let asked = "What is the name of the pop band founded by one of the stars of Aisa Yeh Jahaan?";
+    let hits = recall.query(&cx, RecallQuery::new(asked, 4)).await.unwrap();
+    let singer = hits.iter().find(|hit| hit.item.id == "singer").expect("it shares no word with the question");
+    assert!(singer.why.words.is_none() && singer.why.boosts["graph"] > 0.0 && singer.score <= 1.0);
+    assert!(singer.why.terms.is_empty());
+    let hits = recall.query(&cx, RecallQuery::new("Who founded a pop band?", 4)).await.unwrap();
+    assert!(hits.iter().all(|hit| hit.item.id != "singer" && hit.why.boosts.is_empty()), "nothing is named");
+    // What may not be found is no aim, and what was forgotten neither.
+    let filter = Filter::Range { key: "n".into(), min: Some(1.0), max: None };
+    recall.store(&cx, tagged("film", "Aisa Yeh Jahaan\nIt stars Palash Sen.", &json!({"n": 1}))).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery { filter: Some(filter), ..RecallQuery::new(asked, 4) }).await.unwrap();
+    assert_eq!(ids(&hits), ["film"]);
+    let forget = ForgetRequest { namespace: "default".into(), ids: vec!["singer".into()], filter: None, all: false };
+    recall.forget(&cx, forget).await.unwrap();
+    let hits = recall.query(&cx, RecallQuery::new(asked, 4)).await.unwrap();
+    assert!(!hits.is_empty() && hits.iter().all(|hit| hit.item.id != "singer"));
+}

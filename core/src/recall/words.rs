@@ -49,6 +49,11 @@ pub(super) fn is_weak(term: &str) -> bool {
     term.len() < 3 || stems.iter().any(|stem| stem == term)
 }
 
+/// Whether a word is left out of texts or of questions.
+pub(super) fn says_little(word: &str) -> bool {
+    word.len() < 2 || STOP.contains(&word) || QUESTION.contains(&word)
+}
+
 /// The terms of a text to be stored.
 pub(super) fn of_text(text: &str) -> Words {
     let mut counts: HashMap<String, u16> = HashMap::new();

@@ -67,6 +67,7 @@ tables! {
     lists,
     /// `recall`: ns·term (text)·0·first item u32 → up to 128 postings: item u32, how often the term is in it u16, words of
     /// the item u16 (65,535 for more), little-endian, in the order of the items. The key's item may be gone.
+    /// A term is a word, or 1 and the normal name of an entity that the item mentions, or 2 and that of what it is about.
     postings,
     /// `recall`: ns → JSON word statistics: items, total length.
     words,

@@ -74,14 +74,15 @@ const PERSONAL: &[&str] = &[
 /// Words that may join two parts of a name when the first is of an office, a journal or the like.
 const JOINING: &[&str] = &["and", "at", "for", "on"];
 
-/// The mentions of entities in `text`, which is cut into `tokens`, in their order, 10,000 at most.
-pub(super) fn entities_of(text: &str, tokens: &[Token], speaker: Option<&str>) -> Vec<Entity> {
+/// The mentions of entities in `text`, which is cut into `tokens`, in their order, 10,000 at most; and the token after its
+/// heading, 0 when it has none.
+pub(super) fn entities_of(text: &str, tokens: &[Token], speaker: Option<&str>) -> (Vec<Entity>, usize) {
     let found = Vec::with_capacity(tokens.len() / 6 + 1);
     let mut reader = Reader { text, tokens, seen: None, found, lower: String::new() };
-    reader.read();
+    let heading = reader.read();
     let mut found = reader.found;
     merge(text, speaker, &mut found);
-    found
+    (found, heading)
 }
 
 /// An entity and the tokens it takes.
@@ -102,11 +103,13 @@ struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    fn read(&mut self) {
-        let mut at = self.heading().unwrap_or(0);
+    /// Reads everything; gives the token after the heading.
+    fn read(&mut self) -> usize {
+        let (heading, mut at) = self.heading().unwrap_or_default();
         while at < self.tokens.len() && self.found.len() < MAX_ENTITIES {
             at = self.step(at).max(at + 1);
         }
+        heading
     }
 
     /// Reads what begins at token `at`; gives the token after it.
@@ -170,8 +173,8 @@ impl<'t> Reader<'t> {
         self.push(&Mention { kind, first: at, last: at }, Some(name));
     }
 
-    /// The first line when it looks like a heading; gives the token after it.
-    fn heading(&mut self) -> Option<usize> {
+    /// The first line when it looks like a heading; gives the token after it, and the one to go on with.
+    fn heading(&mut self) -> Option<(usize, usize)> {
         let end = self.tokens.iter().take(2 * MAX_WORDS).skip(1).position(|token| token.line)? + 1;
         let line = &self.tokens[..end];
         let words = line.iter().filter(|token| token.is_word()).count();
@@ -211,13 +214,13 @@ impl<'t> Reader<'t> {
             if self.kind(&place) == Some(Kind::Place) {
                 self.push(&Mention { kind: Kind::Place, first: 0, last: comma - 1 }, None);
                 self.push(&place, None);
-                return Some(end);
+                return Some((end, end));
             }
         }
         let mention = Mention { kind: Kind::Other, first: 0, last };
         let kind = kind.or_else(|| self.kind(&mention)).unwrap_or(Kind::Other);
         self.push(&Mention { kind, ..mention }, None);
-        Some(then)
+        Some((end, then))
     }
 
     /// A title in quotes that open at `at`; gives the token after it.

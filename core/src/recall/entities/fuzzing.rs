@@ -19,5 +19,6 @@ pub fn entities(text: &str) {
             assert!(!name.is_empty() && name.len() <= MAX_NAME && !name.contains('\0'));
         }
     }
+    assert!(reading.subjects.iter().all(|name| reading.entities.iter().any(|entity| entity.name == *name)));
     assert_eq!(reading, read(text, speaker), "the same each time");
 }

@@ -11,11 +11,13 @@ mod normal;
 mod patterns;
 mod relations;
 mod seen;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod words;
 
+pub(super) use normal::normal;
 pub(super) use relations::Triple;
 
 use tokens::cut;
@@ -27,20 +29,23 @@ pub(super) struct Reading {
     pub(super) entities: Vec<Entity>,
     /// Relations between them, in their order.
     pub(super) relations: Vec<Triple>,
+    /// Normal names of what the text is about: its heading, and the subject of the first sentence.
+    pub(super) subjects: Vec<String>,
 }
 
 /// Reads `text` once for its entities and what it says of them. `speaker` is who says `I`: a mention of the first name
 /// alone is of the speaker, unless somebody else in the text bears it.
 pub(super) fn read(text: &str, speaker: Option<&str>) -> Reading {
     let tokens = cut(text);
-    let entities = extract::entities_of(text, &tokens, speaker);
+    let (entities, heading) = extract::entities_of(text, &tokens, speaker);
     let relations = relations::relations_of(text, &tokens, &entities, speaker);
-    Reading { entities, relations }
+    let subjects = subjects::subjects_of(text, &tokens, &entities, heading);
+    Reading { entities, relations, subjects }
 }
 
 /// The mentions of entities in `text`, in their order.
 pub(super) fn extract(text: &str, speaker: Option<&str>) -> Vec<Entity> {
-    extract::entities_of(text, &cut(text), speaker)
+    extract::entities_of(text, &cut(text), speaker).0
 }
 
 /// What sort of thing an entity is, as far as rules can tell.

@@ -129,6 +129,21 @@ fn a_heading_is_what_the_text_is_about() {
 }
 
 #[test]
+fn a_text_is_about_its_heading_and_its_first_subject() {
+    let about = |text: &str| read(text, None).subjects;
+    assert_eq!(
+        about("Engelbert Humperdinck (singer)\nArnold Dorsey (born 1936) sings."),
+        ["engelbert humperdinck", "arnold dorsey"]
+    );
+    assert_eq!(about("\"Wonderland by Night\" is a song by Bert Kaempfert."), ["wonderland by night"]);
+    assert_eq!(about("The Beatles were a band."), ["beatles"]);
+    assert_eq!(about("Bach, the composer, lived in Leipzig."), ["bach"]);
+    for text in ["Caroline, that is great!", "In Leipzig there is a park.", "We saw Ada.", "1936 was long ago.", ""] {
+        assert!(about(text).is_empty(), "{text}: {:?}", about(text));
+    }
+}
+
+#[test]
 fn relations_are_typed() {
     assert_eq!(said("Ada Lovelace was born in London.", None), [one("ada lovelace", "born_in", "london")]);
     assert_eq!(

@@ -44,7 +44,12 @@ fn item(id: &str, vector: Option<&[f32]>) -> Prepared {
     let record = serde_json::json!({"id": id, "text": "x", "metadata": {}, "stored_ms": 1});
     let record: Record = serde_json::from_value(record).unwrap();
     let embedder = vector.map(|_| "given".to_owned());
-    let passages = vec![Passage { range: 0..1, words: words::of_text("x"), vector: vector.map(<[f32]>::to_vec) }];
+    let passages = vec![Passage {
+        range: 0..1,
+        words: words::of_text("x"),
+        names: Vec::new(),
+        vector: vector.map(<[f32]>::to_vec),
+    }];
     let (fingerprint, duplicates) = (Fingerprint::default(), Duplicates::Keep);
     Prepared { record, passages, embedder, fingerprint, duplicates, relations: Vec::new(), as_is: false }
 }
