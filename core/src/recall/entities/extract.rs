@@ -513,8 +513,15 @@ impl<'t> Reader<'t> {
             return true;
         }
         let next = self.word(at + 1);
+        if next == "," && self.is_place(at + 2) {
+            return true;
+        }
         if next == "," {
             return matches!(self.word(at + 2), "who" | "which" | "whose" | "where" | "a" | "an" | "the" | "born");
+        }
+        // `Pterocarya. Pterocarya is a tree.`
+        if next == "." && self.word(at + 2) == self.word(at) {
+            return true;
         }
         if next == "and" && self.tokens.get(at + 2).is_some_and(|next| next.is_name() && !next.first) {
             return true;
@@ -523,6 +530,12 @@ impl<'t> Reader<'t> {
         let formed = lower.ends_with('s') && !lower.ends_with("ss")
             || ["ing", "ed", "ly", "tion", "ment"].iter().any(|end| lower.ends_with(end));
         !formed && self.tokens.get(at + 1).is_some_and(|token| token.shape == Shape::Lower) && words::is_verb(next)
+    }
+
+    /// Whether a place that everybody knows is named at `at`: `Leland, North Carolina`.
+    fn is_place(&mut self, at: usize) -> bool {
+        let one = self.lower(at).to_owned();
+        words::is_known_place(&one) || words::is_known_place(&format!("{one} {}", self.lower(at + 1)))
     }
 
     fn is_seen_small(&mut self, at: usize) -> bool {

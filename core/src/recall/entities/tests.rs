@@ -137,6 +137,10 @@ fn a_text_is_about_its_heading_and_its_first_subject() {
     );
     assert_eq!(about("\"Wonderland by Night\" is a song by Bert Kaempfert."), ["wonderland by night"]);
     assert_eq!(about("The Beatles were a band."), ["beatles"]);
+    assert_eq!(about("Leland, North Carolina. Leland is a town."), ["leland"]);
+    assert_eq!(about("Pterocarya. Pterocarya is a tree."), ["pterocarya"]);
+    assert_eq!(about("The Bluff (film). A film by Ada Hill."), ["bluff"]);
+    assert_eq!(about("Palash Sen. Dr. Palash Kumar Sen (born 1965) sings."), ["palash sen", "palash kumar sen"]);
     assert_eq!(about("Bach, the composer, lived in Leipzig."), ["bach"]);
     for text in ["Caroline, that is great!", "In Leipzig there is a park.", "We saw Ada.", "1936 was long ago.", ""] {
         assert!(about(text).is_empty(), "{text}: {:?}", about(text));
@@ -202,8 +206,10 @@ fn long_texts_take_no_longer_than_their_length() {
             drop(read(&text, Some("Ada")));
             began.elapsed().as_secs_f64()
         };
-        let short = time(50_000).min(time(50_000)).max(0.002);
-        let long = time(400_000);
+        // The best of some: what else the machine does takes time, too.
+        let best = |bytes: usize| (0..4).map(|_| time(bytes)).fold(f64::INFINITY, f64::min);
+        let short = best(50_000).max(0.002);
+        let long = best(400_000);
         assert!(long < short * 32.0, "{part:?}: {short} s, eight times as long: {long} s");
     }
 }

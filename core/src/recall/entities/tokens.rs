@@ -229,7 +229,11 @@ impl Cutter<'_> {
         // The full stop of `U.S.`, `J.` and `Mr.` is part of the word.
         let stop = rest[end..].starts_with('.') && owner == 0;
         let one = letters == 1 && capitals == 1 && word.len() == initial.len_utf8();
-        let shortened = stop && !number && (dotted && word.len() <= 8 || one || SHORTENED.binary_search(&word).is_ok());
+        // `Sen.` is a title before a name, and a name after one.
+        let after_name = self.tokens.last().is_some_and(|last| last.is_name() && !last.text(self.text).ends_with('.'));
+        let is_name = after_name && spaced && matches!(word, "Col" | "Fr" | "Gen" | "Rep" | "Sen");
+        let shortened =
+            stop && !number && (dotted && word.len() <= 8 || one || SHORTENED.binary_search(&word).is_ok() && !is_name);
         let taken = end - owner + usize::from(shortened);
         self.push(start, start + taken, shape, spaced);
         if let Some(token) = self.tokens.last_mut() {

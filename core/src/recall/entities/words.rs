@@ -329,6 +329,11 @@ pub(super) fn is_known(lower: &str) -> bool {
     among(FIRST_NAMES, lower) || among(KNOWN_PLACES, lower)
 }
 
+/// Whether `lower` is a country, or a city or a part of one that is often spoken of.
+pub(super) fn is_known_place(lower: &str) -> bool {
+    among(KNOWN_PLACES, lower)
+}
+
 /// Whether a small word after a name is a verb about one.
 pub(super) fn is_verb(lower: &str) -> bool {
     among(VERBS, lower) || lower.len() > 3 && (lower.ends_with("ed") || lower.ends_with('s') && !lower.ends_with("ss"))
