@@ -217,11 +217,13 @@ impl RecallEngine {
             return vector::unit(given).map(Some);
         }
         let known = self.0.store.read(|read| namespace::find(read, &query.namespace))?;
-        if known.is_none_or(|namespace| namespace.vectors == 0) {
-            return Ok(None);
-        }
+        let Some(known) = known.filter(|namespace| namespace.vectors > 0) else { return Ok(None) };
         let Ok(embedder) = self.0.router.embedder() else { return Ok(None) };
         self.check_embedder(&query.namespace, embedder.as_ref())?;
+        if known.embedder.as_ref() != Some(&embedder.profile().id) {
+            // It is being embedded anew: until that is done it is found by words.
+            return Ok(None);
+        }
         let made = cx.run(embedder.embed_queries(cx, vec![question.text.clone()])).await?;
         let made = prepare::kept(embedder.as_ref(), 1, made)?;
         made.first().map(|made| vector::unit(&made.vector)).transpose()
@@ -365,6 +367,7 @@ impl RecallEngine {
         let profile = embedder.profile();
         let known = self.0.store.read(|read| namespace::find(read, name))?;
         match known.and_then(|namespace| namespace.embedder.clone().map(|id| (id, namespace))) {
+            Some((_, namespace)) if namespace.is_becoming(&profile.id) => Ok(()),
             Some((id, namespace)) if id != profile.id => Err(namespace.foreign(&profile.id)),
             Some((_, namespace)) => namespace.fits(profile.dimensions),
             None => Ok(()),
@@ -519,6 +522,9 @@ impl Engine for RecallEngine {
                 RecallReply::Ranked { ranked: self.rank(cx, &namespace, seeds, top).await? }
             }
             RecallRequest::Subgraph(request) => RecallReply::Relations { relations: self.subgraph(cx, request).await? },
+            RecallRequest::Reembed { namespace } => {
+                RecallReply::Reembedded { reembedded: self.reembed(cx, &namespace).await? }
+            }
             RecallRequest::Statistics { namespace } => {
                 RecallReply::Statistics { statistics: Box::new(self.statistics(cx, &namespace).await?) }
             }

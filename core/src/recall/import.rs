@@ -174,10 +174,11 @@ impl<R: BufRead> Lines<R> {
                 graph::check(&relation)?;
                 batch.relations.push((namespace, relation));
             }
-            Parsed::Request(mut request) => {
+            Parsed::Request(request) => {
+                let mut request = *request;
                 self.put_into(&mut request.namespace);
                 prepare::check(std::slice::from_ref(&request))?;
-                batch.items.push(Incoming { line: self.line, request: *request, was: None });
+                batch.items.push(Incoming { line: self.line, request, was: None });
             }
         }
         Ok(())

@@ -37,6 +37,7 @@ mod prepare;
 mod question;
 mod quota;
 mod record;
+mod reembed;
 mod request;
 mod rerank;
 mod rows;
@@ -65,7 +66,7 @@ pub use request::{
     ForgetRequest, GivenRelation, Hit, Item, ItemVersion, Neighbour, NeighboursRequest, PassageRange, RecallContext,
     RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest, Why,
 };
-pub use statistics::{IndexStatistics, NamespaceStatistics, recall_statistics};
+pub use statistics::{IndexStatistics, NamespaceStatistics, Reembedding, recall_statistics};
 pub use stores::{GraphCapability, GraphEdge, GraphStore, VectorCapability, VectorHit, VectorItem, VectorStore};
 
 #[cfg(fuzzing)]
@@ -85,6 +86,8 @@ pub mod measure {
 mod integrity_tests;
 #[cfg(test)]
 mod quota_tests;
+#[cfg(test)]
+mod reembed_tests;
 #[cfg(test)]
 mod tenant_tests;
 #[cfg(test)]

@@ -85,6 +85,12 @@ pub(super) struct Namespace {
     /// Whether versions of items were replaced.
     #[serde(default)]
     pub(super) has_past: bool,
+    /// The number under which its vectors, codes and lists are; its own when absent. See `reembed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) vectors_under: Option<u32>,
+    /// Its vectors by another embedder, as far as they are made: of all items before its `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shadow: Option<Box<Namespace>>,
     /// In which form its items are: see `migrate`.
     #[serde(default)]
     pub(super) form: u32,
@@ -105,6 +111,24 @@ impl Namespace {
         key[..4].copy_from_slice(&self.prefix());
         key[4..].copy_from_slice(&item.to_be_bytes());
         key
+    }
+
+    /// The beginning of the keys of its vectors, codes and lists.
+    pub(super) fn vector_prefix(&self) -> [u8; 4] {
+        self.vectors_under.unwrap_or(self.ns).to_be_bytes()
+    }
+
+    /// The key of `item` in the tables of vectors, codes and lists.
+    pub(super) fn vector_key(&self, item: u32) -> [u8; 8] {
+        let mut key = [0; 8];
+        key[..4].copy_from_slice(&self.vector_prefix());
+        key[4..].copy_from_slice(&item.to_be_bytes());
+        key
+    }
+
+    /// Whether its texts are being embedded by `embedder`, whose vectors do not serve yet.
+    pub(super) fn is_becoming(&self, embedder: &str) -> bool {
+        self.shadow.as_ref().is_some_and(|shadow| shadow.embedder.as_deref() == Some(embedder))
     }
 
     /// The key of `id` in `ids`.
@@ -158,7 +182,7 @@ impl Namespace {
         let message = if known == GIVEN {
             "the vectors of this namespace were given by the caller; give a `vector` here too, or use another namespace"
         } else {
-            "this namespace was embedded by another embedder; set that one, or store its items again in another namespace"
+            "this namespace was embedded by another embedder; set that one, embed it anew by `reembed`, or use another namespace"
         };
         Error::new(ErrorKind::Conflict, message).with("embedder", embedder).with("namespace_embedder", known)
     }
@@ -253,10 +277,15 @@ pub(super) fn find_or_make(write: &mut Write<'_, '_>, name: &str) -> Result<Name
     if let Some(known) = find_in(write, name)? {
         return Ok(known);
     }
-    let ns = take_number(write, NEXT_NAMESPACE, u32::MAX)?;
+    let ns = take_namespace(write)?;
     let made = Namespace { ns, form: FORM, ..Namespace::default() };
     keep(write, name, &made)?;
     Ok(made)
+}
+
+/// Takes a number that no namespace has.
+pub(super) fn take_namespace(write: &mut Write<'_, '_>) -> Result<u32> {
+    take_number(write, NEXT_NAMESPACE, u32::MAX)
 }
 
 /// Writes what is true of the namespace.

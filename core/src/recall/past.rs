@@ -81,6 +81,25 @@ pub(super) fn each(
     Ok(())
 }
 
+/// Leaves the versions of a namespace without vectors, which another embedder made than that it has now; they are found by
+/// words. Says how many bytes that takes less.
+pub(super) fn forget_vectors(write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<u64> {
+    let mut with_vectors = Vec::new();
+    for row in write.tables.past.prefix(write.txn, &namespace.prefix())? {
+        let (key, value) = row?;
+        let version = parse(value)?;
+        if !version.vectors.is_empty() {
+            with_vectors.push((item_of(key)?, version));
+        }
+    }
+    let mut bytes = 0;
+    for (item, version) in with_vectors {
+        bytes += version.vectors.len() as u64;
+        put(write, namespace, item, &Version { vectors: Vec::new(), ..version })?;
+    }
+    Ok(bytes)
+}
+
 /// Removes the versions of `id`; says how many bytes they took.
 pub(super) fn remove(write: &mut Write<'_, '_>, namespace: &Namespace, id: &str) -> Result<u64> {
     let rows = write.tables.past.prefix_unverified(write.txn, &prefix(namespace, id))?;

@@ -458,6 +458,12 @@ pub enum RecallRequest {
     Subgraph(NeighboursRequest),
     /// The namespaces there are.
     Namespaces {},
+    /// Embeds all texts of a namespace by the embedder there is; answers how many.
+    Reembed {
+        /// Which. Default `default`.
+        #[serde(default = "default_namespace")]
+        namespace: String,
+    },
     /// What a namespace holds.
     Statistics {
         /// Which. Default `default`.
@@ -532,6 +538,11 @@ pub enum RecallReply {
     Namespaces {
         /// Their names.
         namespaces: Vec<String>,
+    },
+    /// To `reembed`.
+    Reembedded {
+        /// How many texts, and passages of long ones.
+        reembedded: u64,
     },
     /// To `statistics`.
     Statistics {

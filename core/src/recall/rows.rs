@@ -347,8 +347,12 @@ impl Change {
         }
         for passage in &prepared.passages {
             let (number, parent) = if whole { (item, None) } else { (self.namespace.take_item()?, Some(item)) };
-            if let Some(vector) = &passage.vector {
-                self.namespace.admit(prepared.embedder.as_deref().unwrap_or(GIVEN), vector.len())?;
+            let embedder = prepared.embedder.as_deref().unwrap_or(GIVEN);
+            // One of the embedder that is to be that of the namespace is made again when its turn comes.
+            let vector =
+                passage.vector.as_ref().filter(|_| !self.namespace.is_becoming(embedder) || self.is_of(embedder));
+            if let Some(vector) = vector {
+                self.namespace.admit(embedder, vector.len())?;
                 self.vectors.add(number, vector);
                 self.namespace.vectors += 1;
             }
@@ -403,6 +407,10 @@ impl Change {
         self.note_facts(item, record, true);
         self.slots.put(write, &self.namespace, item, Slot { length: words.length, ..record.slot() })?;
         self.fingerprints.put(write, &self.namespace, item, fingerprint)
+    }
+
+    fn is_of(&self, embedder: &str) -> bool {
+        self.namespace.embedder.as_deref() == Some(embedder)
     }
 
     fn put_words(&mut self, write: &mut Write<'_, '_>, item: u32, words: &Words, names: &Terms) -> Result<()> {
@@ -500,6 +508,9 @@ impl Change {
             table.delete_prefix(write.txn, &prefix)?;
         }
         index::clear(write, &self.namespace)?;
+        if let Some(shadow) = &self.namespace.shadow {
+            index::clear(write, shadow)?;
+        }
         tables.namespaces.delete(write.txn, self.name.as_bytes())?;
         Ok(usize::try_from(self.namespace.items).unwrap_or(usize::MAX))
     }

@@ -9,6 +9,7 @@ use super::{
     namespace::{self, Namespace, plain},
     postings::term_of,
     record::Record,
+    rows::WordStatistics,
 };
 use crate::{
     context::Context,
@@ -29,6 +30,18 @@ pub struct IndexStatistics {
     pub coded: u64,
     /// Whether something of it is to be built in the background, or is being built.
     pub due: bool,
+}
+
+/// How far embedding the texts of a namespace by another embedder is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Reembedding {
+    /// The embedder.
+    pub embedder: String,
+    /// Texts, and passages of long ones, that it has embedded.
+    pub done: u64,
+    /// Those there are.
+    pub of: u64,
 }
 
 /// What a namespace holds, and how much room that takes.
@@ -61,6 +74,8 @@ pub struct NamespaceStatistics {
     pub newest_ms: Option<u64>,
     /// The index of its vectors.
     pub index: IndexStatistics,
+    /// How far embedding its texts by another embedder is; none when that is not under way.
+    pub reembedding: Option<Reembedding>,
     /// Items it may hold; none for no limit.
     pub max_items: Option<u64>,
     /// Bytes it may hold; none for no limit. Those of `items`, `history` and `vectors` count, but for
@@ -75,7 +90,7 @@ pub(super) fn read(
     read: &Read<'_>,
     (scoped, namespace): (&str, &Namespace),
 ) -> Result<NamespaceStatistics> {
-    let walk = Walk { cx, read, namespace };
+    let walk = Walk { cx, read, prefix: namespace.prefix() };
     let tables = read.tables;
     let mut found = NamespaceStatistics {
         tenant: scoped.split_once('\0').map_or_else(String::new, |(tenant, _)| tenant.to_owned()),
@@ -108,8 +123,9 @@ pub(super) fn read(
         [&tables.facets, &tables.slots, &tables.sessions, &tables.speakers, &tables.fingerprints, &tables.passages];
     let facts = of_facts.into_iter().map(|table| walk.size(table)).sum::<Result<u64>>()?;
     let relations = walk.size(&tables.edges)?;
-    let vectors = walk.size(&tables.vectors)? + walk.size(&tables.rows)?;
-    let index = walk.size(&tables.codes)? + walk.size(&tables.lists)?;
+    let of_vectors = Walk { prefix: namespace.vector_prefix(), ..walk };
+    let vectors = of_vectors.size(&tables.vectors)? + of_vectors.size(&tables.rows)?;
+    let index = of_vectors.size(&tables.codes)? + of_vectors.size(&tables.lists)?;
     found.terms = terms;
     found.relations = graph::count(read, namespace)?;
     let bytes = [
@@ -123,6 +139,11 @@ pub(super) fn read(
     ];
     found.bytes = bytes.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
     found.index = index::statistics(config, read, namespace)?;
+    if let Some(shadow) = &namespace.shadow {
+        let words: Option<WordStatistics> = tables.words.get_json(read.txn, &namespace.prefix())?;
+        let (embedder, of) = (shadow.embedder.clone().unwrap_or_default(), words.unwrap_or_default().items);
+        found.reembedding = Some(Reembedding { embedder, done: shadow.vectors, of });
+    }
     let quota = config.quotas.of(scoped);
     (found.max_items, found.max_bytes) = (quota.max_items, quota.max_bytes);
     Ok(found)
@@ -146,10 +167,11 @@ pub fn recall_statistics(store: &Store) -> Result<Vec<NamespaceStatistics>> {
     Ok(all)
 }
 
+#[derive(Clone, Copy)]
 struct Walk<'a> {
     cx: &'a Context,
     read: &'a Read<'a>,
-    namespace: &'a Namespace,
+    prefix: [u8; 4],
 }
 
 impl Walk<'_> {
@@ -161,7 +183,7 @@ impl Walk<'_> {
     /// Shows every row of a table to `look`; says how many bytes they have.
     fn rows(&self, table: &Table, mut look: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<u64> {
         let mut bytes = 0;
-        for (at, row) in table.prefix_unverified(self.read.txn, &self.namespace.prefix())?.enumerate() {
+        for (at, row) in table.prefix_unverified(self.read.txn, &self.prefix)?.enumerate() {
             if at % CHECK_EVERY == 0 {
                 self.cx.check()?;
             }

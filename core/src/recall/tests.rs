@@ -39,7 +39,7 @@ impl Letters {
     }
 }
 
-fn letters(text: &str) -> Vec<f32> {
+pub(super) fn letters(text: &str) -> Vec<f32> {
     let mut vector = vec![0.01; 26];
     for c in text.to_lowercase().bytes().filter(u8::is_ascii_lowercase) {
         vector[usize::from(c - b'a')] += 1.0;

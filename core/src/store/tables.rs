@@ -42,7 +42,8 @@ tables! {
     /// `store`: name → text. `schema` holds [`SCHEMA_VERSION`].
     meta,
     /// `recall`: name of a namespace, or tenant·0·name → JSON `{ns, next, items, bytes, vectors, embedder, dimensions, coded,
-    /// sampled, mean, lists, lists_version, forest, ann, ann_until_ms, linked, bounded, weighed, has_past, form, migrated}`;
+    /// sampled, mean, lists, lists_version, forest, ann, ann_until_ms, linked, bounded, weighed, has_past, vectors_under, shadow,
+    /// form, migrated}`;
     /// NUL·`next` and NUL·`next-index` → the next free number of a namespace
     /// and of an index of arroy.
     namespaces,
@@ -51,7 +52,8 @@ tables! {
     items,
     /// `recall`: ns·id (text) → item u32.
     ids,
-    /// `recall`: ns·item u32 → f32 little-endian, unit length: vectors that are not in a block of `rows` yet.
+    /// `recall`: ns·item u32 → f32 little-endian, unit length: vectors that are not in a block of `rows` yet. Here, in `rows`,
+    /// `codes` and `lists`, ns is `vectors_under` of the namespace where that is given.
     vectors,
     /// `recall`: ns·first item u32 → which of the following items have a row here (one bit each, from the lowest on), then
     /// the rows: f32 little-endian, unit length. As many items as fit 2 MiB, a power of two from 64 to 1,024. With

@@ -68,7 +68,7 @@ impl NewVectors {
         if self.added.remove(&item).is_some() {
             return Ok(true);
         }
-        let waited = write.tables.vectors.delete(write.txn, &namespace.item_key(item))?;
+        let waited = write.tables.vectors.delete(write.txn, &namespace.vector_key(item))?;
         if item >= namespace.coded {
             return Ok(waited);
         }
@@ -117,7 +117,7 @@ impl NewVectors {
             catch_up(write, namespace, &quantiser, &mut added, own + CATCH_UP)?;
         }
         for (item, row) in added {
-            write.tables.vectors.put(write.txn, &namespace.item_key(item), &row)?;
+            write.tables.vectors.put(write.txn, &namespace.vector_key(item), &row)?;
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ pub(super) fn step(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Resu
 /// Without vectors nothing is left of the index.
 fn forget_all(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
     for table in [write.tables.codes, write.tables.rows, write.tables.vectors, write.tables.lists] {
-        table.delete_prefix(write.txn, &namespace.prefix())?;
+        table.delete_prefix(write.txn, &namespace.vector_prefix())?;
     }
     (namespace.coded, namespace.sampled, namespace.lists) = (0, 0, None);
     // Nothing that is being built of what was there may serve what comes.
@@ -163,7 +163,7 @@ fn forget_all(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()
 fn begin(write: &mut Write<'_, '_>, namespace: &mut Namespace, added: &BTreeMap<u32, Vec<u8>>) -> Result<()> {
     let mut sample: Vec<Vec<u8>> = Vec::new();
     let mut first = added.keys().next().copied();
-    for row in write.tables.vectors.prefix(write.txn, &namespace.prefix())?.take(SAMPLE) {
+    for row in write.tables.vectors.prefix(write.txn, &namespace.vector_prefix())?.take(SAMPLE) {
         let (key, row) = row?;
         let item = item_of(key)?;
         first = Some(first.map_or(item, |first| first.min(item)));
@@ -193,7 +193,7 @@ fn catch_up(
         // Those before `from` have a code already, and are needed only for a block of rows.
         let first = if end / items * items > sealed { sealed } else { from };
         let mut vectors = BTreeMap::new();
-        let keys = (namespace.item_key(first), namespace.item_key(end));
+        let keys = (namespace.vector_key(first), namespace.vector_key(end));
         for row in write.tables.vectors.between(write.txn, &keys.0, &keys.1)? {
             let (key, row) = row?;
             vectors.insert(item_of(key)?, row.to_vec());
@@ -241,11 +241,11 @@ fn seal(
         }
     }
     for item in waited.iter().filter(|item| **item < now) {
-        write.tables.vectors.delete(write.txn, &namespace.item_key(*item))?;
+        write.tables.vectors.delete(write.txn, &namespace.vector_key(*item))?;
     }
     for (item, row) in vectors.range(now..) {
         if waited.binary_search(item).is_err() {
-            write.tables.vectors.put(write.txn, &namespace.item_key(*item), row)?;
+            write.tables.vectors.put(write.txn, &namespace.vector_key(*item), row)?;
         }
     }
     Ok(())
@@ -253,7 +253,7 @@ fn seal(
 
 /// Goes on to the next item that has a vector: items without one may be many.
 fn skip_empty(write: &Write<'_, '_>, namespace: &mut Namespace, added: &BTreeMap<u32, Vec<u8>>) -> Result<()> {
-    let keys = (namespace.item_key(namespace.coded), namespace.item_key(u32::MAX));
+    let keys = (namespace.vector_key(namespace.coded), namespace.vector_key(u32::MAX));
     let waiting = write.tables.vectors.between(write.txn, &keys.0, &keys.1)?.next().transpose()?;
     let waiting = waiting.map(|(key, _)| item_of(key)).transpose()?;
     let next = waiting.into_iter().chain(added.keys().next().copied()).min().unwrap_or(namespace.next);

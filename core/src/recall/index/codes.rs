@@ -36,12 +36,12 @@ impl Quantiser {
 
     /// That of the namespace; none when its vectors have no codes yet.
     pub(super) fn read(read: &Read<'_>, namespace: &Namespace) -> Result<Option<Self>> {
-        Self::parse(read.tables.codes.get(read.txn, &namespace.prefix())?, namespace.dimensions)
+        Self::parse(read.tables.codes.get(read.txn, &namespace.vector_prefix())?, namespace.dimensions)
     }
 
     /// As [`Quantiser::read`], in a write.
     pub(super) fn read_in(write: &Write<'_, '_>, namespace: &Namespace) -> Result<Option<Self>> {
-        Self::parse(write.tables.codes.get(write.txn, &namespace.prefix())?, namespace.dimensions)
+        Self::parse(write.tables.codes.get(write.txn, &namespace.vector_prefix())?, namespace.dimensions)
     }
 
     fn parse(stored: Option<&[u8]>, dimensions: usize) -> Result<Option<Self>> {
@@ -52,7 +52,7 @@ impl Quantiser {
 
     pub(super) fn write(&self, write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<()> {
         let bytes: Vec<u8> = self.mean.iter().flat_map(|x| x.to_le_bytes()).collect();
-        write.tables.codes.put(write.txn, &namespace.prefix(), &bytes)
+        write.tables.codes.put(write.txn, &namespace.vector_prefix(), &bytes)
     }
 
     /// A vector without the mean.
@@ -99,7 +99,7 @@ impl<'t> Codes<'t> {
     /// All blocks of the namespace, in order.
     pub(super) fn all(read: &Read<'t>, namespace: &Namespace) -> Result<Vec<Self>> {
         let mut blocks = Vec::with_capacity((namespace.coded / BLOCK) as usize + 1);
-        for row in read.tables.codes.prefix_unverified(read.txn, &namespace.prefix())? {
+        for row in read.tables.codes.prefix_unverified(read.txn, &namespace.vector_prefix())? {
             let (key, value) = row?;
             // The mean stands under the namespace alone.
             if let Some((first, [])) = key.get(4..).and_then(|item| item.split_first_chunk()) {
@@ -166,7 +166,7 @@ impl CodesMut {
     /// The block of which `item` is, empty when there is none.
     pub(super) fn load(write: &Write<'_, '_>, namespace: &Namespace, item: u32) -> Result<Self> {
         let first = item / BLOCK * BLOCK;
-        let stored = write.tables.codes.get_unverified(write.txn, &namespace.item_key(first))?;
+        let stored = write.tables.codes.get_unverified(write.txn, &namespace.vector_key(first))?;
         if let Some(stored) = stored {
             Codes::parse(first, stored, namespace.dimensions)?;
         }
@@ -210,7 +210,7 @@ impl CodesMut {
 
     /// Writes the block; one without items goes.
     pub(super) fn store(&self, write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<()> {
-        let key = namespace.item_key(self.first);
+        let key = namespace.vector_key(self.first);
         if self.bytes[..LIVE].iter().all(|byte| *byte == 0) {
             return write.tables.codes.delete(write.txn, &key).map(drop);
         }

@@ -198,7 +198,7 @@ async fn give_back(store: &Store, name: &str, index: u16) -> Result<()> {
 
 /// Whether a forest that was begun for a namespace can serve it as it is now.
 fn fits(begun: &Namespace, index: u16, now: &Namespace) -> bool {
-    let same = now.ns == begun.ns && now.dimensions == begun.dimensions;
+    let same = now.vector_prefix() == begun.vector_prefix() && now.dimensions == begun.dimensions;
     same && now.ann == Some(index) && now.ann_until_ms > 0
 }
 
@@ -257,7 +257,7 @@ fn grow(
 /// The vectors of the block of codes that begins with item `first`, without those that wait for a block of rows: they may
 /// move there meanwhile, where a reader that only knows this namespace does not look.
 fn live_rows(read: &Read<'_>, namespace: &Namespace, first: u32) -> Result<Vec<(u32, Vec<f32>)>> {
-    let Some(stored) = read.tables.codes.get_unverified(read.txn, &namespace.item_key(first))? else {
+    let Some(stored) = read.tables.codes.get_unverified(read.txn, &namespace.vector_key(first))? else {
         return Ok(Vec::new());
     };
     let mut reader = RowReader::new(read, namespace);

@@ -57,7 +57,8 @@ pub(super) async fn build(store: &Store, closing: &CancellationToken, name: &str
 
 /// Whether lists that were begun for a namespace can serve it as it is now.
 fn fits(begun: &Namespace, lists: Lists, now: &Namespace) -> bool {
-    let same = now.ns == begun.ns && now.mean == lists.mean && now.dimensions == begun.dimensions;
+    let same =
+        now.vector_prefix() == begun.vector_prefix() && now.mean == lists.mean && now.dimensions == begun.dimensions;
     same && lists.version > now.lists_cleared
 }
 
@@ -218,7 +219,7 @@ fn coded(
 ) -> Result<Vec<Coded>> {
     vectors.clear();
     let first = from / BLOCK * BLOCK;
-    let Some(stored) = read.tables.codes.get_unverified(read.txn, &namespace.item_key(first))? else {
+    let Some(stored) = read.tables.codes.get_unverified(read.txn, &namespace.vector_key(first))? else {
         return Ok(Vec::new());
     };
     let block = Codes::parse(first, stored, namespace.dimensions)?;

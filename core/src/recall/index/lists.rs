@@ -14,7 +14,7 @@ use crate::{
 const CENTROIDS: u32 = u32::MAX;
 
 fn prefix(namespace: &Namespace, version: u32) -> [u8; 8] {
-    namespace.item_key(version)
+    namespace.vector_key(version)
 }
 
 fn key(namespace: &Namespace, version: u32, number: u32) -> [u8; 12] {
@@ -132,10 +132,10 @@ pub(super) fn remove(write: &mut Write<'_, '_>, namespace: &Namespace, version: 
 pub(super) fn remove_others(write: &mut Write<'_, '_>, namespace: &mut Namespace) -> Result<()> {
     namespace.lists_cleared = namespace.lists_version;
     let Some(kept) = namespace.lists.map(|lists| prefix(namespace, lists.version)) else {
-        return write.tables.lists.delete_prefix(write.txn, &namespace.prefix()).map(drop);
+        return write.tables.lists.delete_prefix(write.txn, &namespace.vector_prefix()).map(drop);
     };
     let mut others: Vec<Vec<u8>> = Vec::new();
-    for key in write.tables.lists.keys(write.txn, &namespace.prefix())? {
+    for key in write.tables.lists.keys(write.txn, &namespace.vector_prefix())? {
         let key = key?;
         if !key.starts_with(&kept) {
             others.push(key.to_vec());

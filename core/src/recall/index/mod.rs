@@ -42,7 +42,7 @@ use shortlist::{Listed, Shortlist};
 use super::{
     IndexStatistics, RecallConfig,
     namespace::{self, Namespace},
-    rows::Change,
+    rows::{Change, item_of},
 };
 use crate::{
     context::Context,
@@ -484,10 +484,20 @@ async fn change(store: &Store, name: &str, due: Due) -> Result<()> {
     store.write(step).await
 }
 
+/// The items that have a vector, those too that were forgotten while it was no part of the namespace.
+pub(super) fn items(read: &Read<'_>, namespace: &Namespace) -> Result<RoaringBitmap> {
+    let mut items: RoaringBitmap = Codes::all(read, namespace)?.iter().flat_map(Codes::items).collect();
+    let keys = (namespace.vector_key(namespace.coded), namespace.vector_key(u32::MAX));
+    for row in read.tables.vectors.between(read.txn, &keys.0, &keys.1)? {
+        items.insert(item_of(row?.0)?);
+    }
+    Ok(items)
+}
+
 /// Removes all that is indexed of a namespace.
 pub(super) fn clear(write: &mut Write<'_, '_>, namespace: &Namespace) -> Result<()> {
     for table in [write.tables.vectors, write.tables.rows, write.tables.codes, write.tables.lists] {
-        table.delete_prefix(write.txn, &namespace.prefix())?;
+        table.delete_prefix(write.txn, &namespace.vector_prefix())?;
     }
     forest::clear(write, namespace)
 }

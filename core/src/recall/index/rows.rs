@@ -75,7 +75,7 @@ pub(super) fn write_block<'r>(
     first: u32,
     rows: impl ExactSizeIterator<Item = (u32, &'r [u8])>,
 ) -> Result<()> {
-    let key = namespace.item_key(first);
+    let key = namespace.vector_key(first);
     if rows.len() == 0 {
         return write.tables.rows.delete(write.txn, &key).map(drop);
     }
@@ -99,7 +99,7 @@ pub(super) fn shrink(
 ) -> Result<()> {
     let items = items_a_block(namespace.dimensions);
     let first = item / items * items;
-    let key = namespace.item_key(first);
+    let key = namespace.vector_key(first);
     let Some(stored) = write.tables.rows.get_unverified(write.txn, &key)? else { return Ok(()) };
     let block = Rows::parse(stored, namespace.dimensions)?;
     let had: u32 = block.present.iter().map(|byte| byte.count_ones()).sum();
@@ -142,7 +142,7 @@ impl<'t> RowReader<'t> {
     /// Looks all blocks up, one after the other: faster than one by one when many are needed.
     pub(super) fn look_up_all(&mut self) -> Result<()> {
         self.blocks.fill(Some(Block::Missing));
-        for row in self.read.tables.rows.prefix_unverified(self.read.txn, &self.namespace.prefix())? {
+        for row in self.read.tables.rows.prefix_unverified(self.read.txn, &self.namespace.vector_prefix())? {
             let (key, value) = row?;
             let first = key.last_chunk().map_or(0, |first| u32::from_be_bytes(*first));
             if let Some(block) = self.blocks.get_mut((first / self.items) as usize) {
@@ -155,14 +155,14 @@ impl<'t> RowReader<'t> {
     /// The vector of `item`, f32 little-endian.
     pub(super) fn get(&mut self, item: u32) -> Result<Option<&'t [u8]>> {
         if item >= self.sealed {
-            let row = self.read.tables.vectors.get(self.read.txn, &self.namespace.item_key(item))?;
+            let row = self.read.tables.vectors.get(self.read.txn, &self.namespace.vector_key(item))?;
             return row.map(|row| self.checked(row)).transpose();
         }
         let number = (item / self.items) as usize;
         let block = if let Some(block) = self.blocks.get(number).copied().flatten() {
             block
         } else {
-            let key = self.namespace.item_key(item / self.items * self.items);
+            let key = self.namespace.vector_key(item / self.items * self.items);
             let block = match self.read.tables.rows.get_unverified(self.read.txn, &key)? {
                 Some(value) => Block::There(Rows::parse(value, self.namespace.dimensions)?),
                 None => Block::Missing,
@@ -180,8 +180,8 @@ impl<'t> RowReader<'t> {
 
     /// The vectors of items that are in no code yet, with their items.
     pub(super) fn uncoded(&self) -> Result<impl Iterator<Item = Result<(u32, &'t [u8])>> + use<'_, 't>> {
-        let first = self.namespace.item_key(self.namespace.coded);
-        let end = self.namespace.item_key(u32::MAX);
+        let first = self.namespace.vector_key(self.namespace.coded);
+        let end = self.namespace.vector_key(u32::MAX);
         let rows = self.read.tables.vectors.between(self.read.txn, &first, &end)?;
         Ok(rows.map(|row| {
             let (key, row) = row?;
