@@ -10,9 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Item, RecallConfig, RelateRequest, Relation, StoreRequest,
+    Item, RecallConfig, RelateRequest, Relation, StoreRequest, entities,
     export::{FORMAT, ItemLine, Line, NamespaceLine, PassageLine, VersionLine},
-    graph, history,
+    graph, history, names,
     namespace::{self, GIVEN, check_name, scoped},
     past::{self, Version},
     prepare,
@@ -381,9 +381,12 @@ impl Batch {
         })?;
         for ((_, prepared), was) in items.iter_mut().zip(was) {
             let Some(Was { record, passages, embedder }) = was else { continue };
+            let reading = entities::read(&record.text, record.speaker.as_deref());
             let kept = passages.into_iter().map(|PassageLine { start, end, vector }| {
-                let words = words::of_text(record.text.get(start..end).unwrap_or_default());
-                Ok(Passage { range: start..end, words, vector: Some(unit(&vector)?) })
+                let range = start..end;
+                let words = words::of_text(record.text.get(range.clone()).unwrap_or_default());
+                let names = names::terms(&reading, &range);
+                Ok(Passage { range, words, names, vector: Some(unit(&vector)?) })
             });
             let kept = kept.collect::<Result<_>>()?;
             prepared.make(record, kept, Some(embedder.unwrap_or_else(|| GIVEN.to_owned())));

@@ -47,7 +47,8 @@ pub(in crate::recall) fn check(
         let mut listed = RoaringBitmap::new();
         for value in lists::locate_all(read, namespace, serving.version, serving.count)? {
             if !value.is_empty() {
-                listed.extend(List::parse(value, namespace.dimensions)?.items());
+                let list = List::parse(value, namespace.dimensions)?;
+                listed.extend((0..list.len() as u32).filter_map(|place| list.item(place)));
             }
         }
         let mut expected = live;
