@@ -5,6 +5,7 @@ import type {
   Hit,
   Item,
   ItemVersion,
+  NamespaceStatistics,
   Neighbour,
   NewItem,
   RecallContext,
@@ -165,7 +166,26 @@ export class Recall {
     return (await this.#caller.ask<{ relations: Relation[] }>('recall', 'subgraph', request, options)).relations
   }
 
-  /** The namespaces there are. */
+  /**
+   * What a namespace holds, and how much room that takes. All of its rows are passed by: a second for a million or so.
+   * Rejects with NotFoundError for an unknown one.
+   */
+  async statistics(options: CallOptions & { namespace?: string } = {}): Promise<NamespaceStatistics> {
+    const request = withoutCall(options)
+    return (await this.#caller.ask<{ statistics: NamespaceStatistics }>('recall', 'statistics', request, options)).statistics
+  }
+
+  /**
+   * Embeds all texts of a namespace by the embedder there is, in the place of the one that made its vectors; says how many.
+   * Until they are all embedded it is found by its words. Interrupted, it goes on where it was when it is called again;
+   * `statistics` tell how far it is.
+   */
+  async reembed(options: CallOptions & { namespace?: string } = {}): Promise<number> {
+    const request = withoutCall(options)
+    return (await this.#caller.ask<{ reembedded: number }>('recall', 'reembed', request, options)).reembedded
+  }
+
+  /** The namespaces there are, those of the tenant of the call. */
   async namespaces(options: CallOptions = {}): Promise<string[]> {
     return (await this.#caller.ask<{ namespaces: string[] }>('recall', 'namespaces', {}, options)).namespaces
   }

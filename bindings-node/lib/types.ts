@@ -658,6 +658,57 @@ export interface RecallContext {
   hits: Hit[]
 }
 
+/** What a namespace holds, and how much room that takes. */
+export interface NamespaceStatistics {
+  /** Whose it is; empty for none. */
+  tenant: string
+  namespace: string
+  items: number
+  /** Vectors: of items, and of passages of long ones. */
+  vectors: number
+  /** Length of the vectors; 0 when there are none. */
+  dimensions: number
+  /** What made the vectors. */
+  embedder?: string
+  relations: number
+  /** Different words. */
+  terms: number
+  /** Different people, places and things that texts mention, by rules. */
+  entities: number
+  /** Bytes by what they are of: `items`, `history`, `vectors`, `words`, `facts`, `relations`, `index`. */
+  bytes: Record<string, number>
+  /** When the oldest item was stored, in milliseconds since the Unix epoch. */
+  oldestMs?: number
+  /** When the newest item was stored. */
+  newestMs?: number
+  index: IndexStatistics
+  /** How far embedding its texts by another embedder is; absent when that is not under way. */
+  reembedding?: Reembedding
+  /** Items it may hold; absent for no limit. */
+  maxItems?: number
+  /** Bytes it may hold; absent for no limit. */
+  maxBytes?: number
+}
+
+/** Which index serves a namespace, and how far it is. */
+export interface IndexStatistics {
+  /** `exact` (all are compared), `scan`, `ivf` or `arroy`. */
+  kind: string
+  /** Vectors that have a code; the others are compared exactly. */
+  coded: number
+  /** Whether something of it is to be built in the background, or is being built. */
+  due: boolean
+}
+
+/** How far embedding the texts of a namespace by another embedder is. */
+export interface Reembedding {
+  embedder: string
+  /** Texts, and passages of long ones, that it has embedded. */
+  done: number
+  /** Those there are. */
+  of: number
+}
+
 /** A kept relation. */
 export interface Relation {
   from: string

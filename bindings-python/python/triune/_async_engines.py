@@ -29,6 +29,7 @@ from .types import (
     LedgerTotals,
     ModelInfo,
     ModelProfile,
+    NamespaceStatistics,
     Neighbour,
     RecallContext,
     Relation,
@@ -154,6 +155,14 @@ class AsyncRecall:
     async def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
         """See `Recall.namespaces`."""
         return await self._do(ask.namespaces(), call)
+
+    async def statistics(self, *, namespace: str = "default", **call: Unpack[CallOptions]) -> NamespaceStatistics:
+        """See `Recall.statistics`."""
+        return await self._do(ask.statistics(namespace), call)
+
+    async def reembed(self, *, namespace: str = "default", **call: Unpack[CallOptions]) -> int:
+        """See `Recall.reembed`."""
+        return await self._do(ask.reembed(namespace), call)
 
 
 class AsyncParallel:

@@ -29,6 +29,7 @@ from .types import (
     LedgerTotals,
     ModelInfo,
     ModelProfile,
+    NamespaceStatistics,
     Neighbour,
     RecallContext,
     Relation,
@@ -166,8 +167,23 @@ class Recall:
         return self._do(ask.subgraph(of, kind, hops, k, namespace), call)
 
     def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
-        """The namespaces there are."""
+        """The namespaces there are, those of the tenant of the call."""
         return self._do(ask.namespaces(), call)
+
+    def statistics(self, *, namespace: str = "default", **call: Unpack[CallOptions]) -> NamespaceStatistics:
+        """What a namespace holds, and how much room that takes. All of its rows are passed by: a second for a million or so.
+
+        NotFoundError for an unknown one.
+        """
+        return self._do(ask.statistics(namespace), call)
+
+    def reembed(self, *, namespace: str = "default", **call: Unpack[CallOptions]) -> int:
+        """Embeds all texts of a namespace by the embedder there is, in the place of the one that made its vectors; how many.
+
+        Until they are all embedded it is found by its words. Interrupted, it goes on where it was when it is called again;
+        `statistics` tell how far it is.
+        """
+        return self._do(ask.reembed(namespace), call)
 
 
 class Parallel:

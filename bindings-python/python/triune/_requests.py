@@ -32,6 +32,7 @@ from .types import (
     LocalStatistics,
     Message,
     ModelInfo,
+    NamespaceStatistics,
     Neighbour,
     Outcome,
     PriceWarning,
@@ -451,6 +452,15 @@ def subgraph(of: str, kind: str | None, hops: int, k: int, namespace: str) -> Re
 
 def namespaces() -> Request[list[str]]:
     return Request("recall", {"do": "namespaces"}, lambda data: list(data["namespaces"]))
+
+
+def statistics(namespace: str) -> Request[NamespaceStatistics]:
+    body = {"do": "statistics", "namespace": namespace}
+    return Request("recall", body, lambda data: NamespaceStatistics.from_json(data["statistics"]))
+
+
+def reembed(namespace: str) -> Request[int]:
+    return Request("recall", {"do": "reembed", "namespace": namespace}, lambda data: int(data["reembedded"]))
 
 
 # Parallel

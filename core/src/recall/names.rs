@@ -27,6 +27,24 @@ const LONGEST: usize = 6;
 /// How often each term is in a part of a text, sorted by term, as [`words::Words`] are.
 pub(super) type Terms = Vec<(String, u16)>;
 
+/// What a term that is not a word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TermKind {
+    /// Which entity is mentioned.
+    Mentioned,
+    /// Which it is about.
+    About,
+}
+
+/// What a stored term says when it is not a word.
+pub(super) fn kind_of(term: &[u8]) -> Option<TermKind> {
+    match char::from(*term.first()?) {
+        MENTIONS => Some(TermKind::Mentioned),
+        ABOUT_IT => Some(TermKind::About),
+        _ => None,
+    }
+}
+
 /// Whether a term is not a word but an entity.
 pub(super) fn is_name(term: &str) -> bool {
     term.starts_with([MENTIONS, ABOUT_IT])

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RecallConfig, graph, index,
+    RecallConfig, graph, index, names,
     namespace::{self, Namespace, plain},
     postings::term_of,
     record::Record,
@@ -49,7 +49,6 @@ pub struct Reembedding {
 #[non_exhaustive]
 pub struct NamespaceStatistics {
     /// Whose it is; empty for none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tenant: String,
     /// Its name.
     pub namespace: String,
@@ -65,6 +64,8 @@ pub struct NamespaceStatistics {
     pub relations: u64,
     /// Different words.
     pub terms: u64,
+    /// Different people, places and things that texts mention, by rules.
+    pub entities: u64,
     /// Bytes of keys and values, by what they are of: `items`, `history`, `vectors`, `words`, `facts`, `relations`,
     /// `index`.
     pub bytes: BTreeMap<String, u64>,
@@ -108,11 +109,15 @@ pub(super) fn read(
         Ok(())
     };
     let items = walk.rows(&tables.items, times)? + walk.size(&tables.ids)?;
-    let (mut last, mut terms) = (Vec::new(), 0);
+    let (mut last, mut terms, mut entities) = (Vec::new(), 0, 0);
     let count = |key: &[u8], _: &[u8]| {
         let term = term_of(key);
         if term != last {
-            terms += 1;
+            match names::kind_of(term) {
+                Some(names::TermKind::Mentioned) => entities += 1,
+                Some(names::TermKind::About) => {}
+                None => terms += 1,
+            }
             last = term.to_vec();
         }
         Ok(())
@@ -126,7 +131,7 @@ pub(super) fn read(
     let of_vectors = Walk { prefix: namespace.vector_prefix(), ..walk };
     let vectors = of_vectors.size(&tables.vectors)? + of_vectors.size(&tables.rows)?;
     let index = of_vectors.size(&tables.codes)? + of_vectors.size(&tables.lists)?;
-    found.terms = terms;
+    (found.terms, found.entities) = (terms, entities);
     found.relations = graph::count(read, namespace)?;
     let bytes = [
         ("items", items),

@@ -37,7 +37,19 @@ from .options import (
     price,
 )
 from .parallel import RunReport, Task, TaskCall, TaskResult
-from .recall import Hit, Item, ItemVersion, Neighbour, PassageRange, RecallContext, Relation, Why
+from .recall import (
+    Hit,
+    IndexStatistics,
+    Item,
+    ItemVersion,
+    NamespaceStatistics,
+    Neighbour,
+    PassageRange,
+    RecallContext,
+    Reembedding,
+    Relation,
+    Why,
+)
 from .router import (
     BudgetState,
     Calibration,
@@ -123,4 +135,7 @@ __all__ = [
     "Verdict",
     "Why",
     "price",
+    "IndexStatistics",
+    "NamespaceStatistics",
+    "Reembedding",
 ]

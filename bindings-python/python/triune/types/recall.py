@@ -120,6 +120,73 @@ class RecallContext:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexStatistics:
+    """Which index serves a namespace, and how far it is."""
+
+    kind: str
+    """`exact` (all are compared), `scan`, `ivf` or `arroy`."""
+    coded: int
+    """Vectors that have a code; the others are compared exactly."""
+    due: bool
+    """Whether something of it is to be built in the background, or is being built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reembedding:
+    """How far embedding the texts of a namespace by another embedder is."""
+
+    embedder: str
+    done: int
+    """Texts, and passages of long ones, that it has embedded."""
+    of: int
+    """Those there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceStatistics:
+    """What a namespace holds, and how much room that takes."""
+
+    tenant: str
+    """Whose it is; empty for none."""
+    namespace: str
+    items: int
+    vectors: int
+    """Vectors: of items, and of passages of long ones."""
+    dimensions: int
+    """Length of the vectors; 0 when there are none."""
+    embedder: str | None
+    """What made the vectors; None when there are none."""
+    relations: int
+    terms: int
+    """Different words."""
+    entities: int
+    """Different people, places and things that texts mention, by rules."""
+    bytes: dict[str, int]
+    """Bytes by what they are of: `items`, `history`, `vectors`, `words`, `facts`, `relations`, `index`."""
+    oldest_ms: int | None
+    """When the oldest item was stored, in milliseconds since the Unix epoch."""
+    newest_ms: int | None
+    """When the newest item was stored."""
+    index: IndexStatistics
+    reembedding: Reembedding | None
+    """How far embedding its texts by another embedder is; None when that is not under way."""
+    max_items: int | None
+    """Items it may hold; None for no limit."""
+    max_bytes: int | None
+    """Bytes it may hold; None for no limit."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        again = data["reembedding"]
+        return read(
+            cls,
+            data,
+            index=read(IndexStatistics, data["index"]),
+            reembedding=None if again is None else read(Reembedding, again),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """A kept relation: `from_` -`kind`-> `to`."""
 
