@@ -101,6 +101,12 @@ export class Caller {
     return fromWireInTurns<T>(JSON.parse(reply))
   }
 
+  /** Asks something of the folder as a whole. */
+  async folder<T>(verb: string, request: object, options: CallOptions = {}): Promise<T> {
+    const text = JSON.stringify({ do: verb, ...(toWire(request) as object) })
+    return fromWireInTurns<T>(JSON.parse(await this.run(options, (call, cancel) => this.native.folder(text, call, cancel))))
+  }
+
   /** Keeps much knowledge: its texts are written in turns, its vectors cross as they are. */
   async storeMany(items: NewItem[], options: CallOptions = {}): Promise<string[]> {
     const began = performance.now()

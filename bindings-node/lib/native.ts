@@ -30,6 +30,7 @@ export interface NativeEmbedded {
 
 export interface NativeMind {
   cancel(scope?: NativeScope): NativeCancel
+  folder(request: string, options: string | undefined, cancel: NativeCancel): Promise<string>
   call(engine: string, request: string, options: string | undefined, cancel: NativeCancel): Promise<string>
   stream(request: string, options: string | undefined, cancel: NativeCancel): Promise<NativePieces>
   embed(texts: string[], query: boolean, options: string | undefined, cancel: NativeCancel): Promise<NativeEmbedded>

@@ -1,8 +1,10 @@
 import { withoutCall, type Caller } from './call.js'
 import type {
   CallOptions,
+  ExportReport,
   Filter,
   Hit,
+  ImportReport,
   Item,
   ItemVersion,
   NamespaceStatistics,
@@ -183,6 +185,25 @@ export class Recall {
   async reembed(options: CallOptions & { namespace?: string } = {}): Promise<number> {
     const request = withoutCall(options)
     return (await this.#caller.ask<{ reembedded: number }>('recall', 'reembed', request, options)).reembedded
+  }
+
+  /**
+   * Writes a namespace, or all of the tenant's, into a file: a line of JSON for each item, version and relation, as they are at
+   * this moment. With `vectors`, reading them in again embeds nothing.
+   */
+  async export(
+    path: string,
+    options: CallOptions & { namespace?: string; vectors?: boolean } = {},
+  ): Promise<ExportReport> {
+    return this.#caller.folder<ExportReport>('export', { to: path, ...withoutCall(options) }, options)
+  }
+
+  /**
+   * Reads lines of JSON in from a file, as `export` writes them or as `store` takes them, all into `namespace` when it is given.
+   * What is there just so is left alone: an import that was interrupted is simply made again.
+   */
+  async import(path: string, options: CallOptions & { namespace?: string } = {}): Promise<ImportReport> {
+    return this.#caller.folder<ImportReport>('import', { from: path, ...withoutCall(options) }, options)
   }
 
   /** The namespaces there are, those of the tenant of the call. */

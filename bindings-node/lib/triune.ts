@@ -288,6 +288,14 @@ export class Triune implements AsyncDisposable {
   }
 
   /**
+   * Copies the folder, as it is at this moment, into another one that has no store, while it is used. `triune restore` puts it
+   * back.
+   */
+  async backup(to: string, options: CallOptions = {}): Promise<void> {
+    await this.#caller.folder('backup', { to }, options)
+  }
+
+  /**
    * Stops what still runs, waits for it and closes the folder. What was interrupted can go on when the folder is
    * opened again. Closing twice does nothing; any other call on a
    * closed Triune fails with a `CancelledError`.

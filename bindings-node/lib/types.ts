@@ -658,6 +658,29 @@ export interface RecallContext {
   hits: Hit[]
 }
 
+/** What was written by an export. */
+export interface ExportReport {
+  namespaces: number
+  items: number
+  /** Versions of items that were replaced. */
+  versions: number
+  relations: number
+}
+
+/** What was read by an import. */
+export interface ImportReport {
+  /** Items that were stored. */
+  stored: number
+  /** Items that were there already, just as in the file. */
+  unchanged: number
+  /** Items of those stored whose vector was taken from the file. */
+  vectors: number
+  /** Versions of items that were replaced. */
+  versions: number
+  /** Relations, those that were there already too. */
+  relations: number
+}
+
 /** What a namespace holds, and how much room that takes. */
 export interface NamespaceStatistics {
   /** Whose it is; empty for none. */

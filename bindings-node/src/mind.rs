@@ -97,6 +97,15 @@ impl Mind {
         Ok(write(&reply)?)
     }
 
+    /// Asks something of the folder as a whole: a backup, an export, an import.
+    #[napi]
+    pub async fn folder(&self, request: String, options: Option<String>, cancel: &Cancel) -> Result<String, Thrown> {
+        let triune = self.triune()?;
+        let cx = context(&triune, options.as_deref(), cancel)?;
+        let reply = triune.folder(&cx, read("the request", &request)?).await?;
+        Ok(write(&reply)?)
+    }
+
     /// Generates piece by piece.
     #[napi]
     pub async fn stream(&self, request: String, options: Option<String>, cancel: &Cancel) -> Result<Pieces, Thrown> {

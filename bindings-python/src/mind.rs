@@ -100,6 +100,27 @@ impl Mind {
         }))
     }
 
+    /// Asks something of the folder as a whole: a backup, an export, an import.
+    #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
+    fn folder(
+        &self,
+        py: Python<'_>,
+        request: String,
+        timeout_ms: Option<f64>,
+        tenant: Option<String>,
+        budget_nano_usd: Option<i64>,
+        priority: Option<&str>,
+    ) -> PyResult<Work> {
+        let mind = self.mind().map_err(to_py)?;
+        let outer = Scope::inner(py, &self.event_loop)?;
+        let cx = context(outer, &mind, timeout_ms, tenant, budget_nano_usd, priority).map_err(to_py)?;
+        Ok(self.work(cx.cancel.clone(), async move {
+            let request = serde_json::from_str(&request)
+                .map_err(|error| Error::invalid(format!("the folder is not asked for that: {error}")))?;
+            Ok(Outcome::Json(write(&mind.folder(&cx, request).await?)?))
+        }))
+    }
+
     /// Streams an answer; the request is that of `generate`.
     #[pyo3(signature = (request, timeout_ms = None, tenant = None, budget_nano_usd = None, priority = None))]
     fn stream(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,32 @@ async def test_the_async_memory_has_the_same_calls(folder: str) -> None:
         assert await mind.recall.rank(["a"]) == []
         assert await mind.recall.subgraph("a") == []
         assert [hit.id for hit in await mind.recall_knowledge("Ada", 3)] == ["a"]
+
+
+def test_export_import_backup_and_statistics(opened: Opened, tmp_path: Path) -> None:
+    mind = opened()
+    mind.recall.store("Ada lives in London", id="a", metadata={"n": 1})
+    mind.recall.store("Ada lives in Paris", id="a", tenant="acme")
+    mind.recall.relate("Ada", "knows", "Bob")
+    state = mind.recall.statistics()
+    assert (state.tenant, state.namespace, state.items, state.reembedding) == ("", "default", 1, None)
+    assert state.bytes["items"] > 0 and state.index.kind == "exact"
+    path = tmp_path / "mind.jsonl"
+    written = mind.recall.export(path, vectors=True)
+    assert (written.items, written.relations) == (1, mind.recall.statistics().relations)
+    assert "London" in path.read_text() and "Paris" not in path.read_text()
+    read = mind.recall.import_(path, namespace="copy", tenant="other")
+    assert (read.stored, read.unchanged) == (1, 0)
+    assert mind.recall.import_(path, namespace="copy", tenant="other").unchanged == 1
+    assert mind.recall.namespaces(tenant="other") == ["copy"]
+    assert mind.recall.get("a", namespace="copy", tenant="other").metadata == {"n": 1}  # type: ignore[union-attr]
+    path.write_text("{}\n")
+    with pytest.raises(triune.InvalidError, match="content"):
+        mind.recall.import_(path)
+    with pytest.raises(triune.NotFoundError):
+        mind.recall.statistics(namespace="none")
+    mind.backup(tmp_path / "backup")
+    with pytest.raises(triune.ConflictError):
+        mind.backup(tmp_path / "backup")
+    with triune.open(tmp_path / "backup", config={"discover": False}) as copy:
+        assert copy.recall.get("a").text == "Ada lives in London"  # type: ignore[union-attr]

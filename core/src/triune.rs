@@ -10,6 +10,7 @@ use crate::{
     creative::{CreativeEngine, CreativeSolution, SolveRequest},
     engine::{DynEngine, Engine, Function, Health, Registry},
     error::{Error, ErrorKind, Result},
+    folder::{self, FolderReply, FolderRequest},
     gate::{Gate, GateEngine},
     model::{ChatModel, Embedder, ImageModel, ImageRequest, LocalStatistics, Reranker},
     monitor::{EventSink, EventStream, Fanout, Metrics},
@@ -88,6 +89,14 @@ impl Triune {
     pub async fn call(&self, cx: &Context, engine: &str, request: Value) -> Result<Value> {
         let engine = self.0.engines.get(engine)?;
         cx.run(engine.call_json(cx, request)).await
+    }
+
+    /// Backs the folder up, writes knowledge into a file or reads it in.
+    ///
+    /// # Errors
+    /// See [`FolderRequest`].
+    pub async fn folder(&self, cx: &Context, request: FolderRequest) -> Result<FolderReply> {
+        folder::ask(cx, (&self.0.recall, &self.0.store), request).await
     }
 
     /// Generates text by the cheapest model that meets the needs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, Unpack
 
@@ -18,8 +19,10 @@ from .types import (
     EpicPlan,
     EpicReport,
     Evaluation,
+    ExportReport,
     GenerateOptions,
     Hit,
+    ImportReport,
     Item,
     ItemVersion,
     JudgedPrompt,
@@ -155,6 +158,23 @@ class AsyncRecall:
     async def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
         """See `Recall.namespaces`."""
         return await self._do(ask.namespaces(), call)
+
+    async def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str | None = None,
+        vectors: bool = False,
+        **call: Unpack[CallOptions],
+    ) -> ExportReport:
+        """See `Recall.export`."""
+        return await self._do(ask.export(path, namespace, vectors), call)
+
+    async def import_(
+        self, path: str | os.PathLike[str], *, namespace: str | None = None, **call: Unpack[CallOptions]
+    ) -> ImportReport:
+        """See `Recall.import_`."""
+        return await self._do(ask.import_(path, namespace), call)
 
     async def statistics(self, *, namespace: str = "default", **call: Unpack[CallOptions]) -> NamespaceStatistics:
         """See `Recall.statistics`."""

@@ -106,6 +106,10 @@ class AsyncTriune(Handle):
         """See `Triune.call`."""
         return await self._do(ask.call(engine, request), call)
 
+    async def backup(self, to: str | os.PathLike[str], **call: Unpack[CallOptions]) -> None:
+        """See `Triune.backup`."""
+        await self._do(ask.backup(to), call)
+
     def events(self) -> AsyncEventStream:
         """See `Triune.events`: `async for event in mind.events()`."""
         return AsyncEventStream(self._native.events())
@@ -160,7 +164,10 @@ class AsyncTriune(Handle):
         return await self._do(ask.solve(problem, **rest), call)
 
     async def _do(self, request: ask.Request[T], call: CallOptions) -> T:
-        reply = await self._native.call(request.engine, ask.written(request), *ask.limits(**call)).start()
+        text, limits = ask.written(request), ask.limits(**call)
+        if request.engine == ask.FOLDER:
+            return request.read(loads(await self._native.folder(text, *limits).start()))
+        reply = await self._native.call(request.engine, text, *limits).start()
         return request.read(loads(reply))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, Unpack
 
@@ -18,8 +19,10 @@ from .types import (
     EpicPlan,
     EpicReport,
     Evaluation,
+    ExportReport,
     GenerateOptions,
     Hit,
+    ImportReport,
     Item,
     ItemVersion,
     JudgedPrompt,
@@ -169,6 +172,30 @@ class Recall:
     def namespaces(self, **call: Unpack[CallOptions]) -> list[str]:
         """The namespaces there are, those of the tenant of the call."""
         return self._do(ask.namespaces(), call)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str | None = None,
+        vectors: bool = False,
+        **call: Unpack[CallOptions],
+    ) -> ExportReport:
+        """Writes a namespace, or all of the tenant's, into a file: a line of JSON for each item, version and relation.
+
+        All is as it is at this moment. With `vectors`, reading them in again embeds nothing.
+        """
+        return self._do(ask.export(path, namespace, vectors), call)
+
+    def import_(
+        self, path: str | os.PathLike[str], *, namespace: str | None = None, **call: Unpack[CallOptions]
+    ) -> ImportReport:
+        """Reads lines of JSON in from a file, as `export` writes them or as `store` takes them.
+
+        All of them go into `namespace` when it is given. What is there just so is left alone: an import that was interrupted
+        is simply made again. An error tells the line; what is before it stays.
+        """
+        return self._do(ask.import_(path, namespace), call)
 
     def statistics(self, *, namespace: str = "default", **call: Unpack[CallOptions]) -> NamespaceStatistics:
         """What a namespace holds, and how much room that takes. All of its rows are passed by: a second for a million or so.

@@ -107,6 +107,13 @@ class Triune(Handle):
         """Calls any engine by name: the JSON form of everything here, and of engines of yours."""
         return self._do(ask.call(engine, request), call)
 
+    def backup(self, to: str | os.PathLike[str], **call: Unpack[CallOptions]) -> None:
+        """Copies the folder, as it is at this moment, into another one that has no store, while it is used.
+
+        `triune restore` puts it back.
+        """
+        self._do(ask.backup(to), call)
+
     def events(self) -> EventStream:
         """Events from now on."""
         return EventStream(self._native.events())
@@ -170,7 +177,10 @@ class Triune(Handle):
         return self._do(ask.solve(problem, **rest), call)
 
     def _do(self, request: ask.Request[T], call: CallOptions) -> T:
-        reply = self._native.call(request.engine, ask.written(request), *ask.limits(**call)).wait()
+        text, limits = ask.written(request), ask.limits(**call)
+        if request.engine == ask.FOLDER:
+            return request.read(loads(self._native.folder(text, *limits).wait()))
+        reply = self._native.call(request.engine, text, *limits).wait()
         return request.read(loads(reply))
 
 

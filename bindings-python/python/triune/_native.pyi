@@ -45,6 +45,15 @@ class Mind:
         budget_nano_usd: int | None = None,
         priority: str | None = None,
     ) -> Work[str]: ...
+    def folder(
+        self,
+        /,
+        request: str,
+        timeout_ms: float | None = None,
+        tenant: str | None = None,
+        budget_nano_usd: int | None = None,
+        priority: str | None = None,
+    ) -> Work[str]: ...
     def stream(
         self,
         /,

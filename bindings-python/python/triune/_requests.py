@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -22,8 +23,10 @@ from .types import (
     EpicPlan,
     EpicReport,
     Evaluation,
+    ExportReport,
     Hit,
     ImageReply,
+    ImportReport,
     Item,
     ItemVersion,
     JudgedPrompt,
@@ -47,6 +50,8 @@ from .types import (
 )
 
 T = TypeVar("T")
+FOLDER = "\0folder"
+"""In the place of an engine: what is asked of the folder as a whole. No engine has such a name."""
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, Any]]
 Filter: TypeAlias = Mapping[str, Any]
 Vector: TypeAlias = Sequence[float]
@@ -452,6 +457,20 @@ def subgraph(of: str, kind: str | None, hops: int, k: int, namespace: str) -> Re
 
 def namespaces() -> Request[list[str]]:
     return Request("recall", {"do": "namespaces"}, lambda data: list(data["namespaces"]))
+
+
+def backup(to: str | os.PathLike[str]) -> Request[None]:
+    return Request(FOLDER, {"do": "backup", "to": os.fspath(to)}, lambda data: None)
+
+
+def export(to: str | os.PathLike[str], namespace: str | None, vectors: bool) -> Request[ExportReport]:
+    body = present(do="export", to=os.fspath(to), namespace=namespace, vectors=vectors)
+    return Request(FOLDER, body, ExportReport.from_json)
+
+
+def import_(path: str | os.PathLike[str], namespace: str | None) -> Request[ImportReport]:
+    body = {"do": "import", "from": os.fspath(path)} | present(namespace=namespace)
+    return Request(FOLDER, body, ImportReport.from_json)
 
 
 def statistics(namespace: str) -> Request[NamespaceStatistics]:

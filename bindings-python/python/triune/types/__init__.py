@@ -38,7 +38,9 @@ from .options import (
 )
 from .parallel import RunReport, Task, TaskCall, TaskResult
 from .recall import (
+    ExportReport,
     Hit,
+    ImportReport,
     IndexStatistics,
     Item,
     ItemVersion,
@@ -135,6 +137,8 @@ __all__ = [
     "Verdict",
     "Why",
     "price",
+    "ExportReport",
+    "ImportReport",
     "IndexStatistics",
     "NamespaceStatistics",
     "Reembedding",

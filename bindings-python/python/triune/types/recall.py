@@ -120,6 +120,41 @@ class RecallContext:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written by an export."""
+
+    namespaces: int
+    items: int
+    versions: int
+    """Versions of items that were replaced."""
+    relations: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What was read by an import."""
+
+    stored: int
+    """Items that were stored."""
+    unchanged: int
+    """Items that were there already, just as in the file."""
+    vectors: int
+    """Items of those stored whose vector was taken from the file."""
+    versions: int
+    """Versions of items that were replaced."""
+    relations: int
+    """Relations, those that were there already too."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return read(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
 class IndexStatistics:
     """Which index serves a namespace, and how far it is."""
 
