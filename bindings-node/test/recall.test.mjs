@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import test from 'node:test'
-import { HostError, InvalidError } from 'triune'
-import { letters, open } from './support.mjs'
+import { HostError, InvalidError, Triune } from 'triune'
+import { folder, letters, open } from './support.mjs'
 
 test('knowledge is stored, found, read and forgotten', async (t) => {
   const mind = await open(t, { embedder: letters })
@@ -136,4 +138,30 @@ test('times, sessions and history', async (t) => {
   assert.deepEqual((await mind.recall.rank(['violin'])).map(([name]) => name), ['violin', '2'])
   assert.equal((await mind.recall.subgraph('2'))[0].to, 'violin')
   await assert.rejects(mind.recall.store('Ada lives in Paris', { duplicates: 'refuse' }), /there already/)
+})
+
+test('export, import, backup and statistics', async (t) => {
+  const mind = await open(t)
+  const files = await folder(t)
+  await mind.recall.store('Ada lives in London', { id: 'a', metadata: { n_1: 1 } })
+  await mind.recall.store('Ada lives in Paris', { id: 'a', tenant: 'acme' })
+  const state = await mind.recall.statistics()
+  assert.deepEqual([state.tenant, state.namespace, state.items, state.reembedding], ['', 'default', 1, undefined])
+  assert.ok(state.bytes.items > 0 && state.index.kind === 'exact' && state.oldestMs <= state.newestMs)
+  const path = join(files, 'mind.jsonl')
+  assert.equal((await mind.recall.export(path, { vectors: true })).items, 1)
+  const text = await readFile(path, 'utf8')
+  assert.ok(text.includes('London') && !text.includes('Paris'))
+  const other = { namespace: 'copy', tenant: 'other' }
+  assert.equal((await mind.recall.import(path, other)).stored, 1)
+  assert.equal((await mind.recall.import(path, other)).unchanged, 1)
+  assert.deepEqual(await mind.recall.namespaces({ tenant: 'other' }), ['copy'])
+  assert.deepEqual((await mind.recall.get('a', other)).metadata, { n_1: 1 })
+  await writeFile(path, '{}\n')
+  await assert.rejects(mind.recall.import(path), /content/)
+  await mind.backup(join(files, 'backup'))
+  await assert.rejects(mind.backup(join(files, 'backup')), /there is a store/)
+  const copy = await Triune.open(join(files, 'backup'), { config: { discover: false } })
+  assert.equal((await copy.recall.get('a')).text, 'Ada lives in London')
+  await copy.close()
 })
