@@ -87,7 +87,7 @@ def hnswlib(stored: Any, asked: Any, exact: Any) -> None:
     index.set_num_threads(1)
     index.add_items(stored, num_threads=1)
     show(figure="build", peer=name, cpu_s=time.process_time() - begun)
-    for effort in (20, 40, 60, 80, 100, 130, 160, 200, 300):
+    for effort in (20, 40, 60, 80, 100, 130, 160, 200, 300, 500, 800):
         index.set_ef(effort)
         measure(name, effort, lambda query: index.knn_query(query, k=10, num_threads=1)[0][0], asked, exact)
     index.set_ef(100)
@@ -114,7 +114,7 @@ def usearch(stored: Any, asked: Any, exact: Any) -> None:
     begun = time.process_time()
     index.add(np.arange(len(stored)), stored, threads=1)
     show(figure="build", peer=name, cpu_s=time.process_time() - begun)
-    for effort in (40, 80, 160, 320):
+    for effort in (40, 80, 160, 320, 640):
         index.expansion_search = effort
         measure(name, effort, lambda query: index.search(query, 10, threads=1).keys, asked, exact)
 
@@ -133,7 +133,7 @@ def chroma(stored: Any, asked: Any, exact: Any) -> None:
             facts = [{key: bool(mask[i]) for key, mask in masks.items()} for i in ids]
             collection.add(ids=[str(i) for i in ids], embeddings=stored[ids.start : ids.stop], metadatas=facts)
         show(figure="build", peer=name, cpu_s=time.process_time() - begun)
-        for effort in (50, 100, 200, 300):
+        for effort in (50, 100, 200, 300, 600):
             collection.modify(configuration={"hnsw": {"ef_search": effort}})
             measure(name, effort, lambda query: collection.query(query_embeddings=[query], n_results=10, include=[])["ids"][0], asked, exact)
         for percent in PERCENTS:
@@ -173,7 +173,7 @@ def qdrant(stored: Any, asked: Any, exact: Any) -> None:
             request = edge.SearchRequest(query=nearest, limit=wanted, filter=only, params=edge.SearchParams(hnsw_ef=effort))
             return [point.id for point in shard.search(request)]
 
-        for effort in (32, 64, 128, 200, 300):
+        for effort in (32, 64, 128, 200, 300, 600):
             measure(name, effort, lambda query: ask(query, effort), asked, exact)
         for percent in PERCENTS:
             only = edge.Filter(must=[edge.FieldCondition(key=f"p{percent}", match=edge.MatchValue(1))])

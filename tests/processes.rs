@@ -140,8 +140,7 @@ async fn write(writer: u64, folder: &str, until: Instant) -> Value {
                 let old = some(&mut rng).unwrap();
                 let (id, number) = (format!("{writer}-{next}"), writer * 1_000_000 + next);
                 next += 1;
-                let mut anew = item(&id, number);
-                anew.supersedes = Some(old);
+                let anew = StoreRequest { supersedes: Some(old), ..item(&id, number) };
                 mind.recall().store(&cx, anew).await.unwrap();
                 live.insert(id, number);
             }

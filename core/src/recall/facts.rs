@@ -170,8 +170,7 @@ mod tests {
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let folder = tempfile::tempdir().unwrap();
-            let mut config = StoreConfig::default();
-            config.durability = Durability::Relaxed;
+            let config = StoreConfig { durability: Durability::Relaxed, ..StoreConfig::default() };
             let store = Store::open(folder.path(), &config).unwrap();
             let config = RecallConfig { passage_above: 100, passage: 64, ..RecallConfig::default() };
             for (request, forget) in steps {

@@ -23,6 +23,7 @@ const NEXT_NAMESPACE: &[u8] = b"\0next";
 const NEXT_INDEX: &[u8] = b"\0next-index";
 
 /// A namespace, as stored in `namespaces`.
+#[expect(clippy::struct_excessive_bools, reason = "each says that something is there that has to be looked at")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Namespace {
     /// Its number: the beginning of its keys.

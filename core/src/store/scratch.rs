@@ -20,7 +20,7 @@ const NAME: &str = "scratch-";
 /// The file that says whose it is.
 const OWNER: &str = "owner.json";
 /// A folder whose owner is not known is left for so long: it may just be made.
-const YOUNG: Duration = Duration::from_secs(3_600);
+const YOUNG: Duration = Duration::from_hours(1);
 
 /// The table of arroy in a folder of its own, which goes when this is dropped. It survives nothing.
 #[derive(Debug)]
@@ -163,7 +163,9 @@ mod tests {
         let folder = |name: &str, owner: Option<&str>| {
             let folder = store.path().join(name);
             fs::create_dir(&folder).unwrap();
-            owner.map(|owner| fs::write(folder.join(OWNER), owner).unwrap());
+            if let Some(owner) = owner {
+                fs::write(folder.join(OWNER), owner).unwrap();
+            }
             folder
         };
         let mut gone = serde_json::to_value(Owner::me()).unwrap();

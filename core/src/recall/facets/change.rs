@@ -65,13 +65,12 @@ impl Facets {
 
     fn change(&mut self, item: u32, metadata: &Map<String, Value>, system: &[(&str, Value)], add: bool) {
         terms::of_item(metadata, system, |term| {
-            let term = match self.terms.get(term) {
-                Some(number) => *number,
-                None => {
-                    let number = self.terms.len() as u32;
-                    self.terms.insert(term.to_vec(), number);
-                    number
-                }
+            let term = if let Some(number) = self.terms.get(term) {
+                *number
+            } else {
+                let number = self.terms.len() as u32;
+                self.terms.insert(term.to_vec(), number);
+                number
             };
             self.changes.push(Change { term, item, add });
         });
@@ -91,7 +90,9 @@ impl Facets {
             places[*number as usize] = place as u32;
         }
         let mut changes = self.changes;
-        changes.iter_mut().for_each(|change| change.term = places[change.term as usize]);
+        for change in &mut changes {
+            change.term = places[change.term as usize];
+        }
         // Stable: what was said last of an item holds.
         changes.sort_by_key(|change| (change.term, change.item));
         let mut few = Vec::new();

@@ -29,7 +29,7 @@ pub(in crate::recall) struct Index<'a, 't> {
     pub(in crate::recall) namespace: &'a Namespace,
 }
 
-impl<'t> Index<'_, 't> {
+impl Index<'_, '_> {
     /// The items whose metadata meets `filter`: those for which [`Filter::matches`] says so.
     pub(in crate::recall) fn admitted(&self, filter: &Filter) -> Result<RoaringBitmap> {
         self.meet(filter)

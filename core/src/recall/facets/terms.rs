@@ -252,16 +252,15 @@ fn hash(hasher: &mut Sha256, value: &Value) {
     match value {
         Value::Null => hasher.update(b"n"),
         Value::Bool(value) => hasher.update(if *value { b"t" } else { b"f" }),
-        Value::Number(number) => match integer(number) {
-            Some(integer) => {
+        Value::Number(number) => {
+            if let Some(integer) = integer(number) {
                 hasher.update(b"i");
                 hasher.update(integer.to_le_bytes());
-            }
-            None => {
+            } else {
                 hasher.update(b"d");
                 hasher.update(ordered(number).to_le_bytes());
             }
-        },
+        }
         Value::String(value) => {
             hasher.update(b"s");
             text(hasher, value);
@@ -269,7 +268,9 @@ fn hash(hasher: &mut Sha256, value: &Value) {
         Value::Array(members) => {
             hasher.update(b"a");
             hasher.update((members.len() as u64).to_le_bytes());
-            members.iter().for_each(|member| hash(hasher, member));
+            for member in members {
+                hash(hasher, member);
+            }
         }
         Value::Object(members) => {
             hasher.update(b"o");

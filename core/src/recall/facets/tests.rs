@@ -19,8 +19,7 @@ use crate::{
 const NAMESPACE: u32 = 7;
 
 fn open(folder: &std::path::Path) -> Store {
-    let mut config = StoreConfig::default();
-    config.durability = Durability::Relaxed;
+    let config = StoreConfig { durability: Durability::Relaxed, ..StoreConfig::default() };
     Store::open(folder, &config).unwrap()
 }
 
@@ -233,12 +232,12 @@ async fn many_items_of_a_term_come_and_go() {
 async fn another_namespace_has_facts_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let facts = object(json!({"a": 1}));
+    let same = object(json!({"a": 1}));
     let job = move |write: &mut Write<'_, '_>| {
         for ns in [NAMESPACE - 1, NAMESPACE, NAMESPACE + 1] {
             let mut facets = Facets::default();
-            (0..100).for_each(|item| facets.put(ns * 1_000 + item, &facts, &[]));
-            facets.put(ns, &facts, &[]);
+            (0..100).for_each(|item| facets.put(ns * 1_000 + item, &same, &[]));
+            facets.put(ns, &same, &[]);
             facets.write(write, &Namespace { ns, ..Namespace::default() })?;
         }
         Ok(())
@@ -289,9 +288,9 @@ async fn how_fast() {
         let job = move |write: &mut Write<'_, '_>| {
             let began = Instant::now();
             let mut facets = Facets::default();
-            rows.iter().for_each(|(item, facts)| {
-                facets.put(*item, facts, &[(STORED, json!(1_700_000_000_000_u64 + u64::from(*item)))])
-            });
+            for (item, facts) in &rows {
+                facets.put(*item, facts, &[(STORED, json!(1_700_000_000_000_u64 + u64::from(*item)))]);
+            }
             facets.write(write, &namespace())?;
             *slot.lock().unwrap() = began.elapsed().as_secs_f64() * 1e3;
             Ok(())
