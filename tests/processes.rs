@@ -140,7 +140,8 @@ async fn write(writer: u64, folder: &str, until: Instant) -> Value {
                 let old = some(&mut rng).unwrap();
                 let (id, number) = (format!("{writer}-{next}"), writer * 1_000_000 + next);
                 next += 1;
-                let anew = StoreRequest { supersedes: Some(old), ..item(&id, number) };
+                let mut anew = item(&id, number);
+                anew.supersedes = Some(old);
                 mind.recall().store(&cx, anew).await.unwrap();
                 live.insert(id, number);
             }

@@ -10,12 +10,12 @@ use super::{
 };
 
 /// What the score of the item next to one, and of the one after that, in a session adds.
-const NEAR: f64 = 0.3;
+const NEAR: f64 = 0.2;
 const NEXT: f64 = 0.1;
 /// What is added to an item of the only speaker that is named.
-const SPEAKER: f64 = 0.4;
+const SPEAKER: f64 = 0.5;
 /// What is added to an item that tells a time, when that is asked for.
-const TELLS_TIME: f64 = 0.15;
+const TELLS_TIME: f64 = 0.2;
 /// What is added to an item of the time that the question names.
 const IN_WINDOW: f64 = 0.15;
 /// What is added to an item that has a phrase of the question word by word.
