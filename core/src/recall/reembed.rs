@@ -131,7 +131,7 @@ fn waiting(read: &Read<'_>, name: &str) -> Result<(u32, Texts)> {
         if item != number {
             let range = read.tables.passages.get(read.txn, &namespace.item_key(number))?;
             let range = range_of(range.ok_or_else(|| malformed("passages"))?)?;
-            text = text.get(range).ok_or_else(|| malformed("passages"))?.to_owned();
+            text = String::from(text.get(range).ok_or_else(|| malformed("passages"))?);
         }
         bytes += text.len();
         texts.push((number, text));
