@@ -194,7 +194,7 @@ impl<'t> Reader<'t> {
             return None;
         }
         let (mut last, mut then) = (end - 1, end);
-        let mut kind = None;
+        let (mut kind, mut inner) = (None, None);
         // What is in parentheses says which of several things of that name is meant.
         if self.word(last) == ")"
             && let Some(open) = (1..last).rev().find(|at| self.word(*at) == "(")
@@ -203,9 +203,7 @@ impl<'t> Reader<'t> {
                 kind = Some(Kind::Title);
                 then = open + 1;
             } else if self.tokens[open + 1].is_name() {
-                let inner = Mention { kind: Kind::Other, first: open + 1, last: last - 1 };
-                let kind = self.kind(&inner).unwrap_or(Kind::Other);
-                self.push(&Mention { kind, ..inner }, None);
+                inner = Some(Mention { kind: Kind::Other, first: open + 1, last: last - 1 });
             }
             last = open - 1;
         }
@@ -214,12 +212,13 @@ impl<'t> Reader<'t> {
             if self.kind(&place) == Some(Kind::Place) {
                 self.push(&Mention { kind: Kind::Place, first: 0, last: comma - 1 }, None);
                 self.push(&place, None);
-                return Some((end, end));
+                return Some((end, then));
             }
         }
-        let mention = Mention { kind: Kind::Other, first: 0, last };
-        let kind = kind.or_else(|| self.kind(&mention)).unwrap_or(Kind::Other);
-        self.push(&Mention { kind, ..mention }, None);
+        for mention in [Some(Mention { kind: Kind::Other, first: 0, last }), inner].into_iter().flatten() {
+            let kind = kind.or_else(|| self.kind(&mention)).unwrap_or(Kind::Other);
+            self.push(&Mention { kind, ..mention }, None);
+        }
         Some((end, then))
     }
 

@@ -125,6 +125,7 @@ fn a_heading_is_what_the_text_is_about() {
     assert_eq!(found(text)[0], (Kind::Title, "transition".to_owned()));
     assert_eq!(names("Riemann integral\nIt was created by Bernhard Riemann.")[0], "riemann integral");
     assert_eq!(names("Au Gres Township, Michigan\nIt is there."), ["au gres township", "michigan"]);
+    assert_eq!(names("The Sun (United Kingdom)\nIt is a paper."), ["sun", "united kingdom"]);
     assert!(names("Hey there\nhow are you").is_empty());
 }
 
@@ -208,9 +209,9 @@ fn long_texts_take_no_longer_than_their_length() {
         };
         // The best of some: what else the machine does takes time, too.
         let best = |bytes: usize| (0..4).map(|_| time(bytes)).fold(f64::INFINITY, f64::min);
-        let short = best(50_000).max(0.002);
+        let short = best(100_000).max(0.002);
         let long = best(400_000);
-        assert!(long < short * 32.0, "{part:?}: {short} s, eight times as long: {long} s");
+        assert!(long < short * 12.0, "{part:?}: {short} s, four times as long: {long} s");
     }
 }
 
