@@ -96,7 +96,8 @@ fn item(id: &str, number: u64) -> StoreRequest {
     item.id = Some(id.to_owned());
     item.vector = Some(vector(number));
     item.session = Some(format!("session {}", number % 50));
-    item.metadata = json!({"number": number, "group": number % 10}).as_object().unwrap().clone();
+    item.metadata.insert("number".into(), json!(number));
+    item.metadata.insert("group".into(), json!(number % 10));
     item
 }
 
