@@ -130,7 +130,9 @@ async fn a_namespace_gets_another_embedder_while_the_old_one_serves() {
     router.set_embedder(new);
     let after = found(&recall, "whale ship").await;
     assert!(after[0].why.meaning.is_some());
-    assert_eq!(ids(&after)[0], ids(&before)[0]);
+    // The same item may have been forgotten meanwhile, but there are sixty with its words.
+    let words = |hit: &Hit| hit.item.text.split(" number").next().map(str::to_owned);
+    assert_eq!(words(&after[0]), words(&before[0]));
     assert!((after[0].why.meaning.unwrap() - before[0].why.meaning.unwrap()).abs() < 1e-5);
     recall.store(&cx, item("later", "stored later")).await.unwrap();
     assert_eq!(recall.reembed(&cx, "default").await.unwrap(), 0, "there is nothing to do");
