@@ -120,19 +120,24 @@ fn waiting(read: &Read<'_>, name: &str) -> Result<(u32, Texts)> {
     let namespace = namespace::find(read, name)?.ok_or_else(gone)?;
     let from = namespace.shadow.as_ref().ok_or_else(overtaken)?.next;
     let (mut texts, mut bytes) = (Texts::new(), 0);
-    let mut slots = SlotReader::new(read);
+    let (mut slots, mut whole) = (SlotReader::new(read), (None, String::new()));
     let keys = (namespace.item_key(from), namespace.item_key(u32::MAX));
     // Whatever is found has a row here: whole items, and passages.
     for row in read.tables.terms.between(read.txn, &keys.0, &keys.1)? {
         let number = item_of(row?.0)?;
         let item = slots.get(read, &namespace, number)?.parent.unwrap_or(number);
-        let stored = read.tables.items.get(read.txn, &namespace.item_key(item))?.ok_or_else(|| malformed("items"))?;
-        let mut text = Record::from_bytes(stored)?.text;
-        if item != number {
+        // The passages of a text follow each other: it is read once.
+        if whole.0 != Some(item) {
+            let stored = read.tables.items.get(read.txn, &namespace.item_key(item))?;
+            whole = (Some(item), Record::from_bytes(stored.ok_or_else(|| malformed("items"))?)?.text);
+        }
+        let text = if item == number {
+            std::mem::take(&mut whole).1
+        } else {
             let range = read.tables.passages.get(read.txn, &namespace.item_key(number))?;
             let range = range_of(range.ok_or_else(|| malformed("passages"))?)?;
-            text = String::from(text.get(range).ok_or_else(|| malformed("passages"))?);
-        }
+            whole.1.get(range).ok_or_else(|| malformed("passages"))?.to_owned()
+        };
         bytes += text.len();
         texts.push((number, text));
         if texts.len() == BATCH.0 || bytes >= BATCH.1 {
