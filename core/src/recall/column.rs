@@ -112,6 +112,10 @@ impl<const BYTES: usize> NewColumn<BYTES> {
 
     pub(super) fn write(self, write: &mut Write<'_, '_>, table: Table, namespace: &Namespace) -> Result<()> {
         for (first, block) in self.blocks {
+            if block.iter().all(|byte| *byte == 0) {
+                table.delete(write.txn, &namespace.item_key(first))?;
+                continue;
+            }
             table.put(write.txn, &namespace.item_key(first), &block)?;
         }
         Ok(())

@@ -28,8 +28,10 @@ const BYTES: usize = BANDS * 4;
 const NEAR_FROM: usize = 8;
 /// Part of the words of both that two texts share that are nearly the same.
 const NEAR: f64 = 0.9;
-/// Items that may be the same as one are compared with it at most: the newest.
-const MOST: usize = 8;
+/// Items that may be the same as one are compared with it at most: the newest that hold.
+pub(super) const MOST: usize = 8;
+/// Items that share a band are looked at at most.
+const LOOKED_AT: usize = 64;
 
 /// What becomes of an item whose text is there already, or nearly (nine of ten words): in the same namespace, under
 /// another id.
@@ -40,7 +42,8 @@ pub enum Duplicates {
     /// It is stored, and names the other one as `duplicate_of`.
     #[default]
     Keep,
-    /// It is not stored: the other one gets the metadata that it has not, and its id is the answer.
+    /// It is not stored: the other one gets the metadata that it has not and the longer life, and its id is the answer. Only
+    /// where both are of the same session, speaker and time and its id is new; else it is kept.
     Merge,
     /// Nothing is stored, and `Conflict` names the other one.
     Refuse,
@@ -175,11 +178,10 @@ impl Bands {
     pub(super) fn of(&self, fingerprint: Fingerprint) -> Vec<u32> {
         let mut items: Vec<u32> = Vec::new();
         for band in fingerprint.0.into_iter().enumerate() {
-            items.extend(self.wanted.get(&band).into_iter().flatten().rev().take(MOST));
+            items.extend(self.wanted.get(&band).into_iter().flatten().rev().take(LOOKED_AT));
         }
         items.sort_unstable_by(|a, b| b.cmp(a));
         items.dedup();
-        items.truncate(MOST);
         items
     }
 }

@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 use tracing::instrument;
 
 use super::{
-    ForgetRequest, Hit, Item, ItemVersion, Moment, Neighbour, NeighboursRequest, RecallConfig, RecallContext,
-    RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest,
+    Duplicates, ForgetRequest, Hit, Item, ItemVersion, Moment, Neighbour, NeighboursRequest, RecallConfig,
+    RecallContext, RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest,
     admission::Admission,
     expiry, forget, graph, history, index, migrate,
     namespace::{self, check_name, plain, scoped},
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     context::Context,
     engine::{Engine, Health},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     model::Embedder,
     monitor::EventKind,
     router::RouterEngine,
@@ -107,6 +107,11 @@ impl RecallEngine {
         }
         if items.is_empty() {
             return Ok(Vec::new());
+        }
+        if cx.unit.is_some() && items.iter().any(|item| item.duplicates == Duplicates::Merge) {
+            let message =
+                "in a task the id of a merged item is known only once it has ended; use `duplicates` = `keep`";
+            return Err(Error::new(ErrorKind::Unsupported, message));
         }
         self.ready().await?;
         let embedder = self.0.router.embedder().ok();

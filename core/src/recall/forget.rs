@@ -1,8 +1,11 @@
 //! Forgetting: what is meant is looked up in a snapshot, then removed in one transaction.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{
@@ -44,7 +47,7 @@ pub(super) async fn forget(cx: &Context, store: &Store, request: ForgetRequest) 
     let forgotten = Arc::new(AtomicUsize::new(expected));
     let count = Arc::clone(&forgotten);
     let job: Job = Box::new(move |write| {
-        count.store(remove(write, &request.namespace, &found)?, Ordering::Relaxed);
+        count.store(remove(write, &request, &found)?, Ordering::Relaxed);
         Ok(())
     });
     store.commit_with(cx.unit.as_ref(), false, job).await?;
@@ -55,47 +58,64 @@ pub(super) async fn forget(cx: &Context, store: &Store, request: ForgetRequest) 
 /// What is meant by a request.
 enum Meant {
     All(usize),
-    Ids(Vec<String>),
+    /// Those that are named, and those that met the filter; and how many of both were there.
+    Some {
+        named: Vec<String>,
+        met: Vec<String>,
+        there: usize,
+    },
 }
 
 impl Meant {
     fn count(&self) -> usize {
         match self {
             Self::All(count) => *count,
-            Self::Ids(ids) => ids.len(),
+            Self::Some { there, .. } => *there,
         }
     }
 }
 
 fn meant(cx: &Context, read: &Read<'_>, request: &ForgetRequest) -> Result<Meant> {
-    let Some(namespace) = namespace::find(read, &request.namespace)? else { return Ok(Meant::Ids(Vec::new())) };
+    let named = request.ids.clone();
+    let Some(namespace) = namespace::find(read, &request.namespace)? else {
+        return Ok(Meant::Some { named, met: Vec::new(), there: 0 });
+    };
     if request.all {
         return Ok(Meant::All(usize::try_from(namespace.items).unwrap_or(usize::MAX)));
     }
-    let mut ids = Vec::new();
+    let mut there = HashSet::new();
     for id in &request.ids {
         if read.tables.ids.get(read.txn, &namespace.id_key(id))?.is_some() {
-            ids.push(id.clone());
+            there.insert(id.clone());
         }
     }
+    let mut met = Vec::new();
     if let Some(filter) = &request.filter {
         let index = Index { cx, read, namespace: &namespace };
         for item in facts::meeting(&index, filter)? {
             let stored = read.tables.items.get(read.txn, &namespace.item_key(item))?;
-            ids.extend(stored.map(Record::from_bytes).transpose()?.map(|record| record.id));
+            met.extend(stored.map(Record::from_bytes).transpose()?.map(|record| record.id));
         }
     }
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(Meant::Ids(ids))
+    there.extend(met.iter().cloned());
+    Ok(Meant::Some { named, met, there: there.len() })
 }
 
-fn remove(write: &mut Write<'_, '_>, name: &str, meant: &Meant) -> Result<usize> {
-    let Some(mut change) = Change::begin_known(write, name)? else { return Ok(0) };
-    let ids = match meant {
+fn remove(write: &mut Write<'_, '_>, request: &ForgetRequest, meant: &Meant) -> Result<usize> {
+    let Some(mut change) = Change::begin_known(write, &request.namespace)? else { return Ok(0) };
+    let (named, met) = match meant {
         Meant::All(_) => return change.clear(write),
-        Meant::Ids(ids) => ids,
+        Meant::Some { named, met, .. } => (named, met),
     };
+    let mut ids: Vec<&String> = named.iter().collect();
+    for id in met {
+        // It may have been replaced since.
+        if let Some(filter) = &request.filter
+            && change.meets(write, id, filter)?
+        {
+            ids.push(id);
+        }
+    }
     let mut count = 0;
     for id in ids {
         if change.remove(write, id)? {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    ItemVersion, Moment,
+    ItemVersion, Moment, expiry,
     namespace::{self, Namespace},
     past,
     record::Record,
@@ -24,26 +24,30 @@ pub(super) fn current(read: &Read<'_>, namespace: &Namespace, id: &str) -> Resul
 /// All versions of `id`, and of what it says anew or is said anew by, the oldest first. None of an unknown id.
 pub(super) fn history(read: &Read<'_>, name: &str, id: &str) -> Result<Vec<ItemVersion>> {
     let Some(namespace) = namespace::find(read, name)? else { return Ok(Vec::new()) };
-    let mut ids = vec![id.to_owned()];
+    // With each how many times it was said anew since `id`, less than 0 for what was before.
+    let mut ids = vec![(id.to_owned(), 0_i32)];
     let mut seen = HashSet::from([id.to_owned()]);
     let mut at = 0;
     let mut versions = Vec::new();
     while at < ids.len() && at < MOST {
-        for version in past::of_id(read, &namespace, &ids[at])? {
+        let (id, step) = ids[at].clone();
+        for version in past::of_id(read, &namespace, &id)? {
             let replaced = Moment::from_millis(i64::try_from(version.replaced_ms).unwrap_or(i64::MAX))?;
-            versions.push((version.record, Some(replaced)));
+            versions.push((step, version.record, Some(replaced)));
         }
-        if let Some(record) = current(read, &namespace, &ids[at])? {
-            for other in [&record.supersedes, &record.superseded_by].into_iter().flatten() {
-                if seen.insert(other.clone()) {
-                    ids.push(other.clone());
-                }
+        let live = current(read, &namespace, &id)?.filter(|record| !expiry::is_over(record, Moment::now()));
+        if let Some(record) = live {
+            for (other, step) in [(&record.supersedes, step - 1), (&record.superseded_by, step + 1)] {
+                ids.extend(
+                    other.iter().filter(|other| seen.insert((*other).clone())).map(|other| (other.clone(), step)),
+                );
             }
-            versions.push((record, None));
+            versions.push((step, record, None));
         }
         at += 1;
     }
-    versions.sort_by_key(|(record, replaced)| (record.stored_ms, replaced.is_none()));
-    let shown = |(record, replaced): (Record, Option<Moment>)| ItemVersion { item: record.into_item(name), replaced };
+    versions.sort_by_key(|(step, record, replaced)| (record.stored_ms, *step, replaced.is_none()));
+    let shown =
+        |(_, record, replaced): (i32, Record, Option<Moment>)| ItemVersion { item: record.into_item(name), replaced };
     Ok(versions.into_iter().map(shown).collect())
 }

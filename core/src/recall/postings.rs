@@ -127,9 +127,9 @@ impl NewPostings {
     /// Removes a term of an item.
     pub(super) fn remove(&mut self, item: u32, term: &str) {
         let changed = self.terms.entry(term.to_owned()).or_default();
-        match changed.added.iter().rposition(|posting| posting.item == item) {
-            Some(at) => drop(changed.added.remove(at)),
-            None => changed.removed.push(item),
+        match changed.added.binary_search_by_key(&item, |posting| posting.item) {
+            Ok(at) => drop(changed.added.remove(at)),
+            Err(_) => changed.removed.push(item),
         }
     }
 

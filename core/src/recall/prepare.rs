@@ -1,6 +1,6 @@
 //! From a request to the rows to be written: checked, embedded, split into words, named. No transaction is open yet.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{
     Moment, RecallConfig, Relation, StoreRequest,
@@ -189,19 +189,23 @@ fn name(
     Ok((item.namespace, Prepared { record, passages, embedder, fingerprint, duplicates, relations, as_is: false }))
 }
 
-/// Writes all rows, and gives the ids under which they are now; neighbours of the same namespace share its change. None may
+/// Writes all rows, and gives the ids under which they are now; those of a namespace share its change. None may
 /// hold more than its quota then.
 pub(super) fn put_all(
     write: &mut Write<'_, '_>,
     config: &RecallConfig,
     rows: &[(String, Prepared)],
 ) -> Result<Vec<String>> {
-    let mut ids = Vec::with_capacity(rows.len());
-    for rows in rows.chunk_by(|a, b| a.0 == b.0) {
-        let Some((name, _)) = rows.first() else { continue };
-        let mut change = Change::begin_to_store(write, name, rows, config.history)?;
-        for (_, prepared) in rows {
-            ids.push(change.put(write, prepared)?);
+    let mut by_namespace: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (name, _)) in rows.iter().enumerate() {
+        by_namespace.entry(name).or_default().push(at);
+    }
+    let mut ids = vec![String::new(); rows.len()];
+    for (name, places) in by_namespace {
+        let fingerprints = places.iter().map(|at| rows[*at].1.fingerprint);
+        let mut change = Change::begin_to_store(write, name, fingerprints, config.history)?;
+        for at in places {
+            ids[at] = change.put(write, &rows[at].1)?;
         }
         change.check(&config.quotas.of(name))?;
         change.end(write)?;

@@ -99,9 +99,18 @@ impl Record {
             superseded: None,
             valid_to: record.superseded.map_or(record.valid_to, |superseded| superseded.valid_to),
             duplicate_of: None,
+            // How it was read is not what was said.
+            truncated: false,
+            passages: 0,
             ..record.clone()
         };
         self.text == other.text && said(self) == said(other)
+    }
+
+    /// Whether it can stand for `other`, whose text is the same: it is of the same session, speaker and time.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        (&self.session, &self.speaker, self.valid_from, self.valid_to)
+            == (&other.session, &other.speaker, other.valid_from, other.valid_to)
     }
 
     /// When it was true, or stored.

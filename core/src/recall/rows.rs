@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Duplicates, Moment, Quota, Relation,
+    Duplicates, Filter, Moment, Quota, Relation,
     duplicates::{self, Bands, Fingerprint, NewFingerprints},
     expiry,
     facets::Facets,
@@ -103,6 +103,8 @@ pub(super) struct Change {
     history: bool,
     /// What it held before.
     before: Held,
+    /// When it is changed.
+    now: Moment,
 }
 
 impl Change {
@@ -126,6 +128,7 @@ impl Change {
             bands: Bands::default(),
             history: true,
             before,
+            now: Moment::now(),
         })
     }
 
@@ -135,15 +138,14 @@ impl Change {
         if known { Self::begin(write, name).map(Some) } else { Ok(None) }
     }
 
-    /// As [`begin`](Self::begin), to store `items`.
+    /// As [`begin`](Self::begin), to store items of these fingerprints.
     pub(super) fn begin_to_store(
         write: &mut Write<'_, '_>,
         name: &str,
-        items: &[(String, Prepared)],
+        fingerprints: impl Iterator<Item = Fingerprint>,
         history: bool,
     ) -> Result<Self> {
         let change = Self::begin(write, name)?;
-        let fingerprints = items.iter().map(|(_, item)| item.fingerprint);
         let bands = Bands::find(&write.reading(), &change.namespace, fingerprints)?;
         Ok(Self { bands, history, ..change })
     }
@@ -173,42 +175,49 @@ impl Change {
     /// Stores an item; gives the id under which it is now. An item with its id that says something else goes, and one that
     /// says the same stays as it is.
     pub(super) fn put(&mut self, write: &mut Write<'_, '_>, prepared: &Prepared) -> Result<String> {
-        let id = prepared.record.id.clone();
-        for relation in &prepared.relations {
-            graph::put(write, &self.namespace, relation)?;
+        let mut record = prepared.record.clone();
+        if !prepared.as_is {
+            // Known from the moment on at which what it replaces is no more.
+            record.stored_ms = self.now.as_millis().unsigned_abs();
         }
+        let id = record.id.clone();
         let known = self.find(write, &id)?;
         let given = prepared.embedder.as_deref() == Some(GIVEN);
-        let same = known.as_ref().is_some_and(|(_, record)| record.says_the_same(&prepared.record));
-        if let Some((item, record)) = &known
-            && same
-            && !given
-            && !prepared.as_is
+        let same = known.as_ref().filter(|(_, old)| !prepared.as_is && old.says_the_same(&record));
+        if let Some((item, old)) = same {
+            if !given {
+                self.relate(write, prepared, &id)?;
+                self.expire_at(write, *item, old.clone(), record.expires)?;
+                return Ok(id);
+            }
+            // The same with another vector: what is known of it stays.
+            record = Record { expires: record.expires, ..old.clone() };
+        } else if !prepared.as_is
+            && let Some((item, other)) = self.duplicate(write, prepared)?
         {
-            self.expire_at(write, *item, record.clone(), prepared.record.expires)?;
-            return Ok(id);
-        }
-        let mut record = prepared.record.clone();
-        let duplicate = if prepared.as_is { None } else { self.duplicate(write, prepared)? };
-        if let Some((item, other)) = duplicate {
             match prepared.duplicates {
-                Duplicates::Keep => record.duplicate_of = Some(other.id),
-                Duplicates::Merge => return self.merge(write, item, other, record),
                 Duplicates::Refuse => {
                     let message = "this text is there already, or nearly; read the other one, or store it with \
                                    `duplicates` = `keep` or `merge`";
                     return Err(Error::new(ErrorKind::Conflict, message).with("duplicate_of", other.id));
                 }
+                // What is there under its id must not go on saying something else.
+                Duplicates::Merge if known.is_none() && other.goes_with(&record) => {
+                    return self.merge(write, (item, other), &record, prepared);
+                }
+                Duplicates::Keep | Duplicates::Merge => record.duplicate_of = Some(other.id),
             }
         }
+        self.relate(write, prepared, &id)?;
         if let Some(old) = record.supersedes.clone()
+            && same.is_none()
             && !prepared.as_is
         {
             self.supersede(write, &old, &record)?;
         }
+        let keep = self.history && same.is_none();
         let place = match known {
             Some((item, old)) => {
-                let keep = self.history && !same;
                 let place = sessions::place_of(&mut self.slots, write, &self.namespace, item, &old)?;
                 let same_session = old.session == record.session;
                 self.take_out(write, item, &old, keep)?;
@@ -220,6 +229,16 @@ impl Change {
         self.insert(write, item, record, prepared, place)?;
         self.bands.add(item, prepared.fingerprint);
         Ok(id)
+    }
+
+    /// Keeps the relations that an item tells of, which is now under the id `under`.
+    fn relate(&self, write: &mut Write<'_, '_>, prepared: &Prepared, under: &str) -> Result<()> {
+        let mine = |end: &String| if *end == prepared.record.id { under.to_owned() } else { end.clone() };
+        for relation in &prepared.relations {
+            let (from, to) = (mine(&relation.from), mine(&relation.to));
+            graph::put(write, &self.namespace, &Relation { from, to, ..relation.clone() })?;
+        }
+        Ok(())
     }
 
     /// The item under `id`.
@@ -264,33 +283,53 @@ impl Change {
     /// Another item that holds now and whose text is the same, or nearly.
     fn duplicate(&self, write: &Write<'_, '_>, prepared: &Prepared) -> Result<Option<(u32, Record)>> {
         let mine = &prepared.record;
-        let mut words = None;
+        let (mut words, mut compared) = (None, 0);
         for item in self.bands.of(prepared.fingerprint) {
             let Some(other) = self.record(write, item)? else { continue };
-            let ended = other.superseded.is_some() || other.valid_to.is_some_and(|end| end <= Moment::now());
-            if ended || other.id == mine.id || mine.supersedes.as_ref() == Some(&other.id) {
+            let holds = other.superseded.is_none()
+                && other.valid_to.is_none_or(|end| end > self.now)
+                && other.valid_from.is_none_or(|from| from <= self.now)
+                && !expiry::is_over(&other, self.now);
+            if !holds || other.id == mine.id || mine.supersedes.as_ref() == Some(&other.id) {
                 continue;
             }
             let words = words.get_or_insert_with(|| words::of_text(&mine.text));
             if duplicates::alike((&mine.text, words), (&other.text, &words::of_text(&other.text))) {
                 return Ok(Some((item, other)));
             }
+            compared += 1;
+            if compared == duplicates::MOST {
+                break;
+            }
         }
         Ok(None)
     }
 
-    /// Gives `other` the metadata it has not; its id is the answer.
-    fn merge(&mut self, write: &mut Write<'_, '_>, item: u32, mut other: Record, record: Record) -> Result<String> {
-        let old = other.clone();
-        for (key, value) in record.metadata {
-            if !other.metadata.contains_key(&key) {
-                other.metadata.insert(key, value);
+    /// Gives `other` the metadata it has not, the relations, and the longer life; its id is the answer.
+    fn merge(
+        &mut self,
+        write: &mut Write<'_, '_>,
+        (item, other): (u32, Record),
+        record: &Record,
+        prepared: &Prepared,
+    ) -> Result<String> {
+        let mut merged = other.clone();
+        for (key, value) in &record.metadata {
+            if !merged.metadata.contains_key(key) {
+                merged.metadata.insert(key.clone(), value.clone());
             }
         }
-        if other.metadata.len() > old.metadata.len() {
-            self.change_record(write, item, &old, &other)?;
+        if merged != other {
+            self.change_record(write, item, &other, &merged)?;
         }
-        Ok(other.id)
+        self.relate(write, prepared, &merged.id)?;
+        if let Some(old) = &record.supersedes {
+            self.supersede(write, old, &Record { id: merged.id.clone(), ..record.clone() })?;
+        }
+        let longer = merged.expires.zip(record.expires).map(|(one, other)| one.max(other));
+        let id = merged.id.clone();
+        self.expire_at(write, item, merged, longer)?;
+        Ok(id)
     }
 
     /// Notes that what `old` says holds no more.
@@ -300,9 +339,14 @@ impl Change {
             return Err(Error::not_found(message).with("supersedes", old));
         };
         let mut record = known.clone();
-        let from = by.valid_from.unwrap_or_else(Moment::now);
-        record.superseded = Some(Superseded { at_ms: by.stored_ms, valid_to: record.valid_to });
-        record.valid_to = Some(record.valid_to.map_or(from, |end| end.min(from)));
+        let from = by.valid_from.unwrap_or(self.now);
+        // Said once more, or corrected: that it ends was known before.
+        let first = Superseded { at_ms: by.stored_ms, valid_to: known.valid_to };
+        let superseded = known.superseded.unwrap_or(first);
+        let corrected = known.superseded_by.as_deref() == Some(by.id.as_str());
+        let end = if corrected { superseded.valid_to } else { known.valid_to };
+        record.superseded = Some(superseded);
+        record.valid_to = Some(end.map_or(from, |end| end.min(from)));
         record.superseded_by = Some(by.id.clone());
         self.namespace.bounded = true;
         self.change_record(write, item, &known, &record)
@@ -427,6 +471,11 @@ impl Change {
         Ok(())
     }
 
+    /// Whether the item under `id` meets `filter`.
+    pub(super) fn meets(&self, write: &Write<'_, '_>, id: &str, filter: &Filter) -> Result<bool> {
+        Ok(self.find(write, id)?.is_some_and(|(_, record)| filter.matches(&record.metadata)))
+    }
+
     /// Forgets the item under `id`, all versions of it included; says whether there was one.
     pub(super) fn remove(&mut self, write: &mut Write<'_, '_>, id: &str) -> Result<bool> {
         let history = past::remove(write, &self.namespace, id)?;
@@ -439,12 +488,13 @@ impl Change {
     /// Removes the rows of an item. With `keep` it can still be asked for as what was known once.
     fn take_out(&mut self, write: &mut Write<'_, '_>, item: u32, record: &Record, keep: bool) -> Result<()> {
         let (first, last) = ends(item, record.passages);
-        if keep {
+        // What is to be forgotten by itself is not kept longer than that.
+        if keep && record.expires.is_none() {
             let mut vectors = Vec::new();
             for number in first..=last {
                 vectors.extend(self.vectors.get(write, &self.namespace, number)?.unwrap_or_default());
             }
-            let version = Version { record: record.clone(), replaced_ms: Moment::now().as_millis() as u64, vectors };
+            let version = Version { record: record.clone(), replaced_ms: self.now.as_millis().unsigned_abs(), vectors };
             self.keep_version(write, item, &version)?;
         }
         sessions::remove(&mut self.slots, write, &mut self.namespace, (first, last), record.session.as_deref())?;

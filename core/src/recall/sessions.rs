@@ -62,7 +62,7 @@ pub(super) fn place_of(
     Ok(Place { before, after })
 }
 
-/// Links the passages from `first` to `last`, and puts them into a session: at `place`, where one of them was, or at its
+/// Puts the passages from `first` to `last` into a session, if it is of one, and links them: at `place`, where one of them was, or at its
 /// end.
 pub(super) fn put(
     slots: &mut NewSlots,
@@ -71,11 +71,12 @@ pub(super) fn put(
     ((first, last), session): ((u32, u32), Option<&str>),
     place: Option<Place>,
 ) -> Result<()> {
+    // Passages of a text that stands alone do not help each other: it would come before all that are found as a whole.
+    let Some(name) = session else { return Ok(()) };
     for passage in first..last {
         slots.link(write, namespace, Some(passage), Some(passage + 1))?;
     }
     namespace.linked |= first < last;
-    let Some(name) = session else { return Ok(()) };
     let key = key(namespace, name);
     let known: Option<Session> = write.tables.sessions.get_json(write.txn, &key)?;
     let end = Place { before: known.map(|session| session.last), after: None };

@@ -1,6 +1,10 @@
 //! Who says what: the speakers of a namespace, and which of them a question names.
 
-use super::{namespace::Namespace, rows::malformed, words};
+use super::{
+    namespace::{MAX_NAME, Namespace},
+    rows::malformed,
+    words,
+};
 use crate::{
     error::Result,
     store::{Read, Write},
@@ -14,7 +18,10 @@ pub(super) fn number(name: &str) -> u32 {
 
 /// The words of a name, by which it is found however it is written.
 fn normal(name: &str) -> String {
-    words::plain_words(name).join(" ")
+    let mut normal = words::plain_words(name).join(" ");
+    // It is a part of a key, and plain letters can be more than those of the name.
+    normal.truncate(normal.floor_char_boundary(MAX_NAME));
+    normal
 }
 
 fn key(namespace: &Namespace, normal: &str) -> Option<Vec<u8>> {
