@@ -38,8 +38,8 @@ pub(super) trait Links {
     fn about(&mut self, name: &str) -> Result<Vec<u32>>;
 }
 
-/// How strongly items are associated with a question, 0 to 1, the strongest 1, in the order of the items. `best` are items
-/// and their scores, best first; `named` are the entities that the question names.
+/// How strongly items are associated with a question, 0 to 1, the strongest 1, in the order of the items; nothing when no
+/// item is about what it names. `best` are items and their scores, best first; `named` are the entities it names.
 pub(super) fn walk(best: &[(u32, f64)], named: &[String], links: &mut impl Links) -> Result<BTreeMap<u32, f64>> {
     let best = &best[..best.len().min(SEEDS)];
     let Some((_, top)) = best.first().filter(|(_, top)| *top > 0.0) else { return Ok(BTreeMap::new()) };
@@ -57,13 +57,16 @@ pub(super) fn walk(best: &[(u32, f64)], named: &[String], links: &mut impl Links
             *starts.entry(*item).or_default() += (1.0 - BY_SCORE) / (of_names.len() * items.len()) as f64;
         }
     }
+    // Without a place to hold on to, what is found is as good as it is: a walk would only stir it.
+    if of_names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     // That the question names something about which there is an item is a part of the association; being the best is not.
     let given = starts.clone();
-    let by_score = if of_names.is_empty() { 1.0 } else { BY_SCORE };
     let weights: Vec<f64> = best.iter().map(|(_, score)| (score / top).clamp(0.0, 1.0).powi(SHARPNESS)).collect();
     let sum: f64 = weights.iter().sum();
     for ((item, _), weight) in best.iter().zip(&weights) {
-        *starts.entry(*item).or_default() += by_score * weight / sum;
+        *starts.entry(*item).or_default() += BY_SCORE * weight / sum;
     }
     let mut here = starts.clone();
     let mut came: BTreeMap<u32, f64> = BTreeMap::new();

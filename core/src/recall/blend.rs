@@ -102,19 +102,19 @@ pub(super) fn blend(
     }
 }
 
-/// Adds how strongly `candidates` are `associated` with the question, 0 to 1. Their scores are 0 to 1 again, and their order
-/// is to be made anew.
+/// Adds how strongly `candidates`, best first, are `associated` with the question, 0 to 1; none comes to more than the best
+/// had. Their order is to be made anew.
 pub(super) fn associate(candidates: &mut [Candidate], associated: &BTreeMap<u32, f64>) {
-    let most = 1.0 + ASSOCIATED;
+    let most = candidates.first().map_or(0.0, |best| best.score);
     for candidate in candidates {
-        for (_, more) in &mut candidate.boosts {
-            *more /= most;
-        }
         if let Some(part) = associated.get(&candidate.item) {
-            candidate.boosts.push(("graph", ASSOCIATED * part / most));
-            candidate.score += ASSOCIATED * part;
+            let with = candidate.score + ASSOCIATED * part;
+            // The more they would have, the better they stay among themselves.
+            let with = if with > most { most * (1.0 - 1e-6 * (1.0 - with / (1.0 + ASSOCIATED))) } else { with };
+            let more = (with - candidate.score).max(0.0);
+            candidate.boosts.push(("graph", more));
+            candidate.score += more;
         }
-        candidate.score /= most;
     }
 }
 
