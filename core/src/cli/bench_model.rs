@@ -276,7 +276,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "no model").unwrap();
-        assert_eq!(super::super::run(&[], ["triune", "bench-model", path.to_str().unwrap()]), 1);
+        assert_eq!(super::super::run(&[], ["triune", "bench-model", path.to_str().unwrap()]), 3, "it is damaged");
         assert_eq!(super::super::run(&[], ["triune", "bench-model", "no-such-model-of-ours"]), 1);
         assert_eq!(super::super::run(&[], ["triune", "bench-model", "x.gguf", "--tokens", "1"]), 2);
     }
