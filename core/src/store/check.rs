@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Problems that are told; more are counted.
 const TOLD: usize = 100;
 /// Tables whose values are JSON throughout.
-const JSON: &[&str] = &["namespaces", "items", "words", "edges"];
+const JSON: &[&str] = &["namespaces", "words", "edges", "sessions"];
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
