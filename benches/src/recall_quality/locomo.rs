@@ -14,6 +14,8 @@ use triune::{
 use super::{memory::Memory, read_json, show};
 
 const HELD_OUT: usize = 3;
+/// Sessions of a conversation at most.
+const SESSIONS: usize = 60;
 
 pub(super) async fn measure(data: &Path, model: &Path, cache: &Path, tuning: bool) -> Result<()> {
     let all = read_json(&data.join("locomo_0_4.json"))?;
@@ -58,10 +60,9 @@ fn list(value: &Value) -> &[Value] {
 fn turns(conversation: &Value, namespace: &str) -> Result<Vec<StoreRequest>> {
     let sessions = conversation["conversation"].as_object().ok_or_else(|| Error::invalid("no conversation"))?;
     let mut turns = Vec::new();
-    for number in 1.. {
-        let Some(session) = sessions.get(&format!("session_{number}")) else {
-            if number > 60 { break } else { continue }
-        };
+    // Some numbers are left out.
+    for number in 1..=SESSIONS {
+        let Some(session) = sessions.get(&format!("session_{number}")) else { continue };
         for turn in list(session) {
             turns.push(self::turn(turn, namespace, number)?);
         }
