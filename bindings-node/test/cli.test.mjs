@@ -15,7 +15,7 @@ test('the command runs', async () => {
 })
 
 test('a model is measured', { timeout: 120_000 }, async (t) => {
-  await assert.rejects(run('bench-model', fileURLToPath(import.meta.url)), ({ code, stderr }) => code === 1 && /GGUF/.test(stderr))
+  await assert.rejects(run('bench-model', fileURLToPath(import.meta.url)), ({ code, stderr }) => code === 3 && /GGUF/.test(stderr))
   let lines
   try {
     lines = (await run('bench-model', 'smollm2-135m', '--tokens', '4', '--json')).stdout.trim().split('\n')

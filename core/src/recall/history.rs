@@ -21,6 +21,13 @@ pub(super) fn current(read: &Read<'_>, namespace: &Namespace, id: &str) -> Resul
     stored.map(Record::from_bytes).transpose()
 }
 
+/// Notes what `record` says anew, and what it is said anew by.
+fn follow(record: &Record, step: i32, ids: &mut Vec<(String, i32)>, seen: &mut HashSet<String>) {
+    for (other, step) in [(&record.supersedes, step - 1), (&record.superseded_by, step + 1)] {
+        ids.extend(other.iter().filter(|other| seen.insert((*other).clone())).map(|other| (other.clone(), step)));
+    }
+}
+
 /// All versions of `id`, and of what it says anew or is said anew by, the oldest first. None of an unknown id.
 pub(super) fn history(read: &Read<'_>, name: &str, id: &str) -> Result<Vec<ItemVersion>> {
     let Some(namespace) = namespace::find(read, name)? else { return Ok(Vec::new()) };
@@ -33,15 +40,12 @@ pub(super) fn history(read: &Read<'_>, name: &str, id: &str) -> Result<Vec<ItemV
         let (id, step) = ids[at].clone();
         for version in past::of_id(read, &namespace, &id)? {
             let replaced = Moment::from_millis(i64::try_from(version.replaced_ms).unwrap_or(i64::MAX))?;
+            follow(&version.record, step, &mut ids, &mut seen);
             versions.push((step, version.record, Some(replaced)));
         }
         let live = current(read, &namespace, &id)?.filter(|record| !expiry::is_over(record, Moment::now()));
         if let Some(record) = live {
-            for (other, step) in [(&record.supersedes, step - 1), (&record.superseded_by, step + 1)] {
-                ids.extend(
-                    other.iter().filter(|other| seen.insert((*other).clone())).map(|other| (other.clone(), step)),
-                );
-            }
+            follow(&record, step, &mut ids, &mut seen);
             versions.push((step, record, None));
         }
         at += 1;

@@ -516,6 +516,11 @@ async fn a_superseded_fact_ends_and_what_was_known_once_can_be_asked_for() {
     assert_eq!(old.valid_to, since("2024-01-01"));
     let versions = recall.history(&cx, "default", "paris").await.unwrap();
     assert_eq!(versions.iter().map(|version| version.item.id.as_str()).collect::<Vec<_>>(), ["london", "paris"]);
+    // What a version that was replaced said anew is told, too.
+    recall.store(&cx, item("paris", "Ada lives in Rome")).await.unwrap();
+    let versions = recall.history(&cx, "default", "paris").await.unwrap();
+    let told: Vec<&str> = versions.iter().map(|version| version.item.text.as_str()).collect();
+    assert_eq!(told, ["Ada lives in London", "Ada lives in Paris", "Ada lives in Rome"]);
     let none = StoreRequest { supersedes: Some("rome".into()), ..item("x", "Ada lives in Oslo") };
     assert_eq!(recall.store(&cx, none).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(recall.get(&cx, "default", "x").await.unwrap().is_none(), "nothing of it was stored");
