@@ -18,7 +18,7 @@ use super::{
     RecallContext, RecallQuery, RecallReply, RecallRequest, RelateRequest, Relation, StoreRequest,
     admission::Admission,
     expiry, forget, graph, history, index, migrate,
-    namespace::{self, check_name, plain, scoped},
+    namespace::{self, Namespace, check_name, plain, scoped},
     pack, prepare,
     question::Question,
     rerank,
@@ -163,8 +163,8 @@ impl RecallEngine {
         let reranker = if query.rerank > 0 { Some(self.0.router.reranker()?) } else { None };
         let admission = Admission::of(&query)?;
         self.ready().await?;
-        let question = self.question(&query, admission.now)?;
-        let vector = self.query_vector(cx, &query, &question).await?;
+        let (question, known) = self.question(&query, admission.now)?;
+        let vector = self.query_vector(cx, &query, &question, known).await?;
         let RecallQuery { query: text, top, namespace: name, rerank, diversity, half_life_ms, .. } = query;
         let (inner, call, namespace) = (Arc::clone(&self.0), cx.clone(), name.clone());
         let hits = blocking(move || {
@@ -208,23 +208,28 @@ impl RecallEngine {
         Ok(pack::pack(self.query(cx, query).await?, token_budget))
     }
 
-    /// A question, taken apart as its namespace has it.
-    fn question(&self, query: &RecallQuery, now: Moment) -> Result<Question> {
+    /// A question, taken apart as its namespace has it, and that namespace.
+    fn question(&self, query: &RecallQuery, now: Moment) -> Result<(Question, Option<Namespace>)> {
         self.0.store.read(|read| match namespace::find(read, &query.namespace)? {
-            Some(namespace) => Question::to(read, &namespace, &query.query, now),
-            None => Ok(Question::new(&query.query, now)),
+            Some(known) => Ok((Question::to(read, &known, &query.query, now)?, Some(known))),
+            None => Ok((Question::new(&query.query, now), None)),
         })
     }
 
     /// The vector to search by; none to search by words alone.
-    async fn query_vector(&self, cx: &Context, query: &RecallQuery, question: &Question) -> Result<Option<Vec<f32>>> {
+    async fn query_vector(
+        &self,
+        cx: &Context,
+        query: &RecallQuery,
+        question: &Question,
+        known: Option<Namespace>,
+    ) -> Result<Option<Vec<f32>>> {
         if let Some(given) = &query.vector {
             return vector::unit(given).map(Some);
         }
-        let known = self.0.store.read(|read| namespace::find(read, &query.namespace))?;
         let Some(known) = known.filter(|namespace| namespace.vectors > 0) else { return Ok(None) };
         let Ok(embedder) = self.0.router.embedder() else { return Ok(None) };
-        self.check_embedder(&query.namespace, embedder.as_ref())?;
+        known.takes(embedder.profile())?;
         if known.embedder.as_ref() != Some(&embedder.profile().id) {
             // It is being embedded anew: until that is done it is found by words.
             return Ok(None);
@@ -369,14 +374,8 @@ impl RecallEngine {
 
     /// Refuses to embed for a namespace that another embedder made, before anything is paid for it.
     fn check_embedder(&self, name: &str, embedder: &dyn Embedder) -> Result<()> {
-        let profile = embedder.profile();
         let known = self.0.store.read(|read| namespace::find(read, name))?;
-        match known.and_then(|namespace| namespace.embedder.clone().map(|id| (id, namespace))) {
-            Some((_, namespace)) if namespace.is_becoming(&profile.id) => Ok(()),
-            Some((id, namespace)) if id != profile.id => Err(namespace.foreign(&profile.id)),
-            Some((_, namespace)) => namespace.fits(profile.dimensions),
-            None => Ok(()),
-        }
+        known.map_or(Ok(()), |namespace| namespace.takes(embedder.profile()))
     }
 
     /// Waits until the folder has the form of this version.
@@ -393,17 +392,14 @@ impl RecallEngine {
         }
         let inner = Arc::clone(inner);
         self.0.runtime.spawn(async move {
-            let more = Arc::new(AtomicBool::new(true));
-            while more.load(Ordering::Relaxed) && !inner.runtime.closing().is_cancelled() {
-                let left = Arc::clone(&more);
-                let job = move |write: &mut crate::store::Write<'_, '_>| {
-                    let (_, again) = expiry::sweep(write, Moment::now())?;
-                    left.store(again, Ordering::Relaxed);
-                    Ok(())
-                };
-                if let Err(error) = inner.store.write(job).await {
-                    tracing::warn!(%error, "what is over was not forgotten");
-                    break;
+            while !inner.runtime.closing().is_cancelled() {
+                match inner.store.write(|write| expiry::sweep(write, Moment::now())).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "what is over was not forgotten");
+                        break;
+                    }
                 }
             }
             inner.sweeping.store(false, Ordering::Release);

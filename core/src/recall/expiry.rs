@@ -68,8 +68,8 @@ pub(super) fn is_due(read: &Read<'_>, now: Moment) -> Result<bool> {
     Ok(first.is_some_and(|key| key < &time(now)[..]))
 }
 
-/// Forgets what is over; says how many items, and whether there may be more.
-pub(super) fn sweep(write: &mut Write<'_, '_>, now: Moment) -> Result<(usize, bool)> {
+/// Forgets what is over; says whether there may be more.
+pub(super) fn sweep(write: &mut Write<'_, '_>, now: Moment) -> Result<bool> {
     let mut over = Vec::new();
     for row in write.tables.expiry.between(write.txn, &[0], &time(now))?.take(MOST) {
         let (_, value) = row?;
@@ -89,7 +89,7 @@ pub(super) fn sweep(write: &mut Write<'_, '_>, now: Moment) -> Result<(usize, bo
         }
         change.end(write)?;
     }
-    Ok((count, count == MOST))
+    Ok(count == MOST)
 }
 
 /// Whether the time of an item is over: until the sweep comes, it is as if it were not there.

@@ -4,7 +4,7 @@
 //! is an item with all its fields and, when wanted, its vector, `{"version": ...}` what it was before, `{"relation": ...}` a
 //! relation.
 
-use std::{io::Write, ops::ControlFlow};
+use std::io::Write;
 
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
@@ -166,8 +166,7 @@ impl<'a> Export<'a> {
             let line = VersionLine { item: record.into_item(name), superseded, replaced_ms, vectors };
             self.line(&Line::Version(Box::new(line)))?;
             self.report.versions += 1;
-            cx.check()?;
-            Ok(ControlFlow::Continue(()))
+            cx.check()
         })?;
         for (at, relation) in graph::all(read, namespace)?.enumerate() {
             if at % CHECK_EVERY == 0 {

@@ -11,7 +11,7 @@ use super::{
     namespace::{self, FORM, Namespace},
     postings, quota,
     record::Record,
-    rows::{WordStatistics, ends, item_of, item_value, malformed, range_of},
+    rows::{WordStatistics, ends, item_of, item_value, range_of, terms_of},
     sessions,
     slots::SlotReader,
 };
@@ -155,11 +155,11 @@ impl Check<'_, '_> {
         for row in read.tables.terms.prefix(read.txn, &namespace.prefix())? {
             let (key, value) = row?;
             let item = item_of(key)?;
-            let (length, terms) = value.split_first_chunk::<4>().ok_or_else(|| malformed("terms"))?;
-            terms.split(|byte| *byte == 0).filter(|term| !term.is_empty()).for_each(|term| of_items.add(term, item));
+            let (length, terms) = terms_of(value)?;
+            terms.for_each(|term| of_items.add(term.as_bytes(), item));
             with_words.insert(item);
             counted.items += 1;
-            counted.total_length += u64::from(u32::from_le_bytes(*length));
+            counted.total_length += u64::from(length);
         }
         self.same_items("the table of terms", &with_words, &said.numbers);
         let noted: WordStatistics = read.tables.words.get_json(read.txn, &namespace.prefix())?.unwrap_or_default();

@@ -33,14 +33,7 @@ pub(super) async fn migrate(store: &Store) -> Result<()> {
         tracing::info!("a namespace of an earlier version is made ready");
         loop {
             let step = name.clone();
-            let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-            let ended = std::sync::Arc::clone(&done);
-            let job = move |write: &mut Write<'_, '_>| {
-                ended.store(migrate_some(write, &step)?, std::sync::atomic::Ordering::Relaxed);
-                Ok(())
-            };
-            store.write(job).await?;
-            if done.load(std::sync::atomic::Ordering::Relaxed) {
+            if store.write(move |write| migrate_some(write, &step)).await? {
                 break;
             }
         }

@@ -10,7 +10,7 @@ use super::{
     entities::{Kind, Reading, normal},
     namespace::Namespace,
     postings,
-    rows::malformed,
+    rows::terms_of,
     words,
 };
 use crate::{error::Result, store::Read};
@@ -128,7 +128,5 @@ impl<F: Fn(u32) -> bool> Links for Stored<'_, '_, F> {
 /// All terms of an item.
 pub(super) fn of_item<'t>(read: &Read<'t>, namespace: &Namespace, item: u32) -> Result<Vec<&'t str>> {
     let Some(row) = read.tables.terms.get(read.txn, &namespace.item_key(item))? else { return Ok(Vec::new()) };
-    let (_, terms) = row.split_first_chunk::<4>().ok_or_else(|| malformed("terms"))?;
-    let terms = std::str::from_utf8(terms).map_err(|_| malformed("terms"))?;
-    Ok(terms.split('\0').filter(|term| !term.is_empty()).collect())
+    Ok(terms_of(row)?.1.collect())
 }

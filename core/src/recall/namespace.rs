@@ -6,6 +6,7 @@ use super::index::{Forest, Lists};
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
+    model::EmbedderProfile,
     store::{Read, Write},
 };
 
@@ -163,6 +164,16 @@ impl Namespace {
             return Err(self.foreign(embedder));
         }
         self.fits(dimensions)
+    }
+
+    /// Checks that its vectors fit those of an embedder, or that they are to be made anew by it.
+    pub(super) fn takes(&self, embedder: &EmbedderProfile) -> Result<()> {
+        match &self.embedder {
+            None => Ok(()),
+            Some(_) if self.is_becoming(&embedder.id) => Ok(()),
+            Some(id) if *id != embedder.id => Err(self.foreign(&embedder.id)),
+            Some(_) => self.fits(embedder.dimensions),
+        }
     }
 
     /// Checks the length of a vector.

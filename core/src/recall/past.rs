@@ -1,7 +1,5 @@
 //! What was replaced: versions of items that are found only by who asks what was known at a time.
 
-use std::ops::ControlFlow;
-
 use super::{
     namespace::Namespace,
     record::Record,
@@ -66,17 +64,15 @@ pub(super) fn of_id(read: &Read<'_>, namespace: &Namespace, id: &str) -> Result<
     read.tables.past.prefix(read.txn, &prefix(namespace, id))?.map(|row| parse(row?.1)).collect()
 }
 
-/// Looks at all versions of a namespace, with the numbers they had, until `look` breaks.
+/// Looks at all versions of a namespace, with the numbers they had.
 pub(super) fn each(
     read: &Read<'_>,
     namespace: &Namespace,
-    mut look: impl FnMut(u32, Version) -> Result<ControlFlow<()>>,
+    mut look: impl FnMut(u32, Version) -> Result<()>,
 ) -> Result<()> {
     for row in read.tables.past.prefix(read.txn, &namespace.prefix())? {
         let (key, value) = row?;
-        if look(item_of(key)?, parse(value)?)?.is_break() {
-            break;
-        }
+        look(item_of(key)?, parse(value)?)?;
     }
     Ok(())
 }

@@ -522,14 +522,12 @@ impl Change {
 
     fn remove_words(&mut self, write: &mut Write<'_, '_>, item: u32) -> Result<()> {
         let key = self.namespace.item_key(item);
-        let terms = write.tables.terms.get(write.txn, &key)?.ok_or_else(|| malformed("terms"))?;
-        let (length, terms) = terms.split_first_chunk::<4>().ok_or_else(|| malformed("terms"))?;
-        for term in terms.split(|byte| *byte == 0).filter(|term| !term.is_empty()) {
-            self.postings.remove(item, std::str::from_utf8(term).map_err(|_| malformed("terms"))?);
+        let (length, terms) = terms_of(write.tables.terms.get(write.txn, &key)?.ok_or_else(|| malformed("terms"))?)?;
+        for term in terms {
+            self.postings.remove(item, term);
         }
         self.statistics.items = self.statistics.items.saturating_sub(1);
-        let length = u64::from(u32::from_le_bytes(*length));
-        self.statistics.total_length = self.statistics.total_length.saturating_sub(length);
+        self.statistics.total_length = self.statistics.total_length.saturating_sub(u64::from(length));
         write.tables.terms.delete(write.txn, &key)?;
         Ok(())
     }
@@ -579,6 +577,13 @@ fn put_range(
 ) -> Result<()> {
     let value = [(range.start as u32).to_le_bytes(), (range.end as u32).to_le_bytes()].concat();
     write.tables.passages.put(write.txn, &namespace.item_key(passage), &value)
+}
+
+/// The words of an item and its terms, as stored in `terms`.
+pub(super) fn terms_of(value: &[u8]) -> Result<(u32, impl Iterator<Item = &str>)> {
+    let (length, terms) = value.split_first_chunk::<4>().ok_or_else(|| malformed("terms"))?;
+    let terms = std::str::from_utf8(terms).map_err(|_| malformed("terms"))?;
+    Ok((u32::from_le_bytes(*length), terms.split('\0').filter(|term| !term.is_empty())))
 }
 
 /// Where the text of a passage is in that of its item, as stored in `passages`.

@@ -1,9 +1,6 @@
 //! One query in one snapshot: candidates by meaning and by words, filtered, fused, blended, explained.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    ops::ControlFlow,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use roaring::RoaringBitmap;
 
@@ -331,7 +328,7 @@ impl<'t> Search<'_, 't> {
     /// Finds the versions that were there at the time that is asked for and are no more: the best by meaning and by words.
     fn look_into_the_past(&mut self, depth: usize) -> Result<()> {
         let Some(as_of) = self.lookup.admission.as_of.filter(|_| self.namespace.has_past) else { return Ok(()) };
-        let mut found: Vec<(f64, u32, Past)> = Vec::new();
+        let mut found: Vec<(f64, f64, u32, Past)> = Vec::new();
         past::each(self.read, self.namespace, |item, version| {
             self.cx.check()?;
             let there = version.replaced_ms as i64 > as_of.as_millis();
@@ -339,17 +336,15 @@ impl<'t> Search<'_, 't> {
                 let words = words::of_text(&version.record.text);
                 let shared = self.lookup.question.terms.iter().filter(|term| words.has(term)).count();
                 let cosine = self.vectors.as_ref().map_or(-1.0, |(_, vector)| version.cosine(vector));
-                found.push((cosine + shared as f64, item, Past { version, words }));
+                found.push((cosine + shared as f64, cosine, item, Past { version, words }));
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         })?;
-        found.sort_by(|a, b| best_first(a.0, b.0).then(a.1.cmp(&b.1)));
+        found.sort_by(|a, b| best_first(a.0, b.0).then(a.2.cmp(&b.2)));
         found.truncate(depth);
-        for (_, item, past) in found {
-            if let Some((_, vector)) = &self.vectors
-                && !past.version.vectors.is_empty()
-            {
-                self.cosines.insert(item, past.version.cosine(vector));
+        for (_, cosine, item, past) in found {
+            if self.vectors.is_some() && !past.version.vectors.is_empty() {
+                self.cosines.insert(item, cosine);
             }
             self.past.insert(item, past);
         }
